@@ -1,0 +1,1 @@
+"""Flyball: real-time messaging inside a Python program, and the engine of the server."""

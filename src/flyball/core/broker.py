@@ -1,0 +1,153 @@
+"""The interfaces that engines implement: keep and spread publications, presence, control.
+
+Methods are coroutines. One that can answer at once simply never suspends: the node drives
+it without a task.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from msgspec import Raw
+
+    from flyball.core.types import (
+        ClientInfo,
+        HistoryFilter,
+        HistoryResult,
+        PresenceStats,
+        Publication,
+        PublishOptions,
+        PublishResult,
+        StreamPosition,
+    )
+
+
+class BrokerEvents(Protocol):
+    """What a broker tells its node. Called from the event loop, in order for each channel."""
+
+    def on_publication(
+        self,
+        channel: str,
+        publication: Publication,
+        position: StreamPosition,
+        *,
+        delta: bool = False,
+        previous: Publication | None = None,
+    ) -> None:
+        """A publication for the subscribers of this node.
+
+        ``position`` has an empty epoch where the channel keeps no history. ``previous`` is
+        the publication before it in the stream, given when ``delta`` was asked.
+        """
+
+    def on_join(self, channel: str, info: ClientInfo) -> None:
+        """Somebody subscribed, on any node."""
+
+    def on_leave(self, channel: str, info: ClientInfo) -> None:
+        """Somebody left, on any node."""
+
+    def on_broker_restored(self) -> None:
+        """The link to the store was lost and is back: positions must be checked at once."""
+
+
+class Broker(ABC):
+    """Keeps streams and spreads publications between nodes."""
+
+    @abstractmethod
+    async def start(self, events: BrokerEvents) -> None:
+        """Connects; publications of subscribed channels go to ``events`` from now on.
+
+        Raises:
+            ConfigError: the store cannot be used as configured.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stops; nothing reaches ``events`` afterwards. May be called twice."""
+
+    @abstractmethod
+    async def subscribe(self, channel: str) -> None:
+        """This node has subscribers of ``channel`` from now on."""
+
+    @abstractmethod
+    async def unsubscribe(self, channel: str) -> None:
+        """This node has none any more."""
+
+    @abstractmethod
+    async def publish(self, channel: str, data: Raw, options: PublishOptions) -> PublishResult:
+        """Adds to the stream if ``options`` keep history, and spreads to all subscribed nodes.
+
+        Returns once the store took it. A repeated idempotency key, or a version not above
+        the last one of its version epoch, publishes nothing and returns the position with
+        ``suppressed`` set. The publication with offset 1 carries the ``epoch``.
+        """
+
+    @abstractmethod
+    async def publish_join_leave(self, channel: str, info: ClientInfo, *, joined: bool) -> None:
+        """Spreads a join (or a leave) to all subscribed nodes."""
+
+    @abstractmethod
+    async def history(
+        self, channel: str, query: HistoryFilter, meta_ttl: float = 0.0
+    ) -> HistoryResult:
+        """Reads the stream. An untouched channel gets a fresh epoch with offset 0.
+
+        ``meta_ttl`` (seconds, 0: the broker's default) prolongs the life of the position.
+        Forward reads return offsets above ``query.since``, reverse ones below, newest first;
+        without ``since`` from the oldest, or newest. Epochs are compared by the caller.
+        """
+
+    @abstractmethod
+    async def remove_history(self, channel: str) -> None:
+        """Drops the publications; offset and epoch live on."""
+
+
+class PresenceManager(ABC):
+    """Knows who is subscribed, over all nodes."""
+
+    @abstractmethod
+    async def add_presence(self, channel: str, client_id: str, info: ClientInfo) -> None:
+        """Adds or prolongs an entry; it vanishes if not prolonged within the presence TTL."""
+
+    @abstractmethod
+    async def remove_presence(self, channel: str, client_id: str, user: str) -> None:
+        """Removes an entry; silent if there is none."""
+
+    @abstractmethod
+    async def presence(self, channel: str) -> Mapping[str, ClientInfo]:
+        """Client id to client info."""
+
+    @abstractmethod
+    async def presence_stats(self, channel: str) -> PresenceStats:
+        """Numbers of clients and of distinct users."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stops. May be called twice."""
+
+
+class ControlEvents(Protocol):
+    """What a controller tells its node."""
+
+    def on_control(self, message: bytes) -> None:
+        """A control message from a node (also from this one when broadcast)."""
+
+
+class Controller(ABC):
+    """Carries control messages between nodes."""
+
+    @abstractmethod
+    async def start(self, events: ControlEvents, node_id: str) -> None:
+        """Connects; messages to all nodes and to ``node_id`` go to ``events``."""
+
+    @abstractmethod
+    async def publish_control(self, message: bytes, node_id: str = "") -> None:
+        """Sends to one node, or to all (this one included) if ``node_id`` is empty."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stops. May be called twice."""

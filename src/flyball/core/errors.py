@@ -1,0 +1,80 @@
+"""Exceptions of Flyball.
+
+    FlyballError
+    ├── ConfigError      a programmer's or operator's mistake: raised early, names what to change
+    ├── Error            a request is refused: the client gets a coded error reply
+    │   └── PermissionDenied   code 103, with the reason for the log
+    └── Disconnect       the connection must end: the client gets a disconnect code
+
+Handlers raise ``Error`` and ``Disconnect``; the three families are never mixed.
+"""
+
+from __future__ import annotations
+
+from flyball.protocol import codes
+from flyball.protocol.codes import DisconnectCode, ErrorCode
+
+
+class FlyballError(Exception):
+    """Root of all exceptions of this package."""
+
+
+class ConfigError(FlyballError):
+    """A setting or an argument is wrong. The message names it and what is allowed."""
+
+
+class Error(FlyballError):
+    """Refuses the command at hand; the client gets ``code`` and ``message`` as its reply.
+
+    ``code`` is one of :mod:`flyball.protocol.codes` or an application's own (400-1999).
+    ``detail`` goes to the log only.
+    """
+
+    def __init__(
+        self,
+        code: int | ErrorCode,
+        message: str | None = None,
+        *,
+        temporary: bool | None = None,
+        detail: str = "",
+    ) -> None:
+        entry = code if isinstance(code, ErrorCode) else codes.ERRORS.get(code)
+        self.code: int = entry.code if entry else int(code)  # type: ignore[arg-type]
+        self.message: str = message if message is not None else (entry.message if entry else "")
+        self.temporary: bool = (
+            temporary if temporary is not None else (entry.temporary if entry else False)
+        )
+        self.detail: str = detail
+        super().__init__(self.code, self.message)
+
+    def __str__(self) -> str:
+        text = f"{self.code} {self.message}"
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+class PermissionDenied(Error):
+    """Error 103. ``detail`` tells the log why; the client learns the code only."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(codes.PERMISSION_DENIED, detail=detail)
+
+
+class Disconnect(FlyballError):
+    """Ends the connection with ``code`` and ``reason``.
+
+    Applications use 4000-4499 (the client reconnects) and 4500-4999 (it does not).
+    ``detail`` goes to the log only.
+    """
+
+    def __init__(
+        self, code: int | DisconnectCode, reason: str | None = None, *, detail: str = ""
+    ) -> None:
+        entry = code if isinstance(code, DisconnectCode) else codes.DISCONNECTS.get(code)
+        self.code: int = entry.code if entry else int(code)  # type: ignore[arg-type]
+        self.reason: str = reason if reason is not None else (entry.reason if entry else "")
+        self.detail: str = detail
+        super().__init__(self.code, self.reason)
+
+    def __str__(self) -> str:
+        text = f"{self.code} {self.reason}"
+        return f"{text}: {self.detail}" if self.detail else text

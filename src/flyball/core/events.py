@@ -1,0 +1,215 @@
+"""Events: what handlers get. One class for each step of a connection's life.
+
+Handlers are registered on the node (``@node.on_subscribe``); each event says what its
+handler may return. Any handler may raise :class:`~flyball.core.errors.Error` (the command
+is refused) or :class:`~flyball.core.errors.Disconnect` (the connection ends).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from flyball.core.types import (
+    NO_DATA,
+    ClientInfo,
+    HistoryFilter,
+    StreamPosition,
+    SubscribeOptions,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flyball.core.session import Session
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """What all events carry: the connection they are about."""
+
+    session: Session
+    """The connection; its ``client_id``, ``user``, ``transport`` and so on are readable."""
+
+    @property
+    def user(self) -> str:
+        """User id of the connection, empty for anonymous ones."""
+        return self.session.user
+
+    @property
+    def client_id(self) -> str:
+        """Id of the connection."""
+        return self.session.client_id
+
+
+class Connecting(Event, frozen=True, gc=False):
+    """A client asks to connect. Return ``Credentials`` (or raise)."""
+
+    token: str = ""
+    data: Raw = NO_DATA
+    name: str = ""
+    version: str = ""
+    headers: Mapping[str, str] = {}
+    """HTTP headers of the request that opened the connection, names in lower case."""
+    emulated_headers: Mapping[str, str] = {}
+    """Headers that the client sent inside its connect command."""
+    subs: tuple[str, ...] = ()
+    """Server-side subscriptions the client wishes."""
+
+
+class Connected(Event, frozen=True, gc=False):
+    """The connect reply was sent."""
+
+
+class Refreshing(Event, frozen=True, gc=False):
+    """The connection wants to live on. Return ``RefreshResult``.
+
+    ``token`` is empty when the server itself asks (no client-side refresh).
+    """
+
+    token: str = ""
+
+
+class RefreshResult(msgspec.Struct, frozen=True):
+    """Answer to ``Refreshing`` and ``SubRefreshing``. ``expire_at`` 0 lifts the expiry."""
+
+    expire_at: float = 0.0
+    expired: bool = False
+    """End it: the connection with 3005, the subscription with 2501 or 3006."""
+    info: Raw | None = None
+    """Replaces the connection's (or the channel's) info."""
+    subs: frozenset[str] | None = None
+    """The server-side channels of the new token; a difference ends the connection with 3010."""
+
+
+class Subscribing(Event, frozen=True, gc=False):
+    """A client asks for a subscription. Return ``SubscribeOptions`` (or raise).
+
+    Not called for the server-side subscriptions that ``Credentials.subs`` gives options for.
+    """
+
+    channel: str
+    token: str = ""
+    data: Raw = NO_DATA
+    type: int = 0
+    """Wished subscription type: 0 stream, 1-3 map, 4 shared poll."""
+    positioned: bool = False
+    recoverable: bool = False
+    join_leave: bool = False
+    server_side: bool = False
+    """A server-side subscription given by name only, or wished in the connect command."""
+
+
+class Subscribed(Event, frozen=True, gc=False):
+    """The subscribe reply was sent."""
+
+    channel: str
+    options: SubscribeOptions
+    recovered: bool = False
+
+
+class SubRefreshing(Event, frozen=True, gc=False):
+    """A subscription wants to live on. Return ``RefreshResult``."""
+
+    channel: str
+    token: str = ""
+
+
+class Unsubscribed(Event, frozen=True, gc=False):
+    """A subscription ended. Codes: :mod:`flyball.protocol.codes`."""
+
+    channel: str
+    code: int
+    reason: str
+    server_side: bool = False
+
+
+class Publishing(Event, frozen=True, gc=False):
+    """A client wants to publish. Return ``PublishOptions`` to let the node publish, or a
+    ``PublishResult`` if the handler published by itself, or None for plain options."""
+
+    channel: str
+    data: Raw
+    type: int = 0
+    key: str = ""
+    removed: bool = False
+    info: ClientInfo | None = None
+    """The publisher, as it will stand in the publication."""
+
+    def json(self) -> Any:
+        """The payload, decoded."""
+        return msgspec.json.decode(self.data)
+
+
+class PresenceQuery(Event, frozen=True, gc=False):
+    """A client asks who (``stats`` False) or how many are in a channel. Return None to allow."""
+
+    channel: str
+    stats: bool = False
+
+
+class HistoryQuery(Event, frozen=True, gc=False):
+    """A client asks for history. Return None to allow it, or a narrowed ``HistoryFilter``."""
+
+    channel: str
+    query: HistoryFilter
+    meta_ttl: float = 0.0
+
+
+class Rpc(Event, frozen=True, gc=False):
+    """A client calls a method. Return the answer's data (any JSON value, bytes/``Raw`` or None)."""
+
+    method: str
+    data: Raw
+
+    def json(self) -> Any:
+        """The payload, decoded; None if there was none."""
+        return msgspec.json.decode(self.data) if self.data else None
+
+
+class Message(Event, frozen=True, gc=False):
+    """A client sent a message without a reply (``send``)."""
+
+    data: Raw
+
+
+class Disconnected(Event, frozen=True, gc=False):
+    """The connection ended, by the client (3000) or the server."""
+
+    code: int
+    reason: str
+
+
+class ChannelOccupied(msgspec.Struct, frozen=True):
+    """A channel got its first subscriber on this node."""
+
+    channel: str
+
+
+class ChannelVacated(msgspec.Struct, frozen=True):
+    """A channel lost its last subscriber on this node."""
+
+    channel: str
+
+
+__all__ = [
+    "ChannelOccupied",
+    "ChannelVacated",
+    "Connected",
+    "Connecting",
+    "Disconnected",
+    "Event",
+    "HistoryQuery",
+    "Message",
+    "PresenceQuery",
+    "Publishing",
+    "RefreshResult",
+    "Refreshing",
+    "Rpc",
+    "StreamPosition",
+    "SubRefreshing",
+    "Subscribed",
+    "Subscribing",
+    "Unsubscribed",
+]

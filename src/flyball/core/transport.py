@@ -1,0 +1,189 @@
+"""What the core asks of a transport, and the flow control that all of them share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flyball.core.errors import Disconnect
+    from flyball.core.session import Session
+    from flyball.protocol.codec import Codec
+
+MAX_MESSAGES_IN_FRAME = 16
+"""Replies packed into one frame (client-protocol reference, section 2)."""
+
+
+class Framing(ABC):
+    """How messages look on the wire of one kind of connection.
+
+    Stateless and shared: the hub encodes a publication once for each framing among the
+    subscribers and hands the same bytes to all of them.
+    """
+
+    codec: Codec
+    unidirectional: ClassVar[bool] = False
+
+    @abstractmethod
+    def frame(self, messages: Sequence[bytes]) -> bytes:
+        """Encoded messages (1 to 16) as the bytes that go to the wire."""
+
+
+class Transport(ABC):
+    """One connection to a client.
+
+    A transport creates its :class:`~flyball.core.session.Session` with
+    ``node.open_session(self, ...)``, gives it whole frames with ``session.receive(frame)``
+    and tells the end of the connection with ``session.connection_lost()``. The session
+    sends through :meth:`send` (ready frames) and :meth:`send_message` (one message), and
+    ends with :meth:`close`.
+
+    Subclasses implement :meth:`_write` and :meth:`_close`, and call :meth:`pause` and
+    :meth:`resume` as the wire stops and starts to take bytes.
+    """
+
+    __slots__ = (
+        "_corked",
+        "_direct",
+        "_messages",
+        "_paused",
+        "_queue",
+        "_queued_bytes",
+        "framing",
+        "max_queue_size",
+        "session",
+    )
+
+    name: ClassVar[str]
+    """``websocket``, ``sse``, ... as in metrics and proxy requests."""
+    emulation: ClassVar[bool] = False
+    """Commands come by other requests (``/emulation``); the connect result names the session."""
+    disconnect_push: ClassVar[bool] = False
+    """A server's close is announced by a push, for want of close frames."""
+
+    def __init__(self, framing: Framing, *, max_queue_size: int = 1048576) -> None:
+        self.framing = framing
+        self.session: Session | None = None
+        self.max_queue_size = max_queue_size
+        """Bytes that may wait for a slow reader; above it the session ends with 3008."""
+        self._direct = True  # neither corked nor paused nor closed: the hot path's only check
+        self._corked = False
+        self._paused = False
+        self._messages: list[bytes] | None = None  # replies of this turn, not framed yet
+        self._queue: list[bytes] | None = None  # frames that wait for uncork or resume
+        self._queued_bytes = 0
+
+    @property
+    def app_ping(self) -> bool:
+        """Pings are messages of the protocol (not, say, WebSocket ping frames)."""
+        return True
+
+    # -- sending
+
+    def send(self, frame: bytes) -> None:
+        """Sends ready bytes, in order with everything else; queues while the wire is full."""
+        if self._direct:
+            self._write(frame)
+        else:
+            self._enqueue(frame)
+
+    def send_message(self, message: bytes) -> None:
+        """Sends one encoded message; while corked, neighbours share a frame."""
+        if not self._corked:
+            self.send(self.framing.frame((message,)))
+            return
+        if self._messages is None:
+            self._messages = [message]
+        else:
+            self._messages.append(message)
+            if len(self._messages) == MAX_MESSAGES_IN_FRAME:
+                self._frame_messages()
+
+    def cork(self) -> None:
+        """Holds everything back until :meth:`uncork`, to leave in one write."""
+        self._corked = True
+        self._direct = False
+
+    def uncork(self) -> None:
+        """Writes what was held back."""
+        self._corked = False
+        if self._messages:
+            if self._queue is None and not self._paused:
+                messages, self._messages = self._messages, None
+                self._direct = True
+                self._write(self.framing.frame(messages))
+                return
+            self._frame_messages()
+        self._flush()
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Flushes what is queued, then ends the connection with ``disconnect``."""
+        if self._messages:
+            self._frame_messages()
+        if self._queue:
+            # A slow reader gets no flush: its queue is what it is closed for.
+            if disconnect.code != 3008:
+                self._corked = False
+                frames, self._queue = self._queue, None
+                self._write(b"".join(frames))
+            else:
+                self._queue = None
+        self._direct = False
+        self._close(disconnect)
+
+    # -- flow control, for subclasses
+
+    def pause(self) -> None:
+        """The wire takes no more bytes now."""
+        self._paused = True
+        self._direct = False
+
+    def resume(self) -> None:
+        """The wire takes bytes again: writes what waited, in one go."""
+        self._paused = False
+        if not self._corked:
+            self._flush()
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes waiting for a slow reader."""
+        return self._queued_bytes
+
+    def _frame_messages(self) -> None:
+        messages, self._messages = self._messages, None
+        if messages:
+            self._enqueue(self.framing.frame(messages))
+
+    def _enqueue(self, frame: bytes) -> None:
+        session = self.session
+        if session is None or session.closed:
+            return
+        if self._queue is None:
+            self._queue = []
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
+        if self._paused and self._queued_bytes > self.max_queue_size:
+            self._queue = None
+            self._queued_bytes = 0
+            session.close_slow()
+
+    def _flush(self) -> None:
+        if self._paused or self._corked:
+            return
+        queue, self._queue = self._queue, None
+        self._queued_bytes = 0
+        self._direct = self.session is not None and not self.session.closed
+        if queue:
+            self._write(queue[0] if len(queue) == 1 else b"".join(queue))
+
+    # -- for subclasses
+
+    @abstractmethod
+    def _write(self, data: bytes) -> None:
+        """Gives ``data`` to the wire. Never raises, never calls back into the session."""
+
+    @abstractmethod
+    def _close(self, disconnect: Disconnect) -> None:
+        """Ends the connection after everything written so far."""

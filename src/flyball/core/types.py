@@ -1,0 +1,168 @@
+"""Values that handlers, engines and callers of the node exchange."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from flyball.protocol.messages import NO_DATA, ClientInfo, Publication, StreamPosition, payload
+from msgspec import Raw
+
+__all__ = [
+    "NO_DATA",
+    "ClientInfo",
+    "Credentials",
+    "HistoryFilter",
+    "HistoryResult",
+    "Payload",
+    "PresenceStats",
+    "Publication",
+    "PublishOptions",
+    "PublishResult",
+    "Raw",
+    "RecoveryMode",
+    "StreamPosition",
+    "SubscribeOptions",
+    "payload",
+    "to_payload",
+]
+
+Payload = bytes | Raw | Any
+"""What callers may give as data: ``bytes``/``Raw`` are taken as they are (JSON text, or
+binary for channels whose clients all use Protobuf), any other value is encoded as JSON."""
+
+
+def to_payload(value: Payload) -> Raw:
+    """``value`` as the payload of a message; None becomes an absent one."""
+    if type(value) is Raw:
+        return value or NO_DATA
+    if value is None:
+        return NO_DATA
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return payload(bytes(value))
+    return Raw(msgspec.json.encode(value))
+
+
+class RecoveryMode(Enum):
+    """What a returning subscriber gets: everything missed, or the latest value."""
+
+    STREAM = "stream"
+    CACHE = "cache"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeOptions:
+    """How one subscription behaves. Times are Unix seconds, TTLs are seconds.
+
+    The ``allow_*`` options let the client ask for a mode in its request, the plain ones
+    switch it on.
+    """
+
+    presence: bool = False
+    join_leave: bool = False
+    """Emit join and leave of this subscriber."""
+    push_join_leave: bool = False
+    """Deliver join and leave of others to this subscriber."""
+    allow_join_leave: bool = False
+    """Deliver them if the client asks."""
+    positioned: bool = False
+    allow_positioning: bool = False
+    recoverable: bool = False
+    allow_recovery: bool = False
+    recovery_mode: RecoveryMode = RecoveryMode.STREAM
+    auto_cache_recover: bool = False
+    history_meta_ttl: float = 0.0
+    """Lifetime of the stream's epoch and offset; 0 takes the node's default."""
+    allowed_deltas: frozenset[str] = frozenset()
+    """Delta types (``fossil``) the client may negotiate."""
+    allow_tags_filter: bool = False
+    expire_at: float = 0.0
+    """When the subscription ends unless refreshed; 0 is never."""
+    client_side_refresh: bool = True
+    """The client refreshes (``sub_refresh``); otherwise the ``on_sub_refresh`` handler is asked."""
+    info: Raw = NO_DATA
+    """``chan_info`` of the subscriber in this channel."""
+    data: Raw = NO_DATA
+    """Sent to the client in the subscribe result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who a connection is. The result of an ``on_connecting`` handler."""
+
+    user: str = ""
+    """Empty: anonymous."""
+    info: Raw | bytes | Any = None
+    """``conn_info``, visible to other clients. Any JSON value, or raw JSON as ``bytes``/``Raw``."""
+    data: Raw | bytes | Any = None
+    """Sent to the client in the connect result."""
+    meta: Any = None
+    """Kept on the server, never sent to clients."""
+    subs: dict[str, SubscribeOptions] | list[str] = field(default_factory=dict)
+    """Server-side subscriptions; a plain list of names takes the ``on_subscribe`` handler's options."""
+    expire_at: float = 0.0
+    """Unix seconds when the connection ends unless refreshed; 0 is never."""
+    client_side_refresh: bool = True
+    """The client refreshes with a new token; otherwise the ``on_refresh`` handler is asked."""
+    single_connection: bool = False
+    """Older connections of this user are closed with 3504."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """How a publication is kept and spread. TTLs are seconds; history needs size and TTL."""
+
+    history_size: int = 0
+    history_ttl: float = 0.0
+    history_meta_ttl: float = 0.0
+    """0 takes the node's default."""
+    skip_history: bool = False
+    info: ClientInfo | None = None
+    tags: dict[str, str] | None = None
+    idempotency_key: str = ""
+    idempotency_ttl: float = 300.0
+    delta: bool = False
+    """Receivers that negotiated delta get patches."""
+    version: int = 0
+    version_epoch: str = ""
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether the publication enters the stream."""
+        return self.history_size > 0 and self.history_ttl > 0 and not self.skip_history
+
+
+class PublishResult(msgspec.Struct, frozen=True):
+    """Where a publication landed. ``suppressed`` names why nothing was published, if so."""
+
+    offset: int = 0
+    epoch: str = ""
+    suppressed: str = ""
+    """``""``, ``idempotency`` or ``version``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFilter:
+    """Which part of a stream to read. ``limit`` 0: the position only, -1: everything."""
+
+    limit: int = -1
+    since: StreamPosition | None = None
+    reverse: bool = False
+
+
+class HistoryResult(msgspec.Struct, frozen=True):
+    """Publications of a stream and its top position."""
+
+    publications: list[Publication]
+    position: StreamPosition
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceStats:
+    """How many are subscribed."""
+
+    num_clients: int
+    num_users: int

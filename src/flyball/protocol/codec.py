@@ -1,0 +1,72 @@
+"""What a codec does: messages to and from the bytes of one encoding, without framing of a transport."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flyball.protocol.messages import Command, ConnectRequest, Publication, Push, Reply
+
+
+class DecodeError(ValueError):
+    """The peer sent something that is no message of the protocol (close with 3501)."""
+
+
+class EncodeError(ValueError):
+    """A message cannot be expressed in this encoding (binary data for JSON: close with 3506)."""
+
+
+class Codec(ABC):
+    """One encoding of the client protocol. Stateless, so one instance serves all connections."""
+
+    name: ClassVar[str]
+    """``json`` or ``protobuf``."""
+    ping: ClassVar[bytes]
+    """The message of a server ping (an empty reply)."""
+
+    @abstractmethod
+    def decode_frame(self, frame: bytes) -> tuple[list[Command], DecodeError | None]:
+        """The commands of one frame, and what is wrong with the rest of it.
+
+        Commands before the broken one are returned: they are carried out before the
+        connection is closed. A frame without any command is an error.
+        """
+
+    @abstractmethod
+    def decode_connect(self, message: bytes) -> ConnectRequest:
+        """The ConnectRequest that opens a unidirectional connection.
+
+        Raises:
+            DecodeError: ``message`` is malformed.
+        """
+
+    @abstractmethod
+    def encode_reply(self, reply: Reply) -> bytes:
+        """One message, ready for :meth:`join`.
+
+        Raises:
+            EncodeError: a payload is not valid in this encoding.
+        """
+
+    @abstractmethod
+    def encode_push(self, push: Push) -> bytes:
+        """One bare push, for unidirectional transports, ready for :meth:`join`.
+
+        Raises:
+            EncodeError: a payload is not valid in this encoding.
+        """
+
+    @abstractmethod
+    def join(self, messages: Sequence[bytes]) -> bytes:
+        """Several messages (at least one) as the payload of one frame."""
+
+    @abstractmethod
+    def delta_publication(self, publication: Publication, patch: bytes | None) -> Publication:
+        """A copy of ``publication`` for a subscriber that negotiated delta.
+
+        ``patch`` is the fossil patch against the value the subscriber holds, None for the
+        full value. (JSON: ``data`` becomes a JSON string and ``epoch`` is left out.)
+        """
