@@ -46,6 +46,10 @@ def to_payload(value: Payload) -> Raw:
     return Raw(msgspec.json.encode(value))
 
 
+def _no_data() -> Raw:
+    return NO_DATA
+
+
 class RecoveryMode(Enum):
     """What a returning subscriber gets: everything missed, or the latest value."""
 
@@ -83,9 +87,9 @@ class SubscribeOptions:
     """When the subscription ends unless refreshed; 0 is never."""
     client_side_refresh: bool = True
     """The client refreshes (``sub_refresh``); otherwise the ``on_sub_refresh`` handler is asked."""
-    info: Raw = NO_DATA
+    info: Raw = field(default_factory=_no_data)
     """``chan_info`` of the subscriber in this channel."""
-    data: Raw = NO_DATA
+    data: Raw = field(default_factory=_no_data)
     """Sent to the client in the subscribe result."""
 
 
