@@ -1,0 +1,173 @@
+"""The schema as a table: one row for each option, made by walking the section classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin, get_type_hints
+
+from .durations import format_duration
+from .option import META_KEY, Int, Meta, Scalar
+from .schema import Config
+
+ENV_PREFIXES: Final = ("FLYBALL_", "CENTRIFUGO_")
+"""Prefixes of environment variables; the first one that is set wins."""
+
+NAMED_LISTS: Final = ("channel.namespaces", "rpc.namespaces", "proxies", "consumers")
+"""Lists whose items have names and can be set by variables that hold the name."""
+
+SectionClass: TypeAlias = Any
+"""A section class; ``type[Any]`` is not ``Hashable`` to mypy, which ``cache`` asks for."""
+
+_SCALARS: Final = {bool: Scalar("bool"), int: Int, str: Scalar("string")}
+
+
+class Kind(enum.Enum):
+    """Shape of an option."""
+
+    SCALAR = "scalar"
+    STRINGS = "array<string>"
+    MAP = "map<string,string>"
+    SECTION = "object"
+    SECTIONS = "array<object>"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a section class.
+
+    Attributes:
+        section: Class of the section or of the items of the list of sections.
+        scalar: How a scalar is written; None for other kinds.
+
+    """
+
+    name: str
+    kind: Kind
+    meta: Meta
+    default: Any
+    scalar: Scalar | None = None
+    section: type[Any] | None = None
+
+    @property
+    def type_name(self) -> str:
+        """The ``type`` column of the table."""
+        return self.scalar.name if self.scalar is not None else self.kind.value
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One option of the whole configuration.
+
+    ``env`` has no prefix and holds ``<NAME>`` for options of named list items; it is None for
+    options that can be written only inside the value of their list. ``default`` is as printed
+    in documents: durations in Go's spelling.
+    """
+
+    path: str
+    field: Field
+    default: Any
+    env: str | None
+    hidden: bool
+    note: str
+
+    @property
+    def flag(self) -> str:
+        """The long flag of the server command, or the empty string."""
+        return f"--{self.path}" if self.field.meta.flag else ""
+
+
+@cache
+def fields_of(cls: SectionClass) -> tuple[Field, ...]:
+    """Return the fields of a section class, in the order in which documents list them."""
+    hints = get_type_hints(cls, include_extras=True)
+    made = [_field(item, hints[item.name]) for item in dataclasses.fields(cls)]
+    return tuple(sorted(made, key=lambda item: not item.meta.first))
+
+
+@cache
+def field_names(cls: SectionClass) -> dict[str, Field]:
+    """Return the fields of a section class by name."""
+    return {item.name: item for item in fields_of(cls)}
+
+
+def _field(item: dataclasses.Field[Any], hint: Any) -> Field:
+    meta: Meta = item.metadata[META_KEY]
+    default = item.default
+    if item.default_factory is not dataclasses.MISSING:
+        default = item.default_factory()
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return Field(item.name, Kind.SCALAR, meta, default, scalar=get_args(hint)[1])
+    if origin is dict:
+        return Field(item.name, Kind.MAP, meta, default)
+    if origin is tuple:
+        inner = get_args(hint)[0]
+        if inner is str:
+            return Field(item.name, Kind.STRINGS, meta, default)
+        return Field(item.name, Kind.SECTIONS, meta, default, section=inner)
+    if hint in _SCALARS:
+        return Field(item.name, Kind.SCALAR, meta, default, scalar=_SCALARS[hint])
+    return Field(item.name, Kind.SECTION, meta, default, section=hint)
+
+
+def rows(cls: type[Any] = Config, prefix: str = "") -> Iterator[Row]:
+    """Walk ``cls`` and all sections below it."""
+    yield from _rows(cls, prefix, hidden=False, note="")
+
+
+def _rows(cls: type[Any], prefix: str, *, hidden: bool, note: str) -> Iterator[Row]:
+    for item in fields_of(cls):
+        path = prefix + item.name
+        row = Row(
+            path,
+            item,
+            plain(item, item.default),
+            None if item.kind is Kind.SECTION else env_name(path),
+            hidden or item.meta.hidden,
+            item.meta.note or note,
+        )
+        yield row
+        if item.section is not None:
+            below = f"{path}." if item.kind is Kind.SECTION else f"{path}[]."
+            yield from _rows(item.section, below, hidden=row.hidden, note=row.note)
+
+
+def env_name(path: str) -> str | None:
+    """Return the variable of ``path`` without its prefix, None when there is none."""
+    for base in NAMED_LISTS:
+        if path.startswith(f"{base}[]"):
+            path = f"{base}.<name>{path[len(base) + 2 :]}"
+            break
+    if "[]" in path:
+        return None
+    return path.upper().replace(".", "_")
+
+
+def env_item(name: str) -> str:
+    """Return how the name of a list item is spelled inside a variable."""
+    return name.upper().replace(".", "_").replace("-", "_")
+
+
+def plain(item: Field, value: Any) -> Any:
+    """Return ``value`` of option ``item`` as JSON can hold it; sections become objects."""
+    match item.kind:
+        case Kind.SCALAR:
+            scalar = item.scalar
+            return format_duration(value) if scalar and scalar.name == "duration" else value
+        case Kind.STRINGS:
+            return list(value)
+        case Kind.MAP:
+            return dict(value)
+        case Kind.SECTION:
+            return to_plain(value)
+        case Kind.SECTIONS:
+            return [to_plain(each) for each in value]
+
+
+def to_plain(value: Any) -> dict[str, Any]:
+    """Return a section as nested JSON objects that :func:`load_config` reads back."""
+    return {item.name: plain(item, getattr(value, item.name)) for item in fields_of(type(value))}

@@ -1,0 +1,60 @@
+"""The schema is compared with the option table recorded from the original server."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flyball.server.config.table import Kind, env_name, rows
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "config.json"
+RECORDED = {row["path"]: row for row in json.loads(GOLDEN.read_text())["options"]}
+OURS = {row.path: row for row in rows()}
+
+
+def as_recorded(row):
+    """Write a row of ours in the shape of the recorded table."""
+    field = row.field
+    out = {"path": row.path, "type": field.type_name}
+    if field.kind is not Kind.SECTION:
+        out["default"] = row.default
+        out["env"] = f"CENTRIFUGO_{row.env}" if row.env else None
+    if field.meta.allowed:
+        out["enum"] = list(field.meta.allowed)
+    if row.flag:
+        out["flag"] = row.flag
+    if field.meta.short:
+        out["flag_short"] = field.meta.short
+    if row.hidden:
+        out["hidden"] = True
+    if row.note:
+        out["note"] = row.note
+    return out
+
+
+def test_same_options():
+    assert OURS.keys() == RECORDED.keys()
+
+
+@pytest.mark.parametrize("path", RECORDED)
+def test_row(path):
+    expected = {key: value for key, value in RECORDED[path].items() if key != "object_type"}
+    assert as_recorded(OURS[path]) == expected
+
+
+def test_every_option_is_described():
+    for row in OURS.values():
+        assert row.field.meta.doc.endswith("."), row.path
+        assert "\n" not in row.field.meta.doc, row.path
+
+
+def test_types_are_exact():
+    # 0 == False in Python, so the comparison above would not see a bool in place of an int
+    for path, row in OURS.items():
+        if "default" in RECORDED[path]:
+            assert type(row.default) is type(RECORDED[path]["default"]), path
+
+
+def test_env_name_of_named_items():
+    assert env_name("channel.namespaces[].presence") == "CHANNEL_NAMESPACES_<NAME>_PRESENCE"
+    assert env_name("proxies[].http.status_to_code_transforms[].status_code") is None
