@@ -1,0 +1,1 @@
+"""The engine: node, hub, sessions, subscriptions, recovery, handlers."""

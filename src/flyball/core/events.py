@@ -127,7 +127,8 @@ class Unsubscribed(Event, frozen=True, gc=False):
 
 class Publishing(Event, frozen=True, gc=False):
     """A client wants to publish. Return ``PublishOptions`` to let the node publish, or a
-    ``PublishResult`` if the handler published by itself, or None for plain options."""
+    ``PublishResult`` if the handler published by itself, or None for plain options.
+    """
 
     channel: str
     data: Raw

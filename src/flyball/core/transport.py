@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from flyball.protocol import codes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_MESSAGES_IN_FRAME = 16
 """Replies packed into one frame (client-protocol reference, section 2)."""
+OVERFLOWN = -1
+"""Queued bytes of a slow reader that is about to be closed: nothing more is queued."""
 
 
 class Framing(ABC):
@@ -25,6 +29,11 @@ class Framing(ABC):
 
     codec: Codec
     unidirectional: ClassVar[bool] = False
+
+    @property
+    def ping(self) -> bytes:
+        """The message of a server ping."""
+        return self.codec.ping
 
     @abstractmethod
     def frame(self, messages: Sequence[bytes]) -> bytes:
@@ -45,6 +54,7 @@ class Transport(ABC):
     """
 
     __slots__ = (
+        "_closed",
         "_corked",
         "_direct",
         "_messages",
@@ -69,6 +79,7 @@ class Transport(ABC):
         self.max_queue_size = max_queue_size
         """Bytes that may wait for a slow reader; above it the session ends with 3008."""
         self._direct = True  # neither corked nor paused nor closed: the hot path's only check
+        self._closed = False
         self._corked = False
         self._paused = False
         self._messages: list[bytes] | None = None  # replies of this turn, not framed yet
@@ -109,6 +120,8 @@ class Transport(ABC):
     def uncork(self) -> None:
         """Writes what was held back."""
         self._corked = False
+        if self._closed:
+            return
         if self._messages:
             if self._queue is None and not self._paused:
                 messages, self._messages = self._messages, None
@@ -120,18 +133,35 @@ class Transport(ABC):
 
     def close(self, disconnect: Disconnect) -> None:
         """Flushes what is queued, then ends the connection with ``disconnect``."""
-        if self._messages:
-            self._frame_messages()
-        if self._queue:
-            # A slow reader gets no flush: its queue is what it is closed for.
-            if disconnect.code != 3008:
-                self._corked = False
-                frames, self._queue = self._queue, None
-                self._write(b"".join(frames))
-            else:
-                self._queue = None
-        self._direct = False
+        if self._closed:
+            return
+        self._frame_messages()
+        queue, self._queue = self._queue, None
+        # A slow reader gets no flush: its queue is what it is closed for.
+        if queue and disconnect.code != codes.DISCONNECT_SLOW.code:
+            self._write(b"".join(queue))
+        self.mark_closed()
         self._close(disconnect)
+
+    def mark_closed(self) -> None:
+        """Nothing is sent from now on (the peer went away, or the close is under way)."""
+        self._closed = True
+        self._direct = False
+        self._queue = None
+        self._messages = None
+        self._queued_bytes = 0
+
+    def linger(self, delay: float) -> None:
+        """Connect was refused: input is ignored, the connection dropped in ``delay`` seconds.
+
+        Transports whose connections end in their own way do nothing.
+        """
+
+    def pause_reading(self) -> None:
+        """The session has commands waiting: reads no more, where the transport can."""
+
+    def resume_reading(self) -> None:
+        """The session wants commands again."""
 
     # -- flow control, for subclasses
 
@@ -157,24 +187,25 @@ class Transport(ABC):
             self._enqueue(self.framing.frame(messages))
 
     def _enqueue(self, frame: bytes) -> None:
-        session = self.session
-        if session is None or session.closed:
+        if self._closed or self._queued_bytes < 0:
             return
+        if self._messages:
+            self._frame_messages()  # replies queued before this frame leave before it
         if self._queue is None:
             self._queue = []
         self._queue.append(frame)
         self._queued_bytes += len(frame)
-        if self._paused and self._queued_bytes > self.max_queue_size:
+        if self._paused and self._queued_bytes > self.max_queue_size and self.session is not None:
             self._queue = None
-            self._queued_bytes = 0
-            session.close_slow()
+            self._queued_bytes = OVERFLOWN
+            self.session.close_slow()
 
     def _flush(self) -> None:
-        if self._paused or self._corked:
+        if self._paused or self._corked or self._closed:
             return
         queue, self._queue = self._queue, None
         self._queued_bytes = 0
-        self._direct = self.session is not None and not self.session.closed
+        self._direct = True
         if queue:
             self._write(queue[0] if len(queue) == 1 else b"".join(queue))
 

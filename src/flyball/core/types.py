@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from flyball.protocol.messages import NO_DATA, ClientInfo, Publication, StreamPosition, payload
-from msgspec import Raw
 
 __all__ = [
     "NO_DATA",
@@ -115,9 +115,11 @@ class Credentials:
     """Older connections of this user are closed with 3504."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishOptions:
-    """How a publication is kept and spread. TTLs are seconds; history needs size and TTL."""
+class PublishOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a publication is kept and spread. TTLs are seconds; history needs size and TTL.
+
+    Copy with ``msgspec.structs.replace``.
+    """
 
     history_size: int = 0
     history_ttl: float = 0.0

@@ -1,0 +1,1 @@
+"""Engines: where publications and presence are kept, one module for each technology."""

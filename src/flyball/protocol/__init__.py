@@ -1,0 +1,1 @@
+"""The client protocol: messages to and from bytes, delta, filters, codes. Pure."""

@@ -1,0 +1,1 @@
+"""The server: configuration, auth, channel rules, API, metrics, built on the library."""

@@ -1,0 +1,1 @@
+"""Transports: carry bytes to and from sessions."""

@@ -1,0 +1,348 @@
+"""What nodes tell each other: who is there, operations on users, surveys."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import logging
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+
+from flyball.core.errors import Disconnect, Error
+from flyball.core.subscribe import SubscribeRun, abandon, announce, push_of
+from flyball.core.types import NO_DATA, SubscribeOptions
+from flyball.protocol import codes, messages
+from flyball.protocol.codes import UnsubscribeCode
+from flyball.protocol.messages import Push
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from flyball.core.node import Node
+    from flyball.core.session import Session
+
+logger = logging.getLogger("flyball.core")
+
+INFO_INTERVAL = 3.0
+"""Seconds between the news a node gives of itself."""
+INFO_TTL = 7.0
+"""Seconds after which a silent node is forgotten."""
+
+
+class NodeMetrics(msgspec.Struct, frozen=True):
+    """Flattened metrics of a node over ``interval`` seconds."""
+
+    interval: float
+    items: dict[str, float]
+
+
+class NodeInfo(msgspec.Struct, tag="info", kw_only=True):
+    """A node as it describes itself. ``uptime`` in seconds."""
+
+    uid: str
+    name: str
+    version: str
+    num_clients: int
+    num_users: int
+    num_subs: int
+    num_channels: int
+    uptime: int
+    metrics: NodeMetrics | None = None
+
+
+class Leaving(msgspec.Struct, tag="leaving"):
+    """A node stops."""
+
+    uid: str
+
+
+class UserOp(msgspec.Struct, kw_only=True):
+    """An operation on the sessions of a user, carried out by every node."""
+
+    uid: str
+    """The node that asks."""
+    user: str
+    client: str = ""
+    session: str = ""
+
+
+class SubscribeUser(UserOp, tag="subscribe", kw_only=True):
+    """Subscribes live sessions; ``options`` is a JSON form of ``SubscribeOptions``."""
+
+    channel: str
+    options: dict[str, Any]
+    info: msgspec.Raw
+    data: msgspec.Raw
+    since: messages.StreamPosition | None = None
+
+
+def options_to_dict(options: SubscribeOptions) -> dict[str, Any]:
+    """``options`` without the payloads, for :class:`SubscribeUser`."""
+    return {
+        f.name: msgspec.to_builtins(getattr(options, f.name))
+        for f in fields(options)
+        if f.name not in ("info", "data")
+    }
+
+
+class UnsubscribeUser(UserOp, tag="unsubscribe", kw_only=True):
+    """Ends subscriptions; an empty channel means all."""
+
+    channel: str
+    code: int
+    reason: str
+
+
+class DisconnectUser(UserOp, tag="disconnect", kw_only=True):
+    """Ends sessions."""
+
+    code: int
+    reason: str
+    whitelist: list[str]
+
+
+class RefreshUser(UserOp, tag="refresh", kw_only=True):
+    """Changes the expiry of sessions."""
+
+    expired: bool
+    expire_at: float
+    info: msgspec.Raw | None = None
+
+
+class SurveyRequest(msgspec.Struct, tag="survey"):
+    """Asks every node the same question."""
+
+    uid: str
+    id: str
+    op: str
+    data: bytes
+
+
+class SurveyResponse(msgspec.Struct, tag="answer"):
+    """One node's answer. ``code`` 0 is fine."""
+
+    uid: str
+    id: str
+    code: int
+    data: bytes
+
+
+ControlMessage = (
+    NodeInfo
+    | Leaving
+    | SubscribeUser
+    | UnsubscribeUser
+    | DisconnectUser
+    | RefreshUser
+    | SurveyRequest
+    | SurveyResponse
+)
+
+
+class SurveyResult(msgspec.Struct, frozen=True):
+    """One node's answer to a survey. ``code`` 0 is fine."""
+
+    code: int
+    data: bytes
+
+
+class Cluster:
+    """This node's view of the others, and what it does for them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._nodes: dict[str, tuple[NodeInfo, float]] = {}
+        self._surveys: dict[str, tuple[dict[str, SurveyResult], asyncio.Event, int]] = {}
+        self._ops: dict[str, Callable[[bytes], bytes | Awaitable[bytes]]] = {
+            "channels": self._channels_here,
+        }
+        self._encoder = msgspec.json.Encoder()
+        self._decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
+        self._stopped = False
+
+    # -- who is there
+
+    def start(self) -> None:
+        """Tells the others of this node, now and every few seconds."""
+        self._tick()
+
+    async def stop(self) -> None:
+        """Tells the others that this node leaves."""
+        self._stopped = True
+        await self._send(Leaving(self._node.id))
+
+    def nodes(self) -> list[NodeInfo]:
+        """Every node known now, this one first."""
+        now = self._node.clock.monotonic()
+        for uid in [u for u, (_, seen) in self._nodes.items() if now - seen > INFO_TTL]:
+            del self._nodes[uid]
+        return [self._node.own_info(), *(info for info, _ in self._nodes.values())]
+
+    def _tick(self) -> None:
+        node = self._node
+        if self._stopped or node.controller is None:
+            return
+        node.adopt(node.run_now(self._send(node.own_info())))
+        node.clock.call_later(INFO_INTERVAL, self._tick)
+
+    async def _send(self, message: ControlMessage, to_node: str = "") -> None:
+        controller = self._node.controller
+        if controller is not None:
+            self._node.metrics.messages_sent["control"] += 1
+            await controller.publish_control(self._encoder.encode(message), to_node)
+
+    def on_control(self, data: bytes) -> None:
+        """Takes a message of another node (see ``ControlEvents``)."""
+        self._node.metrics.messages_received["control"] += 1
+        try:
+            message = self._decoder.decode(data)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            logger.warning("a control message is not understood: %s", error)
+            return
+        if message.uid == self._node.id:
+            return
+        match message:
+            case NodeInfo():
+                self._nodes[message.uid] = (message, self._node.clock.monotonic())
+            case Leaving():
+                self._nodes.pop(message.uid, None)
+            case SurveyRequest():
+                self._node.adopt(self._node.run_now(self._answer(message)))
+            case SurveyResponse():
+                self._take_answer(message)
+            case _:
+                self._node.adopt(self._node.run_now(self._apply(message)))
+
+    # -- operations on users
+
+    async def everywhere(self, op: UserOp) -> None:
+        """Carries ``op`` out here and on all other nodes."""
+        await self._apply(op)
+        await self._send(op)  # type: ignore[arg-type]
+
+    async def _apply(self, op: UserOp) -> None:
+        for session in self._node.hub.sessions_of(op.user, op.client, op.session):
+            match op:
+                case SubscribeUser():
+                    await self._subscribe(session, op)
+                case UnsubscribeUser():
+                    code = UnsubscribeCode(op.code, op.reason)
+                    channels = [op.channel] if op.channel else list(session.subscriptions)
+                    for channel in channels:
+                        await self._node.end_subscription(session, channel, code)
+                case DisconnectUser():
+                    if session.client_id not in op.whitelist:
+                        session.disconnect(Disconnect(op.code, op.reason))
+                case RefreshUser():
+                    self._refresh(session, op)
+                case _:
+                    logger.warning("unknown operation %r", op)
+
+    async def _subscribe(self, session: Session, op: SubscribeUser) -> None:
+        if op.channel in session.subscriptions:
+            return
+        run = SubscribeRun(session, messages.SubscribeRequest(channel=op.channel), server_side=True)
+        plain: SubscribeOptions = msgspec.convert(op.options, SubscribeOptions)
+        run.options = replace(plain, info=op.info or NO_DATA, data=op.data or NO_DATA)
+        try:
+            await run.make()
+        except (Error, Disconnect) as error:
+            await abandon(run)
+            logger.warning("cannot subscribe %s to %r: %s", session.client_id, op.channel, error)
+            return
+        if session.closed:
+            await abandon(run)
+            return
+        if op.since is not None:
+            # As the reference: only the position told, nothing is recovered.
+            run.result.offset = op.since.offset
+        session.push(Push(channel=op.channel, subscribe=push_of(run.result)), "push_subscribe")
+        await announce(run)
+
+    def _refresh(self, session: Session, op: RefreshUser) -> None:
+        node = self._node
+        now = node.clock.time()
+        if op.expired or (op.expire_at and op.expire_at <= now):
+            session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
+            return
+        node.change_expiry(session, op.expire_at, op.info if op.expire_at else None)
+
+    # -- surveys
+
+    def on_survey(self, op: str, handler: Callable[[bytes], bytes | Awaitable[bytes]]) -> None:
+        """Answers surveys of ``op`` on this node with ``handler``."""
+        self._ops[op] = handler
+
+    async def survey(
+        self,
+        op: str,
+        data: bytes,
+        to_node: str = "",
+        timeout: float = 10.0,  # noqa: ASYNC109
+    ) -> dict[str, SurveyResult]:
+        """Asks all nodes (or one) and returns the answers by node id.
+
+        Raises:
+            TimeoutError: not all answered within ``timeout`` seconds.
+        """
+        node = self._node
+        started = node.clock.monotonic()
+        if to_node == node.id or (not to_node and len(self.nodes()) == 1):
+            return {node.id: await self._ask_here(op, data)}
+        id_ = uuid4().hex
+        answers: dict[str, SurveyResult] = {}
+        missing = 1 if to_node else len(self._nodes)
+        done = asyncio.Event()
+        self._surveys[id_] = (answers, done, missing)
+        try:
+            await self._send(SurveyRequest(node.id, id_, op, data), to_node)
+            own = None if to_node else await self._ask_here(op, data)
+            # The node's clock, not asyncio.timeout: the caller may run without a task so far.
+            timer = node.clock.call_later(timeout, done.set)
+            await done.wait()
+            timer.cancel()
+            if len(answers) < missing:
+                message = f"{len(answers)} of {missing} nodes answered {op!r} in {timeout:g} s"
+                raise TimeoutError(message)
+        finally:
+            del self._surveys[id_]
+        node.metrics.survey_duration[op].observe(node.clock.monotonic() - started)
+        return answers if own is None else {node.id: own, **answers}
+
+    async def _ask_here(self, op: str, data: bytes) -> SurveyResult:
+        handler = self._ops.get(op)
+        if handler is None:
+            return SurveyResult(codes.METHOD_NOT_FOUND.code, b"")
+        try:
+            answer = handler(data)
+            return SurveyResult(0, answer if isinstance(answer, bytes) else await answer)
+        except Error as error:
+            return SurveyResult(error.code, b"")
+
+    async def _answer(self, request: SurveyRequest) -> None:
+        result = await self._ask_here(request.op, request.data)
+        await self._send(
+            SurveyResponse(self._node.id, request.id, result.code, result.data), request.uid
+        )
+
+    def _take_answer(self, response: SurveyResponse) -> None:
+        waiting = self._surveys.get(response.id)
+        if waiting is None:
+            return
+        answers, done, missing = waiting
+        answers[response.uid] = SurveyResult(response.code, response.data)
+        if len(answers) >= missing:
+            done.set()
+
+    def _channels_here(self, pattern: bytes) -> bytes:
+        wanted = pattern.decode()
+        return msgspec.json.encode(
+            {
+                name: channel.num_subscribers
+                for name, channel in self._node.hub.channels.items()
+                if not wanted or fnmatch.fnmatchcase(name, wanted)
+            }
+        )

@@ -1,0 +1,79 @@
+"""Running coroutines without a task as long as they do not wait.
+
+A handler that needs nothing from outside answers in the same loop turn: its coroutine is
+driven by hand and ends before any task exists. Only if it suspends, the rest of it becomes
+a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T | asyncio.Task[T]:
+    """The coroutine's result, or a task with the rest of it if it had to wait.
+
+    Until its first wait the coroutine runs outside of any task: it must not use
+    ``asyncio.timeout`` or ``asyncio.current_task`` there.
+    """
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    return asyncio.get_running_loop().create_task(_rest(coroutine, waits_for))
+
+
+@types.coroutine
+def _rest(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    # Hands on to the task what the coroutine already waits for, then goes on as ``await`` does.
+    step: Callable[[Any], Any]
+    value: Any
+    while True:
+        try:
+            sent = yield waits_for
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - passed on into the coroutine
+            step, value = coroutine.throw, error
+        else:
+            step, value = coroutine.send, sent
+        try:
+            waits_for = step(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def eager(handler: F) -> F:
+    """Marks an async handler that may run without a task until its first wait.
+
+    For handlers that rarely wait. Such a handler must not use ``asyncio.timeout``,
+    ``asyncio.current_task`` or libraries built on them before it first waits.
+    """
+    handler.__flyball_eager__ = True  # type: ignore[attr-defined]
+    return handler
+
+
+async def call_handler(handler: Callable[..., Any], event: Any) -> Any:
+    """Calls a sync or async handler and returns its result."""
+    result = handler(event)
+    if type(result) is types.CoroutineType:
+        if getattr(handler, "__flyball_eager__", False):
+            return await result
+        # A task of its own, as a stranger's coroutine may ask for the current task.
+        return await asyncio.get_running_loop().create_task(result)
+    if inspect.isawaitable(result):
+        awaitable: Awaitable[Any] = result
+        return await awaitable
+    return result

@@ -1,0 +1,120 @@
+"""Counters of the engine: plain numbers, cheap to change, read by whoever exports them.
+
+Keys are label values in the order of the comment; the exporter knows the names.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+
+DEFAULT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds, Prometheus' own."""
+FINE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, *DEFAULT_BOUNDS)
+BROADCAST_BOUNDS = (0.000001, 0.000005, 0.00001, 0.00005, *FINE_BOUNDS)
+LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Histogram:
+    """Observations counted by upper bound."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...] = DEFAULT_BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """Observations in each bucket (not cumulated); the last one is above all bounds."""
+        self.total = 0.0
+        """Sum of all observations."""
+
+    def observe(self, value: float) -> None:
+        """Counts ``value`` (seconds)."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    @property
+    def count(self) -> int:
+        """Number of observations."""
+        return sum(self.counts)
+
+
+def _fine() -> Histogram:
+    return Histogram(FINE_BOUNDS)
+
+
+class Metrics:
+    """All counters of one node."""
+
+    __slots__ = (
+        "actions",
+        "broadcast_duration",
+        "command_duration",
+        "connections_accepted",
+        "connections_inflight",
+        "messages_received",
+        "messages_sent",
+        "ping_pong_duration",
+        "pub_sub_lag",
+        "publish_suppressed",
+        "recovered_publications",
+        "recovers",
+        "reply_errors",
+        "server_disconnects",
+        "server_unsubscribes",
+        "subscriptions_accepted",
+        "subscriptions_inflight",
+        "survey_duration",
+        "tags_filter_dropped",
+        "transport_closes",
+        "transport_received",
+        "transport_received_size",
+        "transport_sent",
+        "transport_sent_size",
+    )
+
+    def __init__(self) -> None:
+        self.actions: defaultdict[str, int] = defaultdict(int)
+        """action"""
+        self.messages_sent: defaultdict[str, int] = defaultdict(int)
+        """type: publication, join, leave, control"""
+        self.messages_received: defaultdict[str, int] = defaultdict(int)
+        """type"""
+        self.broadcast_duration: defaultdict[str, Histogram] = defaultdict(
+            lambda: Histogram(BROADCAST_BOUNDS)
+        )
+        """type"""
+        self.pub_sub_lag = Histogram(LAG_BOUNDS)
+        self.survey_duration: defaultdict[str, Histogram] = defaultdict(Histogram)
+        """op"""
+        self.command_duration: defaultdict[str, Histogram] = defaultdict(_fine)
+        """method"""
+        self.connections_accepted: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """transport, protocol"""
+        self.connections_inflight: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """transport, protocol"""
+        self.subscriptions_accepted = 0
+        self.subscriptions_inflight = 0
+        self.reply_errors: defaultdict[tuple[str, int], int] = defaultdict(int)
+        """method, code"""
+        self.server_unsubscribes: defaultdict[int, int] = defaultdict(int)
+        """code"""
+        self.server_disconnects: defaultdict[int, int] = defaultdict(int)
+        """code"""
+        self.recovers: defaultdict[tuple[bool, bool], int] = defaultdict(int)
+        """recovered, has publications"""
+        self.recovered_publications = Histogram((0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000))
+        self.ping_pong_duration: defaultdict[str, Histogram] = defaultdict(_fine)
+        """transport"""
+        self.transport_sent: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """transport, frame type (connect, subscribe, push_publication, ...)"""
+        self.transport_sent_size: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """transport, frame type; bytes"""
+        self.transport_received: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """transport, frame type"""
+        self.transport_received_size: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """transport, frame type; bytes"""
+        self.transport_closes: defaultdict[tuple[str, int], int] = defaultdict(int)
+        """transport, code"""
+        self.tags_filter_dropped = 0
+        self.publish_suppressed: defaultdict[str, int] = defaultdict(int)
+        """reason"""

@@ -1,0 +1,52 @@
+"""Settings of a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flyball.core.errors import ConfigError
+from flyball.protocol.codes import DisconnectCode
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How a node behaves. Durations are seconds, sizes bytes; 0 switches a limit off."""
+
+    name: str = ""
+    """Shown in ``node.info()``."""
+    version: str = ""
+    """Told to clients in the connect result."""
+    ping_interval: float = 25.0
+    """App-level pings to clients; 0: none."""
+    pong_timeout: float = 8.0
+    """A client that does not answer a ping in time is closed with 3012; 0: not asked for."""
+    stale_close_delay: float = 10.0
+    """A client that does not connect in time is closed with 3502."""
+    expired_close_delay: float = 25.0
+    expired_sub_close_delay: float = 25.0
+    presence_update_interval: float = 27.0
+    channel_limit: int = 128
+    """Subscriptions of one connection."""
+    channel_max_length: int = 255
+    queue_max_size: int = 1048576
+    """Bytes that may wait for one slow client; above it 3008."""
+    channel_position_check_delay: float = 40.0
+    channel_position_max_time_lag: float = 0.0
+    user_connection_limit: int = 0
+    """Connections of one user on this node."""
+    history_max_publication_limit: int = 300
+    recovery_max_publication_limit: int = 300
+    history_meta_ttl: float = 2592000.0
+    concurrency: int = 0
+    """Above 1, commands of one client are handled in parallel, up to this many."""
+    connect_include_server_time: bool = False
+    uni_connect_disconnects: dict[int, DisconnectCode] = field(default_factory=dict)
+    """Connect error code to disconnect, for unidirectional transports."""
+
+    def __post_init__(self) -> None:
+        if self.ping_interval and self.pong_timeout and self.ping_interval <= self.pong_timeout:
+            message = (
+                f"ping_interval ({self.ping_interval:g} s) must be longer than pong_timeout "
+                f"({self.pong_timeout:g} s)"
+            )
+            raise ConfigError(message)

@@ -1,0 +1,442 @@
+"""A session: one connection's life as a state machine.
+
+The topics live in files of their own (connect, subscribe, commands, refresh); this one has
+the state, the order of commands, replies, timers and the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from flyball.core.eager import run_now
+from flyball.core.errors import Disconnect, Error
+from flyball.core.session_state import SessionState
+from flyball.core.types import NO_DATA, ClientInfo, Raw
+from flyball.protocol import codes, messages
+from flyball.protocol.codec import EncodeError
+from flyball.protocol.messages import Push, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from flyball.core.node import Node
+    from flyball.core.subscription import Subscription
+    from flyball.core.transport import Transport
+    from flyball.protocol.codec import DecodeError
+    from flyball.protocol.codes import DisconnectCode
+    from flyball.protocol.messages import Command, ConnectRequest
+
+logger = logging.getLogger("flyball.core")
+
+LINGER = 5.0
+"""Seconds until the transport is dropped after an error reply to connect."""
+MAX_PENDING_COMMANDS = 4096
+"""Commands that may wait behind one that is being handled."""
+NEVER = float("inf")
+
+
+class Session:
+    """One client connection. Transports feed it, handlers see it in their events."""
+
+    __slots__ = (
+        "_busy",
+        "_expire_deadline",
+        "_next_ping",
+        "_next_presence",
+        "_pending",
+        "_ping_sent_at",
+        "_pong_deadline",
+        "_stale_deadline",
+        "client_id",
+        "client_side_refresh",
+        "emulated_headers",
+        "expire_at",
+        "headers",
+        "info",
+        "meta",
+        "name",
+        "node",
+        "remote_addr",
+        "session_id",
+        "state",
+        "storage",
+        "subscriptions",
+        "timer_tick",
+        "transport",
+        "user",
+        "version",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        transport: Transport,
+        headers: Mapping[str, str] | None = None,
+        remote_addr: str = "",
+    ) -> None:
+        self.node = node
+        self.transport = transport
+        self.headers: Mapping[str, str] | None = headers
+        """Headers of the request that opened the connection, names in lower case."""
+        self.remote_addr = remote_addr
+        self.emulated_headers: Mapping[str, str] | None = None
+        """Headers that the client sent inside its connect command."""
+        self.client_id = str(uuid4())
+        self.session_id = (
+            str(uuid4()) if transport.emulation or transport.framing.unidirectional else ""
+        )
+        self.user = ""
+        self.info: Raw = NO_DATA
+        self.meta: Any = None
+        self.storage: dict[str, Any] | None = None
+        """For handlers: anything to remember about this connection."""
+        self.name = ""
+        self.version = ""
+        self.state = SessionState.NEW
+        self.subscriptions: dict[str, Subscription] = {}
+        """Channel to subscription, unfinished ones included."""
+        self.expire_at = 0.0
+        """Unix seconds when the connection ends unless refreshed, 0 never."""
+        self.client_side_refresh = True
+        self.timer_tick = 0
+        self._busy = 0
+        self._pending: deque[Command | DecodeError] | None = None
+        self._next_ping = NEVER
+        self._pong_deadline = NEVER
+        self._ping_sent_at = 0.0
+        self._next_presence = NEVER
+        self._expire_deadline = NEVER
+        self._stale_deadline = NEVER
+        if node.options.stale_close_delay:
+            self._stale_deadline = node.clock.monotonic() + node.options.stale_close_delay
+            node.timers.arm(self, self._stale_deadline)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.client_id} user={self.user!r} {self.state.value}>"
+
+    @property
+    def closed(self) -> bool:
+        """The session ended; nothing is sent any more."""
+        return self.state is SessionState.CLOSED
+
+    @property
+    def client_info(self) -> ClientInfo:
+        """What other clients see of this one."""
+        return ClientInfo(user=self.user, client=self.client_id, conn_info=self.info)
+
+    # -- input, from the transport
+
+    def receive(self, frame: bytes) -> None:
+        """Handles one frame of commands, in order."""
+        if self.state is SessionState.CLOSED or self.state is SessionState.REFUSED:
+            return
+        commands, error = self.transport.framing.codec.decode_frame(frame)
+        for command in commands:
+            self._take(command, len(frame))
+        if error is not None:
+            self._take(error, len(frame))
+
+    def connect_unidirectional(self, request: ConnectRequest) -> None:
+        """Opens a unidirectional connection: its only command."""
+        self._take(messages.Command(id=1, connect=request), 0)
+
+    def handle_pong(self) -> None:
+        """The client answered a ping."""
+        if self._pong_deadline is NEVER:
+            self._end(codes.DISCONNECT_BAD_REQUEST, "pong without a ping")
+            return
+        now = self.node.clock.monotonic()
+        self.node.metrics.ping_pong_duration[self.transport.name].observe(now - self._ping_sent_at)
+        self._pong_deadline = NEVER
+        self.arm()
+
+    def connection_lost(self) -> None:
+        """The client went away."""
+        self.transport.mark_closed()
+        self._finish(Disconnect(codes.DISCONNECT_CONNECTION_CLOSED))
+
+    # -- order of commands
+
+    def _take(self, item: Command | DecodeError, size: int) -> None:
+        if self.state is SessionState.CLOSED or self.state is SessionState.REFUSED:
+            return
+        if self._busy and (self._busy >= self.node.options.concurrency or self._must_wait(item)):
+            if self._pending is None:
+                self._pending = deque()
+                self.transport.pause_reading()
+            if len(self._pending) >= MAX_PENDING_COMMANDS:
+                self._end(codes.DISCONNECT_TOO_MANY_REQUESTS, "too many commands waiting")
+                return
+            self._pending.append(item)
+            return
+        self._execute(item, size)
+
+    def _must_wait(self, item: Command | DecodeError) -> bool:
+        # Nothing overtakes the connect command, and no error overtakes a command.
+        return (
+            self.state is SessionState.NEW
+            or self._pending is not None
+            or not isinstance(item, messages.Command)
+        )
+
+    def _execute(self, item: Command | DecodeError, size: int) -> None:
+        if not isinstance(item, messages.Command):
+            self._end(codes.DISCONNECT_BAD_REQUEST, str(item))
+            return
+        if item.id == 0 and item.send is None:
+            self.handle_pong()
+            return
+        for method, handler in COMMANDS:
+            request = getattr(item, method)
+            if request is not None:
+                break
+        else:
+            self._end(codes.DISCONNECT_BAD_REQUEST, f"command {item.id} has no known request")
+            return
+        if (method == "connect") is (self.state is SessionState.CONNECTED):
+            detail = (
+                "a second connect command" if method == "connect" else f"{method} before connect"
+            )
+            self._end(codes.DISCONNECT_BAD_REQUEST, detail)
+            return
+        metrics = self.node.metrics
+        key = (self.transport.name, method)
+        metrics.transport_received[key] += 1
+        metrics.transport_received_size[key] += size
+        self._busy += 1
+        work = run_now(self._run(method, handler(self, request, item.id), item.id))
+        if work is not None:
+            self.node.adopt(work, self)
+
+    async def _run(
+        self, method: str, handling: Coroutine[Any, Any, Reply | None], id_: int
+    ) -> None:
+        start = perf_counter()
+        try:
+            reply = await handling
+            if reply is not None:
+                self.reply(reply, method)
+        except Error as error:
+            self.reply_error(error, method, id_)
+        except Disconnect as disconnect:
+            self.disconnect(disconnect)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("%s of client %s failed", method, self.client_id)
+            if method == "connect":
+                self._end(codes.DISCONNECT_SERVER_ERROR, "")
+            else:
+                self.reply_error(Error(codes.INTERNAL), method, id_)
+        finally:
+            self._busy -= 1
+            self.node.metrics.command_duration[method].observe(perf_counter() - start)
+        if self._pending is not None:
+            self._continue()
+
+    def _continue(self) -> None:
+        # Not recursive: _run of a synchronous command comes back here through _execute's frame
+        # with _pending still set, hence the loop below runs only at the outermost level.
+        pending = self._pending
+        if pending is None or self._busy:
+            return
+        self._busy += 1  # holds nested calls off while the queue is drained
+        try:
+            self.transport.cork()
+            while pending and not self.closed and self.state is not SessionState.REFUSED:
+                if self._busy > max(self.node.options.concurrency, 1):  # ours included
+                    break
+                self._execute(pending.popleft(), 0)
+        finally:
+            self._busy -= 1
+            if not self.closed:
+                self.transport.uncork()
+        if not pending or self.closed:
+            self._pending = None
+            if not self.closed:
+                self.transport.resume_reading()
+
+    # -- output
+
+    def reply(self, reply: Reply, method: str) -> None:
+        """Sends one reply."""
+        if self.state is SessionState.CLOSED:
+            return
+        try:
+            message = self.transport.framing.codec.encode_reply(reply)
+        except EncodeError as error:
+            self._end(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, str(error))
+            return
+        self._send(message, method)
+
+    def push(self, push: Push, kind: str) -> None:
+        """Sends one push to this client only."""
+        if self.state is SessionState.CLOSED:
+            return
+        framing = self.transport.framing
+        try:
+            if framing.unidirectional:
+                message = framing.codec.encode_push(push)
+            else:
+                message = framing.codec.encode_reply(Reply(push=push))
+        except EncodeError as error:
+            self._end(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, str(error))
+            return
+        self._send(message, kind)
+
+    def reply_error(self, error: Error, method: str, id_: int) -> None:
+        """Refuses one command; after a refused connect the connection is dead."""
+        if self.closed:
+            return
+        self.node.metrics.reply_errors[method, error.code] += 1
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("client %s: %s refused: %s", self.client_id, method, error)
+        if method == "connect" and self.transport.framing.unidirectional:
+            self.disconnect(self.node.unidirectional_disconnect(error))
+            return
+        answer = messages.Error(error.code, error.message, error.temporary)
+        self.reply(Reply(id=id_, error=answer), method)
+        if method == "connect" and not self.closed:
+            self.state = SessionState.REFUSED
+            self.transport.linger(LINGER)
+
+    def _send(self, message: bytes, kind: str) -> None:
+        metrics = self.node.metrics
+        key = (self.transport.name, kind)
+        metrics.transport_sent[key] += 1
+        metrics.transport_sent_size[key] += len(message)
+        self.transport.send_message(message)
+
+    # -- timers
+
+    def started(self) -> None:
+        """The session is connected: pings and expiry begin."""
+        options, now = self.node.options, self.node.clock.monotonic()
+        self._stale_deadline = NEVER
+        if options.ping_interval:
+            # Spread over half an interval, lest all clients of a restart ping together.
+            self._next_ping = now + options.ping_interval * (0.5 + self.node.random() / 2)
+        self.arm()
+
+    def set_expiry(self, expire_at: float) -> None:
+        """The connection ends at ``expire_at`` (Unix seconds, 0 never) unless refreshed."""
+        self.expire_at = expire_at
+        if not expire_at:
+            self._expire_deadline = NEVER
+            return
+        clock = self.node.clock
+        delay = self.node.options.expired_close_delay if self.client_side_refresh else 0.0
+        self._expire_deadline = clock.monotonic() + (expire_at - clock.time()) + delay
+
+    def want_presence_tick(self) -> None:
+        """There are subscriptions: look after them every presence interval."""
+        if self._next_presence is NEVER and self.state is SessionState.CONNECTED:
+            interval = self.node.options.presence_update_interval
+            self._next_presence = self.node.clock.monotonic() + interval * (
+                0.5 + self.node.random() / 2
+            )
+            self.arm()
+
+    def check_positions_soon(self) -> None:
+        """The link between nodes was down: do not wait for the next regular check."""
+        for sub in self.subscriptions.values():
+            sub.checked_at = float("-inf")
+        if self.subscriptions:
+            self._next_presence = self.node.clock.monotonic()
+            self.arm()
+
+    def arm(self) -> None:
+        """Sets the timer to whatever is due first."""
+        due = min(
+            self._next_ping,
+            self._pong_deadline,
+            self._next_presence,
+            self._expire_deadline,
+            self._stale_deadline,
+        )
+        if due is NEVER or self.state is SessionState.CLOSED:
+            self.node.timers.cancel(self)
+        else:
+            self.node.timers.arm(self, due)
+
+    def on_timer(self, now: float) -> None:
+        """Does what is due (called by the timer wheel)."""
+        if self.closed:
+            return
+        if now >= self._stale_deadline:
+            self._end(codes.DISCONNECT_STALE, "no connect command in time")
+            return
+        if now >= self._pong_deadline:
+            self._end(codes.DISCONNECT_NO_PONG, "")
+            return
+        if now >= self._expire_deadline:
+            self._expire_deadline = NEVER
+            self.node.expire_session(self)
+            if self.closed:
+                return
+        if now >= self._next_ping:
+            self._ping(now)
+        if now >= self._next_presence:
+            if self.subscriptions:
+                self._next_presence = now + self.node.options.presence_update_interval
+                self.node.look_after(self)
+            else:
+                self._next_presence = NEVER
+        self.arm()
+
+    def look_again(self, delay: float) -> None:
+        """Asks for a presence tick within ``delay`` seconds."""
+        self._next_presence = min(self._next_presence, self.node.clock.monotonic() + delay)
+        self.arm()
+
+    def _ping(self, now: float) -> None:
+        options, transport = self.node.options, self.transport
+        self._next_ping = now + options.ping_interval
+        if not transport.app_ping:
+            return
+        self._send(transport.framing.ping, "ping")
+        if options.pong_timeout and not transport.framing.unidirectional:
+            self._ping_sent_at = now
+            self._pong_deadline = now + options.pong_timeout
+
+    # -- the end
+
+    def disconnect(self, disconnect: Disconnect) -> None:
+        """Ends the connection with a code, after what is already queued."""
+        if self.closed:
+            return
+        if self.transport.disconnect_push and disconnect.code not in UNANNOUNCED:
+            answer = messages.Disconnect(code=disconnect.code, reason=disconnect.reason)
+            self.push(Push(disconnect=answer), "push_disconnect")
+        self._finish(disconnect)
+        self.transport.close(disconnect)
+
+    def _end(self, code: DisconnectCode, detail: str) -> None:
+        self.disconnect(Disconnect(code, detail=detail))
+
+    def close_slow(self) -> None:
+        """The client reads too slowly. Returns at once; the session ends in the next loop turn."""
+        self.node.soon(self.disconnect, Disconnect(codes.DISCONNECT_SLOW))
+
+    def _finish(self, disconnect: Disconnect) -> None:
+        if self.closed:
+            return
+        connected = self.state is SessionState.CONNECTED
+        self.state = SessionState.CLOSED
+        self._pending = None
+        self.node.timers.cancel(self)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("client %s disconnected: %s", self.client_id, disconnect)
+        self.node.session_ended(self, disconnect, connected=connected)
+
+
+UNANNOUNCED = (3000, 3008)
+"""The client went away, or does not read: nothing is announced by a push."""
+
+
+from flyball.core.commands import COMMANDS  # noqa: E402 - the table's handlers import Session

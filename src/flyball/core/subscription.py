@@ -1,0 +1,119 @@
+"""One subscription of one session: its options, its position, and what it may be sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from flyball.core.types import SubscribeOptions
+
+if TYPE_CHECKING:
+    from flyball.core.session import Session
+    from flyball.core.transport import Transport
+    from flyball.core.types import ClientInfo, Publication, StreamPosition
+    from flyball.protocol.codes import UnsubscribeCode
+    from flyball.protocol.filter import TagsFilter
+    from flyball.protocol.messages import Push
+
+NO_BASE = -1
+"""``Subscription.base_offset`` while the client holds no value to patch."""
+NO_OPTIONS = SubscribeOptions()
+
+
+class Held(NamedTuple):
+    """Something for a subscriber that arrived before its subscribe reply was sent."""
+
+    publication: Publication | None
+    position: StreamPosition | None = None
+    delta: bool = False
+    previous: Publication | None = None
+    push: Push | None = None
+    """A join or leave, if this is no publication."""
+
+
+class Subscription:
+    """State of one subscription; the hub reads it for each publication."""
+
+    __slots__ = (
+        "base_offset",
+        "channel",
+        "checked_at",
+        "delta",
+        "ended_by",
+        "entered",
+        "epoch",
+        "expire_at",
+        "expire_deadline",
+        "held",
+        "info",
+        "live",
+        "offset",
+        "options",
+        "positioned",
+        "present",
+        "push_join_leave",
+        "recoverable",
+        "server_side",
+        "session",
+        "suspect_offset",
+        "tags_filter",
+        "transport",
+    )
+
+    def __init__(self, session: Session, channel: str, *, server_side: bool) -> None:
+        self.session = session
+        self.transport: Transport = session.transport
+        self.channel = channel
+        self.server_side = server_side
+        self.options: SubscribeOptions = NO_OPTIONS
+        self.live = False
+        """The subscribe reply was sent."""
+        self.entered = False
+        """In the hub."""
+        self.present = False
+        """Has an entry in presence."""
+        self.positioned = False
+        self.recoverable = False
+        self.push_join_leave = False
+        self.offset = 0
+        """Offset of the last publication this subscriber knows of."""
+        self.epoch = ""
+        self.delta = False
+        self.base_offset = NO_BASE
+        """Offset of the value that the client holds as the base of a patch."""
+        self.tags_filter: TagsFilter | None = None
+        self.info: ClientInfo = session.client_info
+        self.held: list[Held] | None = None
+        """What arrived during the subscribe; None outside of that critical section."""
+        self.expire_at = 0.0
+        """Unix seconds, 0 never."""
+        self.expire_deadline = 0.0
+        """Monotonic seconds when the subscription is ended, 0 never."""
+        self.checked_at = 0.0
+        """Monotonic seconds of the last proof that the position is right."""
+        self.suspect_offset = -1
+        """Offset at which a position check found the stream ahead; the next one decides."""
+        self.ended_by: UnsubscribeCode | None = None
+        """Ended by the server before its subscribe reply was sent."""
+
+    @property
+    def special(self) -> bool:
+        """Needs more than the same bytes as its neighbours: see :meth:`Hub.broadcast`."""
+        return self.held is not None or self.delta or self.tags_filter is not None
+
+    def advance(self, offset: int, epoch: str, now: float) -> bool | None:
+        """Takes note of a publication at (``offset``, ``epoch``).
+
+        Returns True if it is the next one, False if it is an old one to be dropped, None if
+        there is a gap: the subscription has lost its state.
+        """
+        if epoch != self.epoch:
+            if self.epoch:
+                return None
+            self.epoch = epoch
+        if offset <= self.offset:
+            return False
+        if offset != self.offset + 1:
+            return None
+        self.offset = offset
+        self.checked_at = now
+        return True
