@@ -114,12 +114,12 @@ def _field(item: dataclasses.Field[Any], hint: Any) -> Field:
     return Field(item.name, Kind.SECTION, meta, default, section=hint)
 
 
-def rows(cls: type[Any] = Config, prefix: str = "") -> Iterator[Row]:
+def rows(cls: SectionClass = Config, prefix: str = "") -> Iterator[Row]:
     """Walk ``cls`` and all sections below it."""
     yield from _rows(cls, prefix, hidden=False, note="")
 
 
-def _rows(cls: type[Any], prefix: str, *, hidden: bool, note: str) -> Iterator[Row]:
+def _rows(cls: SectionClass, prefix: str, *, hidden: bool, note: str) -> Iterator[Row]:
     for item in fields_of(cls):
         path = prefix + item.name
         row = Row(
@@ -170,4 +170,5 @@ def plain(item: Field, value: Any) -> Any:
 
 def to_plain(value: Any) -> dict[str, Any]:
     """Return a section as nested JSON objects that :func:`load_config` reads back."""
-    return {item.name: plain(item, getattr(value, item.name)) for item in fields_of(type(value))}
+    cls: SectionClass = type(value)
+    return {item.name: plain(item, getattr(value, item.name)) for item in fields_of(cls)}

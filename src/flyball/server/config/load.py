@@ -1,0 +1,363 @@
+"""Loads the configuration: defaults, file, environment, flags, the later winning over the earlier.
+
+All wrong values are gathered and reported together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from . import values
+from .option import Scalar
+from .problems import ConfigProblems, Notice, Problem, shown
+from .schema import Config
+from .schema_server import LOG_LEVELS
+from .sources import expand, read_dotenv, read_file
+from .table import (
+    ENV_PREFIXES,
+    NAMED_LISTS,
+    Field,
+    Kind,
+    SectionClass,
+    env_item,
+    field_names,
+    fields_of,
+    rows,
+)
+
+UNKNOWN_KEY: Final = "unknown key in configuration file"
+UNKNOWN_VARIABLE: Final = "unknown var in environment"
+
+# Kubernetes describes services in variables: a service "centrifugo" looks like ours.
+_KUBERNETES: Final = re.compile(
+    r"(?:[A-Z0-9_]+_)?(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)"
+    r"|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+_SERVICE_URL: Final = re.compile(r"(?:tcp|udp|sctp)://")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration and what was seen while loading it.
+
+    Attributes:
+        config: The values.
+        path: The file that was read, None when none was.
+        notices: Things to warn about.
+        unknown_keys: Keys of the file that no option has, such as ``channel.namespaces.[0].q``.
+
+    """
+
+    config: Config
+    path: Path | None
+    notices: tuple[Notice, ...]
+    unknown_keys: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Context:
+    """What is shared while one configuration is put together."""
+
+    environ: Mapping[str, str]
+    flags: Mapping[str, str]
+    file: str = "configuration file"
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    unknown_keys: list[str] = field(default_factory=list)
+    known_variables: set[str] = field(default_factory=set)
+
+    def variable(self, name: str) -> tuple[str, str] | None:
+        """Return the full name and the value of the variable that is set for ``name``."""
+        self.known_variables.add(name)
+        for prefix in ENV_PREFIXES:
+            value = self.environ.get(prefix + name, "")
+            if value:
+                return prefix + name, value
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in the tree a section stands.
+
+    Attributes:
+        path: Path with the dot that leads to options, as in messages: ``channel.``.
+        dotted: The same in the form of unknown keys: ``channel.namespaces.[0].``.
+        env: Start of variables, None where there are none.
+        source: Where raw values of this section come from.
+        from_file: False inside the JSON value of a variable.
+
+    """
+
+    path: str
+    dotted: str
+    env: str | None
+    source: str
+    from_file: bool = True
+
+    def below(self, name: str) -> _Place:
+        env = None if self.env is None else f"{self.env}{name.upper()}_"
+        return _Place(
+            f"{self.path}{name}.", f"{self.dotted}{name}.", env, self.source, self.from_file
+        )
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str] | None = None,
+    dotenv: str | Path | None = None,
+) -> LoadedConfig:
+    """Load a configuration.
+
+    Args:
+        path: File in JSON, YAML or TOML; a missing file is a notice, not a problem.
+        environ: Environment variables; ``FLYBALL_X`` goes before ``CENTRIFUGO_X``.
+        flags: Option path to text, of the flags given on the command line.
+        dotenv: A ``.env`` file with more variables; those in ``environ`` go first.
+
+    Raises:
+        ConfigError: The file cannot be read, or values are wrong; names all of them.
+
+    """
+    if dotenv is not None:
+        environ = read_dotenv(Path(dotenv), environ)
+    context = _Context(environ, flags or {})
+    tree: dict[str, Any] = {}
+    used: Path | None = None
+    if path is not None:
+        context.file = f"file {path}"
+        try:
+            tree = read_file(Path(path))
+            used = Path(path)
+        except FileNotFoundError:
+            context.notices.append(
+                Notice("config file not found", str(path), "environment and flags are used")
+            )
+    tree = expand(tree, environ, context.problems, context.file)
+    config: Config = _section(Config, tree, _Place("", "", "", context.file), context)
+    _look_at_flags(context)
+    _look_at_variables(context)
+    if config.log.level not in LOG_LEVELS:
+        hint = f"info is used; allowed are {', '.join(LOG_LEVELS)}"
+        context.notices.append(Notice("unknown log level", config.log.level, hint))
+    if context.problems:
+        raise ConfigProblems(context.problems)
+    return LoadedConfig(config, used, tuple(context.notices), tuple(context.unknown_keys))
+
+
+def _section(
+    cls: SectionClass, raw: Any, place: _Place, context: _Context, fixed: str | None = None
+) -> Any:
+    """Build a section from raw values, variables and flags. ``fixed`` is an item's own name."""
+    given = _gather(cls, raw, place, context)
+    made: dict[str, Any] = {} if fixed is None else {"name": fixed}
+    for item in fields_of(cls):
+        if item.name in made:
+            continue
+        if item.kind is Kind.SECTION:
+            assert item.section is not None
+            below = place.below(item.name)
+            made[item.name] = _section(item.section, given.get(item.name), below, context)
+        else:
+            made[item.name] = _value(item, given.get(item.name), place, context)
+    return cls(**made)
+
+
+def _gather(cls: SectionClass, raw: Any, place: _Place, context: _Context) -> dict[str, Any]:
+    """Return the raw values of a section by field name: lower case, dots taken apart."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        key = place.path.rstrip(".")
+        text = f"{shown(key, raw)} is not allowed; expected an object with options"
+        context.problems.append(Problem(key, text, place.source))
+        return {}
+    names = field_names(cls)
+    given: dict[str, Any] = {}
+    for key, value in raw.items():
+        head, dot, rest = str(key).lower().partition(".")
+        if head not in names:
+            _unknown_key(str(key).lower(), list(names), place, context)
+            continue
+        part = {rest: value} if dot else value
+        before = given.get(head)
+        given[head] = _merge(before, part) if before is not None else part
+    return given
+
+
+def _merge(left: Any, right: Any) -> Any:
+    """Join the nested and the dotted form of one object; the later value wins."""
+    if not (isinstance(left, Mapping) and isinstance(right, Mapping)):
+        return right
+    merged = dict(left)
+    for key, value in right.items():
+        merged[key] = _merge(merged[key], value) if key in merged else value
+    return merged
+
+
+def _unknown_key(key: str, names: list[str], place: _Place, context: _Context) -> None:
+    full = f"{place.dotted}{key}"
+    hint = ""
+    near = get_close_matches(key, names, 1, 0.7)
+    if near:
+        hint = f"did you mean {place.dotted}{near[0]}?"
+    else:
+        # Options moved into sections over time: token_hmac_secret_key is client.token....
+        paths = {row.path.replace(".", "_"): row.path for row in rows()}
+        near = get_close_matches(full.replace(".", "_"), paths, 1, 0.75)
+        if near:
+            hint = f"did you mean {paths[near[0]]}?"
+    if place.from_file:
+        context.unknown_keys.append(full)
+        context.notices.append(Notice(UNKNOWN_KEY, full, hint))
+    else:
+        context.notices.append(Notice(f"unknown key in {place.source}", full, hint))
+
+
+def _value(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
+    """Return the value of an option: flag, else variable, else raw value, else default."""
+    path = f"{place.path}{item.name}"
+    flag = context.flags.get(path) if item.meta.flag else None
+    name = None if place.env is None else f"{place.env}{item.name.upper()}"
+    found = None if name is None else context.variable(name)
+    if item.kind is Kind.SECTIONS:
+        return _sections(item, raw, found, place, context)
+    # A zero in a file cannot be told from an absent key: it leaves the default as it is.
+    value = item.default if raw is None else _read(item, raw, place, context) or item.default
+    if flag is not None:
+        return _read_text(item, flag, path, f"flag --{path}", context)
+    if found is not None:
+        return _read_text(item, found[1], path, f"environment variable {found[0]}", context)
+    return value
+
+
+def _read(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
+    """Read a value of a file, or of the JSON in a variable; None when it is wrong."""
+    path = f"{place.path}{item.name}"
+    try:
+        match item.kind:
+            case Kind.STRINGS:
+                return values.read_strings(raw)
+            case Kind.MAP:
+                return values.read_map(raw, lower=place.from_file)
+            case _:
+                assert isinstance(item.scalar, Scalar)
+                return values.read_scalar(item.scalar, raw, text_only=False)
+    except ValueError as error:
+        text = f"{shown(path, raw)} is not allowed; expected {error}"
+        context.problems.append(Problem(path, text, place.source))
+        return None
+
+
+def _read_text(item: Field, text: str, path: str, source: str, context: _Context) -> Any:
+    """Read a value of a variable or flag; the default when it is wrong."""
+    try:
+        match item.kind:
+            case Kind.STRINGS:
+                return tuple(text.split())
+            case Kind.MAP:
+                return values.read_map(values.read_json(text), lower=False)
+            case _:
+                assert isinstance(item.scalar, Scalar)
+                return values.read_scalar(item.scalar, text, text_only=True)
+    except ValueError as error:
+        message = f"{shown(path, text)} is not allowed; expected {error}"
+        if _SERVICE_URL.match(text):
+            message += (
+                "; it looks like set by Kubernetes for a service of this name:"
+                " set enableServiceLinks: false in the pod, or rename the service"
+            )
+        context.problems.append(Problem(path, message, source))
+        return item.default
+
+
+def _sections(
+    item: Field, raw: Any, found: tuple[str, str] | None, place: _Place, context: _Context
+) -> tuple[Any, ...]:
+    """Read a list of sections: from the file, from JSON in a variable, or by names."""
+    assert item.section is not None
+    path = f"{place.path}{item.name}"
+    named = path in NAMED_LISTS
+    names: list[str] = []
+    items: list[Any] = []
+    if found is not None and named and not found[1].lstrip().startswith(("[", "{")):
+        names = found[1].split()
+    elif found is not None:
+        variable = f"environment variable {found[0]}"
+        place = _Place(place.path, place.dotted, place.env, variable, from_file=False)
+        try:
+            raw = values.read_json(found[1])
+        except ValueError as error:
+            context.problems.append(Problem(path, f"expected {error}", variable))
+            raw = None
+    if raw is not None:
+        if isinstance(raw, list):
+            items = raw
+        elif raw not in ("", {}):
+            text = f"{shown(path, raw)} is not allowed; expected a list of objects"
+            context.problems.append(Problem(path, text, place.source))
+    made = [
+        _item(item, each, index, place, context, named=named) for index, each in enumerate(items)
+    ]
+    present = {each.name for each in made} if named else set()
+    for name in dict.fromkeys(names):
+        if name not in present:
+            made.append(_item(item, {"name": name}, len(made), place, context, named=True))
+    return tuple(made)
+
+
+def _item(
+    item: Field, raw: Any, index: int, place: _Place, context: _Context, *, named: bool
+) -> Any:
+    """Build one item of a list of sections; an item with a name has variables of its own."""
+    assert item.section is not None
+    env, fixed = None, None
+    if named and place.env is not None and isinstance(raw, Mapping):
+        name = next((v for k, v in raw.items() if str(k).lower() == "name"), None)
+        if isinstance(name, (str, int)) and name:
+            fixed = str(name)
+            env = f"{place.env}{item.name.upper()}_{env_item(fixed)}_"
+    below = _Place(
+        f"{place.path}{item.name}[{index}].",
+        f"{place.dotted}{item.name}.[{index}].",
+        env,
+        place.source,
+        place.from_file,
+    )
+    return _section(item.section, raw, below, context, fixed)
+
+
+def _look_at_flags(context: _Context) -> None:
+    known = {row.path for row in rows() if row.flag}
+    for path in context.flags:
+        if path not in known:
+            near = _suggest(path, known)
+            context.problems.append(Problem("", f"there is no flag --{path}{near}", "command line"))
+
+
+def _look_at_variables(context: _Context) -> None:
+    """Note variables with our prefixes that mean nothing: most are misspelled."""
+    for name in sorted(context.environ):
+        prefix = next((each for each in ENV_PREFIXES if name.startswith(each)), None)
+        if prefix is None:
+            continue
+        rest = name.removeprefix(prefix)
+        if rest in context.known_variables or rest.startswith("VAR_"):
+            continue
+        if _KUBERNETES.fullmatch(rest):
+            continue
+        near = get_close_matches(rest, context.known_variables, 1, 0.8)
+        hint = f"did you mean {prefix}{near[0]}?" if near else ""
+        context.notices.append(Notice(UNKNOWN_VARIABLE, name, hint))
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, list(known), 1)
+    return f"; did you mean --{near[0]}?" if near else ""
