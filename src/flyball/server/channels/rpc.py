@@ -1,0 +1,82 @@
+"""Which RPC methods there are, and who answers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from flyball.protocol import codes
+from flyball.server.channels.decision import Decision
+from flyball.server.config.schema_channel import RpcOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RpcRules", "RpcRulesOptions", "decide_rpc"]
+
+PING_RULE: Final = "rpc.ping.enabled"
+PROXY_RULE: Final = "proxy_enabled"
+
+
+@dataclass(frozen=True, slots=True)
+class RpcRulesOptions:
+    """RPC namespaces, and the method that the server answers itself."""
+
+    without_namespace: RpcOptions = field(default_factory=RpcOptions)
+    namespaces: Mapping[str, RpcOptions] = field(default_factory=dict)
+    boundary: str = ":"
+    ping_enabled: bool = False
+    ping_method: str = "ping"
+
+
+class RpcRules:
+    """Answers what holds for an RPC method."""
+
+    __slots__ = ("options", "proxied")
+
+    def __init__(self, options: RpcRulesOptions) -> None:
+        self.options = options
+        every = (options.without_namespace, *options.namespaces.values())
+        self.proxied = any(namespace.proxy_enabled for namespace in every)
+        """Some methods go to a proxy."""
+
+    def namespace_options(self, method: str) -> RpcOptions | None:
+        """The options of the method's namespace, or None if there is no such namespace."""
+        options = self.options
+        if not options.boundary or options.boundary not in method:
+            return options.without_namespace
+        name = method.partition(options.boundary)[0]
+        return options.namespaces.get(name) if name else options.without_namespace
+
+
+_PING: Final = Decision(True, PING_RULE)
+_NO_METHODS: Final = Decision(
+    False, "no proxy and no built-in method is on", codes.NOT_AVAILABLE, (PING_RULE,), ("is off",)
+)
+_UNKNOWN_METHOD: Final = Decision(
+    False,
+    "unknown method, and no proxy is on",
+    codes.METHOD_NOT_FOUND,
+    (PING_RULE,),
+    ("is for another method",),
+)
+_UNKNOWN_NAMESPACE: Final = Decision(
+    False, "unknown RPC namespace", codes.METHOD_NOT_FOUND, (PING_RULE,), ("does not apply",)
+)
+_PROXY_OFF: Final = Decision(
+    False, f"{PROXY_RULE} is off", codes.NOT_AVAILABLE, (PING_RULE,), ("does not apply",)
+)
+_ASK_PROXY: Final = Decision(False, PROXY_RULE, looked_at=(PING_RULE,), asks=True)
+
+
+def decide_rpc(rules: RpcRules, method: str) -> Decision:
+    """Who answers an RPC call: the server itself (allowed), a proxy (asks), or nobody."""
+    options = rules.options
+    if options.ping_enabled and method == options.ping_method:
+        return _PING
+    if not rules.proxied:
+        return _UNKNOWN_METHOD if options.ping_enabled else _NO_METHODS
+    namespace = rules.namespace_options(method)
+    if namespace is None:
+        return _UNKNOWN_NAMESPACE
+    return _ASK_PROXY if namespace.proxy_enabled else _PROXY_OFF
