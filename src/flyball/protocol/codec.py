@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flyball.protocol.messages import Command, ConnectRequest, Publication, Push, Reply
+    from flyball.protocol.messages import (
+        Command,
+        ConnectRequest,
+        EmulationRequest,
+        Publication,
+        Push,
+        Reply,
+    )
 
 
 class DecodeError(ValueError):
@@ -44,6 +51,16 @@ class Codec(ABC):
         """
 
     @abstractmethod
+    def decode_emulation(self, body: bytes) -> EmulationRequest:
+        """The body of a POST to ``/emulation``; its ``data`` is a frame for :meth:`decode_frame`.
+
+        ``data`` is absent where the body holds nothing that could be a frame.
+
+        Raises:
+            DecodeError: ``body`` is malformed.
+        """
+
+    @abstractmethod
     def encode_reply(self, reply: Reply) -> bytes:
         """One message, ready for :meth:`join`.
 
@@ -60,13 +77,61 @@ class Codec(ABC):
         """
 
     @abstractmethod
+    def encode_publication_push(self, channel: str, publication: Publication) -> bytes:
+        """The same as ``encode_reply(Reply(push=Push(channel=channel, pub=publication)))``.
+
+        Raises:
+            EncodeError: a payload is not valid in this encoding.
+        """
+
+    @abstractmethod
+    def encode_publication_uni(self, channel: str, publication: Publication) -> bytes:
+        """The same as ``encode_push(Push(channel=channel, pub=publication))``.
+
+        Raises:
+            EncodeError: a payload is not valid in this encoding.
+        """
+
+    @abstractmethod
+    def encode_publish_reply(self, command_id: int) -> bytes:
+        """The same as ``encode_reply(Reply(id=command_id, publish=PublishResult()))``."""
+
+    @abstractmethod
     def join(self, messages: Sequence[bytes]) -> bytes:
         """Several messages (at least one) as the payload of one frame."""
 
     @abstractmethod
     def delta_publication(self, publication: Publication, patch: bytes | None) -> Publication:
-        """A copy of ``publication`` for a subscriber that negotiated delta.
+        """``publication`` for a subscriber that negotiated delta; the given one is not changed.
 
         ``patch`` is the fossil patch against the value the subscriber holds, None for the
-        full value. (JSON: ``data`` becomes a JSON string and ``epoch`` is left out.)
+        full value. (JSON: ``data`` becomes a JSON string and ``epoch`` is left out. A patch
+        that cannot be written as text is not used; look at ``delta`` of the result.)
+
+        Raises:
+            EncodeError: the payload is not valid in this encoding.
+        """
+
+    @abstractmethod
+    def encode_command(self, command: Command) -> bytes:
+        """One command as a client sends it, ready for :meth:`join`.
+
+        Raises:
+            EncodeError: a payload is not valid in this encoding.
+        """
+
+    @abstractmethod
+    def decode_replies(self, frame: bytes) -> list[Reply]:
+        """The replies of one frame, as a client reads them.
+
+        Raises:
+            DecodeError: ``frame`` is malformed.
+        """
+
+    @abstractmethod
+    def decode_push(self, message: bytes) -> Push:
+        """One message of :meth:`encode_push`, as a client reads it.
+
+        Raises:
+            DecodeError: ``message`` is malformed.
         """

@@ -5,6 +5,9 @@ the Protobuf encoding are in ``client.proto`` beside this file (a test holds the
 together). A field without a default is always written, any other is left out when it
 holds its zero value. ``bytes`` fields are :class:`msgspec.Raw`: JSON text copied
 unchanged, or opaque bytes on Protobuf connections; ``NO_DATA`` means absent.
+
+Requests forbid unknown fields only to tell the fast JSON decoder that a name needs the
+tolerant path: clients may send other fields, and may write the names in any case.
 """
 
 from __future__ import annotations
@@ -35,14 +38,14 @@ class Error(Struct, omit_defaults=True, gc=False):
     temporary: bool = False
 
 
-class StreamPosition(Struct, omit_defaults=True, gc=False):
+class StreamPosition(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """A place in a channel's stream: offset (count of publications) within an epoch."""
 
     offset: U64 = 0
     epoch: str = ""
 
 
-class FilterNode(Struct, omit_defaults=True, gc=False):
+class FilterNode(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """A node of a tags filter: a comparison (``op`` empty) or and/or/not over ``nodes``."""
 
     op: str = ""
@@ -130,7 +133,7 @@ class Refresh(Struct, omit_defaults=True, gc=False):
     ttl: U32 = 0
 
 
-class SubscribeRequest(Struct, omit_defaults=True, gc=False):
+class SubscribeRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Subscribe to ``channel``, optionally recovering from (``offset``, ``epoch``)."""
 
     channel: str = ""
@@ -152,7 +155,7 @@ class SubscribeRequest(Struct, omit_defaults=True, gc=False):
     asc: bool = False
 
 
-class ConnectRequest(Struct, omit_defaults=True, gc=False):
+class ConnectRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """The first command of a connection."""
 
     token: str = ""
@@ -164,13 +167,13 @@ class ConnectRequest(Struct, omit_defaults=True, gc=False):
     flag: I64 = 0
 
 
-class UnsubscribeRequest(Struct, omit_defaults=True, gc=False):
+class UnsubscribeRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """End the subscription to ``channel``."""
 
     channel: str = ""
 
 
-class PublishRequest(Struct, omit_defaults=True, gc=False):
+class PublishRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Publish ``data`` into ``channel``; ``type``, ``key``, ``removed`` are for map channels."""
 
     channel: str = ""
@@ -180,19 +183,19 @@ class PublishRequest(Struct, omit_defaults=True, gc=False):
     removed: bool = False
 
 
-class PresenceRequest(Struct, omit_defaults=True, gc=False):
+class PresenceRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Who is in ``channel``."""
 
     channel: str = ""
 
 
-class PresenceStatsRequest(Struct, omit_defaults=True, gc=False):
+class PresenceStatsRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """How many are in ``channel``."""
 
     channel: str = ""
 
 
-class HistoryRequest(Struct, omit_defaults=True, gc=False):
+class HistoryRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Read the stream of ``channel``; ``limit`` 0 asks for the position only."""
 
     channel: str = ""
@@ -201,45 +204,44 @@ class HistoryRequest(Struct, omit_defaults=True, gc=False):
     reverse: bool = False
 
 
-class PingRequest(Struct, omit_defaults=True, gc=False):
+class PingRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """In the schema, never served."""
 
 
-
-class SendRequest(Struct, omit_defaults=True, gc=False):
+class SendRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """A message to the server without a reply."""
 
     data: Raw = NO_DATA
 
 
-class RPCRequest(Struct, omit_defaults=True, gc=False):
+class RPCRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Call ``method`` with ``data``."""
 
     data: Raw = NO_DATA
     method: str = ""
 
 
-class RefreshRequest(Struct, omit_defaults=True, gc=False):
+class RefreshRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Prolong the connection with a fresh token."""
 
     token: str = ""
 
 
-class KeyedItem(Struct, omit_defaults=True, gc=False):
+class KeyedItem(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """A tracked key and the version the client has (shared poll)."""
 
     key: str = ""
     version: U64 = 0
 
 
-class TrackBatch(Struct, omit_defaults=True, gc=False):
+class TrackBatch(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Keys covered by one signature (shared poll)."""
 
     signature: str = ""
     items: list[KeyedItem] = field(default_factory=list)
 
 
-class SubRefreshRequest(Struct, omit_defaults=True, gc=False):
+class SubRefreshRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Prolong a subscription (``type`` 0), or track/untrack keys (1, 2)."""
 
     channel: str = ""
@@ -249,7 +251,7 @@ class SubRefreshRequest(Struct, omit_defaults=True, gc=False):
     untrack: list[str] = field(default_factory=list)
 
 
-class Command(Struct, omit_defaults=True, gc=False):
+class Command(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """One client command: an ``id`` chosen by the client and one request."""
 
     id: U32 = 0
@@ -309,10 +311,8 @@ class UnsubscribeResult(Struct, omit_defaults=True, gc=False):
     """Result of unsubscribe."""
 
 
-
 class PublishResult(Struct, omit_defaults=True, gc=False):
     """Result of publish."""
-
 
 
 class PresenceResult(Struct, omit_defaults=True, gc=False):
@@ -338,7 +338,6 @@ class HistoryResult(Struct, omit_defaults=True, gc=False):
 
 class PingResult(Struct, omit_defaults=True, gc=False):
     """In the schema, never sent."""
-
 
 
 class RPCResult(Struct, omit_defaults=True, gc=False):
@@ -415,7 +414,7 @@ class Reply(Struct, omit_defaults=True, gc=False):
     sub_refresh: SubRefreshResult | None = None
 
 
-class EmulationRequest(Struct, omit_defaults=True, gc=False):
+class EmulationRequest(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """Body of ``/emulation``: commands for a session on some node."""
 
     node: str = ""
