@@ -1,5 +1,8 @@
 """Configuration: the schema, how it is loaded, and what is checked."""
 
+from .load import LoadedConfig, load_config
+from .pem import read_pem, tls_client_context, tls_server_context
+from .problems import ConfigProblems, Notice, Problem
 from .schema import Config
 from .schema_channel import (
     RPC,
@@ -57,6 +60,9 @@ from .schema_server import (
     WebSocket,
     WebSocketOptions,
 )
+from .table import to_plain
+from .unbuilt import unbuilt_options
+from .validate import check, validate, validate_start
 
 __all__ = [
     "RPC",
@@ -68,6 +74,7 @@ __all__ = [
     "Client",
     "ClientProxies",
     "Config",
+    "ConfigProblems",
     "ConnectResponseTransforms",
     "Consumer",
     "Controller",
@@ -75,11 +82,14 @@ __all__ = [
     "GrpcAPI",
     "HTTPServer",
     "HttpAPI",
+    "LoadedConfig",
     "MapBroker",
     "MapOptions",
     "NamedProxy",
+    "Notice",
     "PersonalChannel",
     "PresenceManager",
+    "Problem",
     "Proxy",
     "ProxyGRPC",
     "ProxyHTTP",
@@ -106,4 +116,13 @@ __all__ = [
     "UniWebSocket",
     "WebSocket",
     "WebSocketOptions",
+    "check",
+    "load_config",
+    "read_pem",
+    "tls_client_context",
+    "tls_server_context",
+    "to_plain",
+    "unbuilt_options",
+    "validate",
+    "validate_start",
 ]

@@ -97,7 +97,7 @@ class ChannelOptions:
         "", "Mirror presence into the map channel with this prefix, one key for each user."
     )
     history_size: int = opt(0, "Publications kept; set it together with history_ttl.")
-    history_ttl: Duration = opt(0.0, "Age of publications kept, in whole seconds.")
+    history_ttl: Duration = opt(0.0, "Age of publications kept; 1s or more.")
     history_meta_ttl: Duration = opt(
         0.0, "Lifetime of offset and epoch; 0 takes channel.history_meta_ttl."
     )

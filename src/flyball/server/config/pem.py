@@ -1,0 +1,123 @@
+"""PEM values and the TLS contexts made of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from flyball.core.errors import ConfigError
+
+from .schema_common import TLSConfig
+
+_MARK: Final = b"-----BEGIN "
+_EXPECTED: Final = "PEM text, base64 of PEM text, or the path of a file that holds PEM text"
+
+
+def read_pem(key: str, value: str) -> bytes:
+    """Return the PEM text that an option holds or points to.
+
+    Args:
+        key: Path of the option, for messages.
+        value: PEM text, base64 of PEM text, or a file path; tried in this order.
+
+    Raises:
+        ConfigError: The value is none of these, or the file cannot be read.
+    """
+    text = value.strip().encode()
+    if _MARK in text:
+        return text
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if _MARK in decoded:
+        return decoded
+    # The value may be a key that lost its header lines: it must not show up in a message.
+    try:
+        content = Path(value.strip()).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a file name"
+        raise ConfigError(f"{key}: expected {_EXPECTED}; as a path: {reason}") from None
+    if _MARK not in content:
+        raise ConfigError(f"{key}: the file it names holds no PEM text; expected {_EXPECTED}")
+    return content
+
+
+def tls_server_context(tls: TLSConfig, key: str = "http_server.tls") -> ssl.SSLContext:
+    """Make the TLS context of a listener: TLS 1.2 or newer.
+
+    With ``client_ca_pem`` clients must present a certificate of one of these authorities.
+
+    Args:
+        tls: The options.
+        key: Path of their section, for messages.
+
+    Raises:
+        ConfigError: Certificate or key is missing or wrong.
+    """
+    if not (tls.cert_pem and tls.key_pem):
+        missing = "key_pem" if tls.cert_pem else "cert_pem"
+        raise ConfigError(f"{key}.{missing}: a listener needs both cert_pem and key_pem; set it")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_pair(context, tls, key)
+    if tls.client_ca_pem:
+        _trust(context, f"{key}.client_ca_pem", tls.client_ca_pem)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def tls_client_context(tls: TLSConfig, key: str) -> ssl.SSLContext:
+    """Make the TLS context of a client: TLS 1.2 or newer, system roots unless ``server_ca_pem``.
+
+    The caller passes ``tls.server_name``, when set, as the expected host name.
+
+    Args:
+        tls: The options.
+        key: Path of their section, for messages.
+
+    Raises:
+        ConfigError: A certificate or key is wrong.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.cert_pem and tls.key_pem:
+        _load_pair(context, tls, key)
+    if tls.server_ca_pem:
+        _trust(context, f"{key}.server_ca_pem", tls.server_ca_pem)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if tls.insecure_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, tls: TLSConfig, key: str) -> None:
+    cert = read_pem(f"{key}.cert_pem", tls.cert_pem)
+    private = read_pem(f"{key}.key_pem", tls.key_pem)
+    # The ssl module reads keys from files only; the directory is private and goes at once.
+    with tempfile.TemporaryDirectory(prefix="flyball-tls-") as folder:
+        cert_file, key_file = Path(folder, "cert.pem"), Path(folder, "key.pem")
+        cert_file.write_bytes(cert)
+        key_file.touch(mode=0o600)
+        key_file.write_bytes(private)
+        try:
+            # An empty password keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(cert_file, key_file, password="")
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(
+                f"{key}.cert_pem, {key}.key_pem: certificate and key cannot be used: {error};"
+                " expected a certificate chain and its own key without a password"
+            ) from None
+
+
+def _trust(context: ssl.SSLContext, key: str, value: str) -> None:
+    try:
+        context.load_verify_locations(cadata=read_pem(key, value).decode("ascii", "replace"))
+    except ssl.SSLError as error:
+        raise ConfigError(f"{key}: no certificate can be read from it: {error}") from None

@@ -1,0 +1,86 @@
+"""What the configuration knows and this version does not do yet.
+
+Shrinks as parts are built: take the entry out of :data:`SWITCHES`, the value out of reach of
+:data:`NAMESPACE_SWITCHES`, or add a kind to one of the ``BUILT_`` sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from .schema import Config
+from .validate_common import MAP_TYPES, scopes
+
+BUILT_ENGINES: Final = ("memory",)
+BUILT_BROKERS: Final = ("memory",)
+BUILT_PRESENCE_MANAGERS: Final = ("memory",)
+BUILT_MAP_BROKERS: Final = ("memory",)
+
+SWITCHES: Final = (
+    "http_server.tls_autocert.enabled",
+    "http_server.http3.enabled",
+    "http_server.h2c_external",
+    "client.proxy.connect.enabled",
+    "client.proxy.refresh.enabled",
+    "rpc.without_namespace.proxy_enabled",
+    "grpc_api.enabled",
+    "sse.enabled",
+    "http_stream.enabled",
+    "webtransport.enabled",
+    "uni_sse.enabled",
+    "uni_http_stream.enabled",
+    "uni_websocket.enabled",
+    "uni_grpc.enabled",
+    "admin.enabled",
+    "swagger.enabled",
+    "debug.enabled",
+    "opentelemetry.enabled",
+    "graphite.enabled",
+)
+"""Switches, and options with a default of off, whose parts are missing."""
+
+NAMESPACE_SWITCHES: Final = (
+    "subscribe_proxy_enabled",
+    "publish_proxy_enabled",
+    "sub_refresh_proxy_enabled",
+    "subscribe_stream_proxy_enabled",
+    "map.publish_proxy_enabled",
+    "map.remove_proxy_enabled",
+    "map_clients_presence_channel_prefix",
+    "map_users_presence_channel_prefix",
+)
+"""The same for channel options."""
+
+SUBSCRIPTION_TYPES: Final = MAP_TYPES | {"shared_poll"}
+"""Kinds of subscription that are missing."""
+
+
+def unbuilt_options(config: Config) -> list[str]:
+    """Return the options of ``config`` that are set but do nothing in this version."""
+    found = [path for path in SWITCHES if _get(config, path)]
+    for scope in scopes(config):
+        found += [
+            f"{scope.key}.{option}" for option in NAMESPACE_SWITCHES if _get(scope.options, option)
+        ]
+        if scope.options.subscription_type in SUBSCRIPTION_TYPES:
+            found.append(f"{scope.key}.subscription_type")
+    found += _rpc_proxies(config)
+    found += [
+        f"consumers[{index}].enabled"
+        for index, consumer in enumerate(config.consumers)
+        if consumer.enabled
+    ]
+    return found
+
+
+def _rpc_proxies(config: Config) -> Iterator[str]:
+    for index, options in enumerate(config.rpc.namespaces):
+        if options.proxy_enabled:
+            yield f"rpc.namespaces[{index}].proxy_enabled"
+
+
+def _get(section: Any, path: str) -> Any:
+    for name in path.split("."):
+        section = getattr(section, name)
+    return section

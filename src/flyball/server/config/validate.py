@@ -1,0 +1,273 @@
+"""Checks that need more than one value at a time to look at.
+
+:func:`validate` is what start, reload and ``checkconfig`` ask; :func:`validate_start` holds the
+checks that only a start makes. Each rule is a small function that yields problems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+from .problems import ConfigProblems, Problem
+from .schema import Config
+from .schema_client import UniDisconnectTransforms
+from .schema_common import NamedProxy, Proxy, StatusTransform
+from .schema_consumers import (
+    CONSUMERS,
+    DELIVER_POLICIES,
+    GOOGLE_AUTH,
+    SASL_MECHANISMS,
+    AzureServiceBusConsumer,
+    Consumer,
+)
+from .schema_engines import BROKERS, MAP_BROKERS
+from .schema_server import ConnectResponseTransforms
+from .validate_channel import CHANNEL_RULES
+from .validate_common import (
+    MAX_REASON,
+    NAME,
+    NAME_RULE,
+    choice,
+    default_proxies_in_use,
+    one_of,
+    repeated,
+)
+from .validate_start import START_RULES
+
+Rule: TypeAlias = Callable[[Config], Iterator[Problem]]
+
+_CLAIM: Final = re.compile(r"[a-zA-Z_]+")
+_CONSUMER_NAME: Final = re.compile(r"[a-zA-Z0-9_]{2,}")
+
+REQUIRED: Final[dict[str, tuple[str, ...]]] = {
+    "postgresql": ("dsn", "outbox_table_name"),
+    "kafka": ("brokers", "topics", "consumer_group"),
+    "nats_jetstream": ("url", "stream_name", "durable_consumer_name"),
+    "redis_stream": ("address", "streams", "consumer_group"),
+    "google_pub_sub": ("project_id", "subscriptions"),
+    "aws_sqs": ("queues",),
+    "azure_service_bus": ("queues",),
+}
+"""Options an enabled consumer must have, by type."""
+
+_IDENTITY: Final = ("fully_qualified_namespace", "tenant_id", "client_id", "client_secret")
+
+
+def validate(config: Config) -> list[Problem]:
+    """Return what is wrong with ``config``, as start, reload and ``checkconfig`` see it."""
+    return [problem for rule in RULES for problem in rule(config)]
+
+
+def validate_start(config: Config) -> list[Problem]:
+    """Return what more keeps a server with ``config`` from starting."""
+    return [problem for rule in START_RULES for problem in rule(config)]
+
+
+def check(config: Config, *, start: bool = False) -> None:
+    """Raise when ``config`` is wrong; ``start`` adds the checks of a starting server.
+
+    Raises:
+        ConfigProblems: Holds all problems.
+    """
+    problems = validate(config) + (validate_start(config) if start else [])
+    if problems:
+        raise ConfigProblems(problems)
+
+
+def _http_server(config: Config) -> Iterator[Problem]:
+    server = config.http_server
+    if not server.h2c_external:
+        return
+    key = "http_server.h2c_external"
+    if server.internal_port in {"", str(server.port)}:
+        yield Problem(
+            key,
+            "HTTP/2 without TLS on the external listener needs internal endpoints on a port of"
+            " their own; set http_server.internal_port to another port than"
+            f" {server.port}, or switch h2c_external off",
+        )
+    if server.tls.enabled or server.tls_autocert.enabled:
+        yield Problem(
+            key, "HTTP/2 without TLS cannot be used together with TLS; switch one of them off"
+        )
+
+
+def _broker_types(config: Config) -> Iterator[Problem]:
+    yield from choice("broker.type", config.broker.type, BROKERS)
+    yield from choice("map_broker.type", config.map_broker.type, MAP_BROKERS)
+
+
+def _tokens(config: Config) -> Iterator[Problem]:
+    client = config.client
+    for key, token in (("token", client.token), ("subscription_token", client.subscription_token)):
+        claim = token.user_id_claim
+        if claim and not _CLAIM.fullmatch(claim):
+            yield Problem(
+                f"client.{key}.user_id_claim",
+                f'"{claim}" is not allowed; use letters and _ only, or leave it empty for sub',
+            )
+
+
+def _default_proxies(config: Config) -> Iterator[Problem]:
+    for key, proxy, user in default_proxies_in_use(config):
+        yield from _proxy(key, proxy, f"used by {user}")
+
+
+def _named_proxies(config: Config) -> Iterator[Problem]:
+    names = [proxy.name for proxy in config.proxies]
+    yield from repeated("proxies", names)
+    for index, proxy in enumerate(config.proxies):
+        key = f"proxies[{index}]"
+        yield from _proxy_name(key, proxy)
+        yield from _proxy(key, proxy, f'proxy "{proxy.name}"')
+
+
+def _proxy_name(key: str, proxy: NamedProxy) -> Iterator[Problem]:
+    if proxy.name == "default":
+        yield Problem(
+            f"{key}.name",
+            '"default" is taken by the default proxies (client.proxy, channel.proxy, rpc.proxy);'
+            " choose another name",
+        )
+    elif not NAME.fullmatch(proxy.name):
+        yield Problem(f"{key}.name", f'"{proxy.name}" is not allowed; {NAME_RULE}')
+
+
+def _proxy(key: str, proxy: Proxy, source: str) -> Iterator[Problem]:
+    if not proxy.endpoint:
+        yield Problem(
+            f"{key}.endpoint",
+            "an endpoint is required; set an http://, https:// or grpc:// URL",
+            source,
+        )
+    if proxy.timeout <= 0:
+        yield Problem(f"{key}.timeout", "must be longer than 0, for example 1s", source)
+    for index, transform in enumerate(proxy.http.status_to_code_transforms):
+        yield from _status_transform(
+            f"{key}.http.status_to_code_transforms[{index}]", transform, source
+        )
+
+
+def _status_transform(key: str, transform: StatusTransform, source: str) -> Iterator[Problem]:
+    if not transform.status_code:
+        yield Problem(f"{key}.status_code", "an HTTP status such as 404 is required", source)
+    error, disconnect = transform.to_error, transform.to_disconnect
+    if bool(error.code) == bool(disconnect.code):
+        yield Problem(
+            key, "exactly one of to_error.code and to_disconnect.code must be set", source
+        )
+    yield from _reason(f"{key}.to_error.message", error.message, source)
+    yield from _reason(f"{key}.to_disconnect.reason", disconnect.reason, source)
+
+
+def _reason(key: str, text: str, source: str = "") -> Iterator[Problem]:
+    if not text.isascii():
+        yield Problem(key, "only ASCII characters are allowed", source)
+    if len(text.encode()) > MAX_REASON:
+        yield Problem(key, f"at most {MAX_REASON} characters are allowed", source)
+
+
+def _consumers(config: Config) -> Iterator[Problem]:
+    yield from repeated("consumers", [consumer.name for consumer in config.consumers])
+    for index, consumer in enumerate(config.consumers):
+        key = f"consumers[{index}]"
+        if not _CONSUMER_NAME.fullmatch(consumer.name):
+            yield Problem(
+                f"{key}.name",
+                f'"{consumer.name}" is not allowed; use letters, digits and _ only,'
+                " at least two characters",
+            )
+        if consumer.type not in CONSUMERS:
+            yield Problem(f"{key}.type", f'"{consumer.type}" is not allowed; {one_of(CONSUMERS)}')
+        elif consumer.enabled:
+            yield from _consumer(key, consumer)
+
+
+def _consumer(key: str, consumer: Consumer) -> Iterator[Problem]:
+    source = f'consumer "{consumer.name}"'
+    options = getattr(consumer, consumer.type)
+    for name in REQUIRED[consumer.type]:
+        if not getattr(options, name):
+            yield Problem(
+                f"{key}.{consumer.type}.{name}",
+                f"is required for an enabled consumer of type {consumer.type}",
+                source,
+            )
+    match consumer.type:
+        case "azure_service_bus":
+            yield from _azure(f"{key}.azure_service_bus", consumer.azure_service_bus, source)
+        case "kafka":
+            mechanism = consumer.kafka.sasl_mechanism
+            yield from choice(f"{key}.kafka.sasl_mechanism", mechanism, SASL_MECHANISMS, source)
+        case "nats_jetstream":
+            policy = consumer.nats_jetstream.deliver_policy
+            policy_key = f"{key}.nats_jetstream.deliver_policy"
+            yield from choice(policy_key, policy, DELIVER_POLICIES, source)
+        case "google_pub_sub":
+            google = consumer.google_pub_sub
+            auth_key = f"{key}.google_pub_sub.auth_mechanism"
+            yield from choice(auth_key, google.auth_mechanism, GOOGLE_AUTH, source)
+            if google.auth_mechanism == "service_account" and not google.credentials_file:
+                yield Problem(
+                    f"{key}.google_pub_sub.credentials_file",
+                    "is required when auth_mechanism is service_account",
+                    source,
+                )
+        case _:
+            pass
+
+
+def _azure(key: str, options: AzureServiceBusConsumer, source: str) -> Iterator[Problem]:
+    if not options.use_azure_identity:
+        if not options.connection_string:
+            yield Problem(
+                f"{key}.connection_string", "is required unless use_azure_identity is set", source
+            )
+        return
+    for name in _IDENTITY:
+        if not getattr(options, name):
+            yield Problem(f"{key}.{name}", "is required with use_azure_identity", source)
+
+
+def _uni_transforms(config: Config) -> Iterator[Problem]:
+    yield from _disconnects(config.client.connect_code_to_unidirectional_disconnect)
+    yield from _responses("uni_sse", config.uni_sse.connect_code_to_http_response)
+    yield from _responses("uni_http_stream", config.uni_http_stream.connect_code_to_http_response)
+
+
+_CODE_REQUIRED: Final = "a code of connect other than 0 is required, for example 109"
+
+
+def _disconnects(transforms: UniDisconnectTransforms) -> Iterator[Problem]:
+    base = "client.connect_code_to_unidirectional_disconnect.transforms"
+    for index, transform in enumerate(transforms.transforms):
+        key = f"{base}[{index}]"
+        if not transform.code:
+            yield Problem(f"{key}.code", _CODE_REQUIRED)
+        if not transform.to.code:
+            yield Problem(f"{key}.to.code", "a disconnect code such as 4500 is required")
+        yield from _reason(f"{key}.to.reason", transform.to.reason)
+
+
+def _responses(section: str, transforms: ConnectResponseTransforms) -> Iterator[Problem]:
+    base = f"{section}.connect_code_to_http_response.transforms"
+    for index, transform in enumerate(transforms.transforms):
+        key = f"{base}[{index}]"
+        if not transform.code:
+            yield Problem(f"{key}.code", _CODE_REQUIRED)
+        if not transform.to.status_code:
+            yield Problem(f"{key}.to.status_code", "an HTTP status such as 401 is required")
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    _http_server,
+    _broker_types,
+    _tokens,
+    _default_proxies,
+    _named_proxies,
+    *CHANNEL_RULES,
+    _consumers,
+    _uni_transforms,
+)

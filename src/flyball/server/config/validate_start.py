@@ -1,0 +1,200 @@
+"""Checks that only a starting server makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from flyball.core.errors import ConfigError
+
+from .durations import format_duration
+from .problems import Problem
+from .schema import Config
+from .schema_client import Token
+from .schema_engines import CONTROLLERS, ENGINES, PRESENCE_MANAGERS
+from .schema_server import ERROR_MODES
+from .unbuilt import BUILT_BROKERS, BUILT_ENGINES, BUILT_MAP_BROKERS, BUILT_PRESENCE_MANAGERS
+from .validate_common import choice, proxy_uses, scopes
+
+
+def _engine_types(config: Config) -> Iterator[Problem]:
+    yield from choice("engine.type", config.engine.type, ENGINES)
+    if config.presence_manager.enabled:
+        kind = config.presence_manager.type
+        yield from choice("presence_manager.type", kind, PRESENCE_MANAGERS)
+    if config.controller.enabled:
+        yield from choice("controller.type", config.controller.type, CONTROLLERS)
+
+
+def _engines_built(config: Config) -> Iterator[Problem]:
+    """Refuse engines that are not there: memory in their place would lose what they promise."""
+    wanted = (
+        ("engine.type", True, config.engine.type, ENGINES, BUILT_ENGINES),
+        ("broker.type", config.broker.enabled, config.broker.type, None, BUILT_BROKERS),
+        (
+            "presence_manager.type",
+            config.presence_manager.enabled,
+            config.presence_manager.type,
+            PRESENCE_MANAGERS,
+            BUILT_PRESENCE_MANAGERS,
+        ),
+        ("map_broker.type", True, config.map_broker.type, None, BUILT_MAP_BROKERS),
+    )
+    for key, enabled, kind, known, built in wanted:
+        if not enabled or kind in built or (known is not None and kind not in known):
+            continue
+        yield Problem(
+            key,
+            f'"{kind}" is not available in this version; use {" or ".join(built)}',
+        )
+    if config.controller.enabled and config.controller.type in CONTROLLERS:
+        yield Problem(
+            "controller.enabled", "controllers are not available in this version; switch it off"
+        )
+
+
+def _pings(config: Config) -> Iterator[Problem]:
+    interval, timeout = config.client.ping_interval, config.client.pong_timeout
+    if interval > 0 and interval <= timeout:
+        yield Problem(
+            "client.ping_interval",
+            f"{format_duration(interval)} must be longer than client.pong_timeout,"
+            f" {format_duration(timeout)}",
+        )
+
+
+def _error_modes(config: Config) -> Iterator[Problem]:
+    yield from choice("http_api.error_mode", config.http_api.error_mode, ERROR_MODES)
+    yield from choice("grpc_api.error_mode", config.grpc_api.error_mode, ERROR_MODES)
+
+
+def _http3(config: Config) -> Iterator[Problem]:
+    server = config.http_server
+    if config.webtransport.enabled and not server.http3.enabled:
+        yield Problem(
+            "webtransport.enabled", "WebTransport needs HTTP/3; switch http_server.http3.enabled on"
+        )
+    if server.http3.enabled and server.tls_autocert.enabled:
+        yield Problem(
+            "http_server.http3.enabled",
+            "HTTP/3 does not work with http_server.tls_autocert; use http_server.tls",
+        )
+    elif server.http3.enabled and not server.tls.enabled:
+        yield Problem("http_server.http3.enabled", "HTTP/3 needs TLS; set http_server.tls")
+
+
+def _stream_endpoints(config: Config) -> Iterator[Problem]:
+    named = {proxy.name: (index, proxy) for index, proxy in enumerate(config.proxies)}
+    for scope in scopes(config):
+        for use in proxy_uses(scope.options):
+            if use.kind != "subscribe_stream" or not use.enabled:
+                continue
+            key, endpoint = "channel.proxy.subscribe_stream", ""
+            if use.name == "default":
+                endpoint = config.channel.proxy.subscribe_stream.endpoint
+            elif use.name in named:
+                index, proxy = named[use.name]
+                key, endpoint = f"proxies[{index}]", proxy.endpoint
+            if endpoint.lower().startswith(("http://", "https://")):
+                yield Problem(
+                    f"{key}.endpoint",
+                    "subscription streams work over GRPC only; use a grpc:// endpoint",
+                    scope.label,
+                )
+
+
+def _unreleased(config: Config) -> Iterator[Problem]:
+    broker = config.broker
+    if broker.enabled and broker.type == "redisnats" and not config.enable_unreleased_features:
+        yield Problem(
+            "broker.type", '"redisnats" is not finished; it needs enable_unreleased_features'
+        )
+
+
+def _token_rules(config: Config) -> Iterator[Problem]:
+    client = config.client
+    yield from _token("client.token", client.token)
+    if client.subscription_token.enabled:
+        yield from _token("client.subscription_token", client.subscription_token)
+
+
+def _token(key: str, token: Token) -> Iterator[Problem]:
+    from flyball.server.channels.re2 import compile_re2
+
+    for name in ("issuer", "audience"):
+        pattern: str = getattr(token, f"{name}_regex")
+        if getattr(token, name) and pattern:
+            yield Problem(
+                f"{key}.{name}_regex", f"cannot be used together with {name}; remove one of them"
+            )
+        try:
+            compile_re2(pattern, f"{key}.{name}_regex")
+        except ConfigError as error:
+            yield Problem(f"{key}.{name}_regex", str(error).removeprefix(f"{key}.{name}_regex: "))
+            return
+    yield from _jwks(key, token)
+
+
+_PLACEHOLDER: Final = re.compile(r"\{\{\s*([^{}\s]+)\s*\}\}")
+_LITERALS: Final = re.compile(r"(?:[A-Za-z0-9_\-/:@ ]|\\[^A-Za-z0-9])+")
+
+
+def _jwks(key: str, token: Token) -> Iterator[Problem]:
+    """Check that a token cannot lead the key download to a place of its own choice.
+
+    The token is not verified yet when its claims fill the URL: a group that fills a placeholder
+    may only match a fixed set of words.
+    """
+    for name in dict.fromkeys(_PLACEHOLDER.findall(token.jwks_public_endpoint)):
+        bodies = [
+            body
+            for pattern in (token.issuer_regex, token.audience_regex)
+            if (body := group_body(pattern, name)) is not None
+        ]
+        if not bodies:
+            yield Problem(
+                f"{key}.jwks_public_endpoint",
+                f"{{{{{name}}}}} needs a group (?P<{name}>...) in issuer_regex or audience_regex",
+            )
+        elif not token.insecure_skip_jwks_endpoint_safety_check and not all(
+            _LITERALS.fullmatch(word) for body in bodies for word in body.split("|")
+        ):
+            yield Problem(
+                f"{key}.jwks_public_endpoint",
+                f"the group {name} must be a list of fixed words such as (?P<{name}>one|two),"
+                " because tokens that are not verified yet fill it in; list the words, or set"
+                " insecure_skip_jwks_endpoint_safety_check",
+            )
+
+
+def group_body(pattern: str, name: str) -> str | None:
+    """Return what stands inside the named group ``name`` of ``pattern``."""
+    match = re.search(rf"\(\?P?<{re.escape(name)}>", pattern)
+    if match is None:
+        return None
+    depth, at, in_class = 1, match.end(), False
+    while at < len(pattern) and depth:
+        char = pattern[at]
+        if char == "\\":
+            at += 1
+        elif in_class:
+            in_class = char != "]"
+        elif char == "[":
+            in_class = True
+        elif char in "()":
+            depth += 1 if char == "(" else -1
+        at += 1
+    return pattern[match.end() : at - 1]
+
+
+START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
+    _engine_types,
+    _engines_built,
+    _pings,
+    _error_modes,
+    _token_rules,
+    _http3,
+    _stream_endpoints,
+    _unreleased,
+)
