@@ -25,7 +25,9 @@ _MAX_NUMBER: Final = 2**32 - 1
 
 _WINDOW: Final = 16
 """Bytes that have to be equal for a place in the source to be found."""
-_MAX_CANDIDATES: Final = 250
+_WORTH_SEARCHING: Final = 32
+"""Fewer bytes than this between equal beginnings and ends are inserted without a search."""
+_MAX_CANDIDATES: Final = 8
 """Places of the source that are tried for one place of the target."""
 
 MAX_TARGET_SIZE: Final = 64 * 1024 * 1024
@@ -43,14 +45,21 @@ def create_delta(source: bytes, target: bytes) -> bytes:
     """
     parts = [_number(len(target)), b"\n"]
     prefix = _common_prefix(source, target)
-    if len(source) <= _WINDOW:
-        _insert(target, parts)
-    elif len(target) - prefix <= _WINDOW and prefix >= _WINDOW:
-        # the usual small change near the end needs no search
+    suffix = _common_suffix(source[prefix:], target[prefix:])
+    suffix_offset = len(source) - suffix
+    if prefix < _copy_cost(prefix, 0):
+        prefix = 0
+    if suffix < _copy_cost(suffix, suffix_offset):
+        suffix = 0
+    end = len(target) - suffix
+    if prefix:
         _copy(prefix, 0, parts)
-        _insert(target[prefix:], parts)
+    if end - prefix >= _WORTH_SEARCHING and len(source) >= _WINDOW:
+        _search(source, target, prefix, end, parts)
     else:
-        _search(source, target, parts)
+        _insert(target[prefix:end], parts)
+    if suffix:
+        _copy(suffix, suffix_offset, parts)
     parts += (_number(_checksum(target)), b";")
     return b"".join(parts)
 
@@ -128,8 +137,9 @@ def _number(value: int) -> bytes:
     return bytes(out)
 
 
-def _digit_count(value: int) -> int:
-    return max(1, (value.bit_length() + 5) // 6)
+def _copy_cost(count: int, offset: int) -> int:
+    """How long a copy step is, and the head of an insertion that has to follow."""
+    return len(_number(count)) + len(_number(offset)) + 3
 
 
 def _checksum(data: bytes) -> int:
@@ -170,108 +180,56 @@ def _common_suffix(a: bytes, b: bytes) -> int:
 
 # --- the search ----------------------------------------------------------------------------
 #
-# The source is cut into blocks of one window each, and the blocks are put into buckets by a
-# checksum that can be rolled along the target. Each window of the target is compared with
-# the blocks of its bucket, newest first; the match that covers most wins. Which block is
-# found where decides about the bytes of the delta, and clients accept any correct delta;
-# the order and the buckets are those of other implementations so that captures agree.
+# The source is cut into blocks of one window each. A window of the target that is equal to
+# a block is extended to both sides as far as it goes; of several such blocks the one that
+# covers most is copied. A found block is always worth a copy, so the candidates compared
+# for it are paid for by the bytes it covers: the time is linear, with _MAX_CANDIDATES.
 
 
-class _Buckets:
-    """The blocks of a source by rolling checksum."""
-
-    __slots__ = ("_blocks", "_count")
-
-    def __init__(self, source: bytes) -> None:
-        count = len(source) // _WINDOW
-        self._count = count
-        blocks: dict[int, list[int]] = {}
-        for index in range(count):
-            start = index * _WINDOW
-            bucket = _roll_start(source, start)
-            key = (bucket[0] & 0xFFFF | (bucket[1] & 0xFFFF) << 16) % count
-            blocks.setdefault(key, []).append(start)
-        self._blocks = {
-            key: starts[: -_MAX_CANDIDATES - 1 : -1] for key, starts in blocks.items()
-        }
-
-    def find(self, low: int, high: int) -> list[int] | None:
-        """Starts of the blocks that may be equal to the window with this checksum."""
-        return self._blocks.get((low & 0xFFFF | (high & 0xFFFF) << 16) % self._count)
-
-
-def _roll_start(data: bytes, start: int) -> tuple[int, int]:
-    """Both sums of the window at ``start``: of the bytes, and weighted by place."""
-    low = high = 0
-    for byte in data[start : start + _WINDOW]:
-        low += byte
-        high += low
-    return low, high
-
-
-def _search(source: bytes, target: bytes, parts: list[bytes]) -> None:
-    """Write the steps that make ``target``."""
-    buckets = _Buckets(source)
-    base = 0
-    while base + _WINDOW < len(target):
-        found = _next_match(source, target, base, buckets)
-        if found is None:
-            break
-        start, count, offset = found
+def _search(source: bytes, target: bytes, base: int, end: int, parts: list[bytes]) -> None:
+    """Write the steps that make the bytes of ``target`` from ``base`` to ``end``."""
+    blocks: dict[bytes, list[int]] = {}
+    for start in range(0, len(source) - _WINDOW + 1, _WINDOW):
+        blocks.setdefault(source[start : start + _WINDOW], []).append(start)
+    find = blocks.get
+    target = target[:end]
+    place = base
+    while place + _WINDOW <= end:
+        candidates = find(target[place : place + _WINDOW])
+        if candidates is None:
+            place += 1
+            continue
+        start, count, offset = _best_match(source, target, base, place, candidates)
         _insert(target[base:start], parts)
         _copy(count, offset, parts)
-        base = start + count
+        base = place = start + count
     _insert(target[base:], parts)
-
-
-def _next_match(
-    source: bytes, target: bytes, base: int, buckets: _Buckets
-) -> tuple[int, int, int] | None:
-    """The first place from ``base`` on that is worth a copy: start in target, count, offset."""
-    low, high = _roll_start(target, base)
-    place = base
-    while True:
-        candidates = buckets.find(low, high)
-        if candidates:
-            best = _best_match(source, target, base, place, candidates)
-            if best is not None:
-                return best
-        following = place + _WINDOW
-        if following >= len(target):
-            return None
-        old = target[place]
-        low += target[following] - old
-        high += low - _WINDOW * old
-        place += 1
 
 
 def _best_match(
     source: bytes, target: bytes, base: int, place: int, candidates: list[int]
-) -> tuple[int, int, int] | None:
-    """The longest match through ``place`` that is shorter to copy than to insert."""
-    best: tuple[int, int, int] | None = None
-    best_count = 0
-    for block in candidates:
+) -> tuple[int, int, int]:
+    """The longest match around ``place``: where it begins in target, count, offset."""
+    best = (place, 0, 0)
+    for block in candidates[:_MAX_CANDIDATES]:
         forward = _match_forward(source, block, target, place)
-        backward = _match_backward(source, block, target, place, base)
-        count = forward + backward
-        offset = block - backward
-        cost = _digit_count(place - backward - base) + _digit_count(count) + _digit_count(offset)
-        if count >= cost + 3 and count > best_count:
-            best_count = count
-            best = place - backward, count, offset
+        limit = min(block, place - base)
+        backward = (
+            _common_suffix(source[block - limit : block], target[place - limit : place])
+            if limit
+            else 0
+        )
+        if forward + backward > best[1]:
+            best = (place - backward, forward + backward, block - backward)
+        if place + forward == len(target):
+            break
     return best
 
 
-_CHUNK: Final = 64
-
-
 def _match_forward(source: bytes, block: int, target: bytes, place: int) -> int:
-    """How many bytes from ``block`` and ``place`` on are equal."""
-    if source[block] != target[place]:
-        return 0
+    """How many bytes from ``block`` and ``place`` on are equal, looking further and further."""
     count = 0
-    chunk = _CHUNK
+    chunk = 4 * _WINDOW
     while True:
         a = source[block + count : block + count + chunk]
         b = target[place + count : place + count + chunk]
@@ -279,12 +237,3 @@ def _match_forward(source: bytes, block: int, target: bytes, place: int) -> int:
             return count + _common_prefix(a, b)
         count += chunk
         chunk *= 2
-
-
-def _match_backward(source: bytes, block: int, target: bytes, place: int, base: int) -> int:
-    """How many bytes before ``block`` and ``place`` are equal, not going before ``base``."""
-    # the first byte of the source is left out, as other implementations do
-    limit = min(block - 1, place - base)
-    if limit <= 0 or source[block - 1] != target[place - 1]:
-        return 0
-    return _common_suffix(source[block - limit : block], target[place - limit : place])
