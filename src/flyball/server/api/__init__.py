@@ -1,0 +1,1 @@
+"""The server API: what backends call to publish, inspect and control."""
