@@ -1,0 +1,22 @@
+"""Prometheus metrics of the server, named as Centrifugo names them.
+
+Nothing here runs while messages travel: the core and the API count in plain numbers, and these
+are turned into metric families when somebody scrapes.
+"""
+
+from .collector import GaugeSource, MetricsOptions, NodeCollector, ServerMetrics
+from .exposition import CONTENT_TYPE, exposition, process_registry, render
+from .items import MetricItems, flatten
+
+__all__ = [
+    "CONTENT_TYPE",
+    "GaugeSource",
+    "MetricItems",
+    "MetricsOptions",
+    "NodeCollector",
+    "ServerMetrics",
+    "exposition",
+    "flatten",
+    "process_registry",
+    "render",
+]

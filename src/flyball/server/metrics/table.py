@@ -1,0 +1,311 @@
+"""Which counter becomes which metric: names, labels and help in one place.
+
+The documentation page of the metrics is written from these tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+PREFIX: Final = "centrifugo_"
+"""Of every metric that Centrifugo has too, so that dashboards keep working."""
+OWN_PREFIX: Final = "flyball_"
+"""Of the metrics that only this server has."""
+
+NAMESPACE: Final = (("channel_namespace", ""),)
+"""A label the original has and leaves empty."""
+UNNAMED: Final = (("client_name", "unregistered"),)
+UNVERSIONED: Final = (*UNNAMED, ("client_version", "unversioned"))
+
+
+class Kind(Enum):
+    """How a value is shown."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    TIMING = "summary"
+    """A summary, and the same observations as a histogram named ``<name>_histogram``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One metric."""
+
+    name: str
+    """Without the prefix."""
+    kind: Kind
+    help: str
+    source: str
+    """Attribute of the object that counts."""
+    labels: tuple[str, ...] = ()
+    """Names of what the keys of the counter are made of, in order."""
+    fixed: tuple[tuple[str, str], ...] = ()
+    """Labels with one value."""
+    prefix: str = PREFIX
+
+    @property
+    def full_name(self) -> str:
+        """The name as it is scraped."""
+        return self.prefix + self.name
+
+
+NODE: Final = (
+    Spec(
+        "node_num_clients",
+        Kind.GAUGE,
+        "Connections that completed connect on this node.",
+        "num_clients",
+    ),
+    Spec("node_num_users", Kind.GAUGE, "Different users connected to this node.", "num_users"),
+    Spec(
+        "node_num_subscriptions",
+        Kind.GAUGE,
+        "Subscriptions of all connections of this node.",
+        "num_subscriptions",
+    ),
+    Spec(
+        "node_num_channels",
+        Kind.GAUGE,
+        "Channels with at least one subscriber on this node.",
+        "num_channels",
+    ),
+)
+"""Read from the hub."""
+
+CORE: Final = (
+    Spec(
+        "node_action_count",
+        Kind.COUNTER,
+        "Operations of the node, by kind.",
+        "actions",
+        ("action",),
+        NAMESPACE,
+    ),
+    Spec(
+        "node_messages_sent_count",
+        Kind.COUNTER,
+        "Messages handed to the broker or the control channel.",
+        "messages_sent",
+        ("type",),
+        NAMESPACE,
+    ),
+    Spec(
+        "node_messages_received_count",
+        Kind.COUNTER,
+        "Messages that came from the broker or the control channel.",
+        "messages_received",
+        ("type",),
+        NAMESPACE,
+    ),
+    Spec(
+        "node_broadcast_duration_seconds",
+        Kind.HISTOGRAM,
+        "Time to hand one message to all subscribers of this node.",
+        "broadcast_duration",
+        ("type",),
+        NAMESPACE,
+    ),
+    Spec(
+        "node_pub_sub_lag_seconds",
+        Kind.HISTOGRAM,
+        "Age of publications when they arrive from the broker.",
+        "pub_sub_lag",
+        (),
+        NAMESPACE,
+    ),
+    Spec(
+        "node_survey_duration_seconds",
+        Kind.TIMING,
+        "Time until all nodes answered a survey.",
+        "survey_duration",
+        ("op",),
+    ),
+    Spec(
+        "node_tags_filter_dropped_publications",
+        Kind.COUNTER,
+        "Deliveries left out because of a subscriber's tags filter.",
+        "tags_filter_dropped",
+        (),
+        NAMESPACE,
+    ),
+    Spec(
+        "client_command_duration_seconds",
+        Kind.TIMING,
+        "Time to handle one client command.",
+        "command_duration",
+        ("method",),
+        NAMESPACE,
+    ),
+    Spec(
+        "client_connections_accepted",
+        Kind.COUNTER,
+        "Connections that were accepted.",
+        "connections_accepted",
+        ("transport", "accept_protocol"),
+        UNVERSIONED,
+    ),
+    Spec(
+        "client_connections_inflight",
+        Kind.GAUGE,
+        "Connections that are open now.",
+        "connections_inflight",
+        ("transport", "accept_protocol"),
+        UNVERSIONED,
+    ),
+    Spec(
+        "client_subscriptions_accepted",
+        Kind.COUNTER,
+        "Subscriptions that were accepted.",
+        "subscriptions_accepted",
+        (),
+        (*UNNAMED, *NAMESPACE),
+    ),
+    Spec(
+        "client_subscriptions_inflight",
+        Kind.GAUGE,
+        "Subscriptions that exist now.",
+        "subscriptions_inflight",
+        (),
+        (*UNNAMED, *NAMESPACE),
+    ),
+    Spec(
+        "client_num_reply_errors",
+        Kind.COUNTER,
+        "Commands answered with an error.",
+        "reply_errors",
+        ("method", "code"),
+        NAMESPACE,
+    ),
+    Spec(
+        "client_num_server_unsubscribes",
+        Kind.COUNTER,
+        "Subscriptions ended by the server.",
+        "server_unsubscribes",
+        ("code",),
+        NAMESPACE,
+    ),
+    Spec(
+        "client_num_server_disconnects",
+        Kind.COUNTER,
+        "Connections ended by the server.",
+        "server_disconnects",
+        ("code",),
+    ),
+    Spec(
+        "client_recover",
+        Kind.COUNTER,
+        "Attempts to recover missed publications.",
+        "recovers",
+        ("recovered", "has_recovered_publications"),
+        NAMESPACE,
+    ),
+    Spec(
+        "client_recovered_publications",
+        Kind.HISTOGRAM,
+        "Publications that a successful recovery brought.",
+        "recovered_publications",
+        (),
+        NAMESPACE,
+    ),
+    Spec(
+        "client_ping_pong_duration_seconds",
+        Kind.HISTOGRAM,
+        "Time between a ping and its pong.",
+        "ping_pong_duration",
+        ("transport",),
+    ),
+    Spec(
+        "transport_messages_sent",
+        Kind.COUNTER,
+        "Messages sent to clients.",
+        "transport_sent",
+        ("transport", "frame_type"),
+        NAMESPACE,
+    ),
+    Spec(
+        "transport_messages_sent_size",
+        Kind.COUNTER,
+        "Bytes of messages sent to clients.",
+        "transport_sent_size",
+        ("transport", "frame_type"),
+        NAMESPACE,
+    ),
+    Spec(
+        "transport_messages_received",
+        Kind.COUNTER,
+        "Messages received from clients.",
+        "transport_received",
+        ("transport", "frame_type"),
+        NAMESPACE,
+    ),
+    Spec(
+        "transport_messages_received_size",
+        Kind.COUNTER,
+        "Bytes of messages received from clients.",
+        "transport_received_size",
+        ("transport", "frame_type"),
+        NAMESPACE,
+    ),
+    Spec(
+        "transport_outgoing_close_count",
+        Kind.COUNTER,
+        "Connections closed by the server, by close code.",
+        "transport_closes",
+        ("transport", "code"),
+    ),
+    Spec(
+        "broker_publish_suppressed_count",
+        Kind.COUNTER,
+        "Publications that the broker left out, by reason.",
+        "publish_suppressed",
+        ("reason",),
+        NAMESPACE,
+    ),
+)
+"""Read from the node's counters."""
+
+API: Final = (
+    Spec(
+        "api_command_duration_seconds",
+        Kind.TIMING,
+        "Time to handle one call of the server API.",
+        "durations",
+        ("protocol", "method"),
+    ),
+    Spec(
+        "api_command_errors_total",
+        Kind.COUNTER,
+        "Calls of the server API that failed.",
+        "errors",
+        ("protocol", "method", "error"),
+    ),
+)
+"""Read from the counters of the server API."""
+
+SERVER: Final = (
+    Spec(
+        "node_client_connection_limit",
+        Kind.COUNTER,
+        "Connections refused because a connection limit was reached.",
+        "connection_limit",
+    ),
+    Spec(
+        "node_incoming_http_requests_total",
+        Kind.COUNTER,
+        "HTTP requests, when prometheus.instrument_http_handlers is on.",
+        "http_requests",
+        ("path", "method", "status"),
+    ),
+    Spec(
+        "insecure_options",
+        Kind.GAUGE,
+        "Options that switch a protection off and are on: 1 for each.",
+        "insecure_options",
+        ("option",),
+        prefix=OWN_PREFIX,
+    ),
+)
+"""Read from the counters of the HTTP side."""
