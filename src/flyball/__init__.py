@@ -1,1 +1,108 @@
-"""Flyball: real-time messaging inside a Python program, and the engine of the server."""
+"""Flyball: real-time messaging inside a Python program, and the engine of the server.
+
+A :class:`Node` keeps channels and connections; handlers decide who may do what; transports
+carry the client protocol of Centrifugo, so that its official SDKs are the clients::
+
+    node = flyball.Node()
+
+    @node.on_connecting
+    def who(event: flyball.Connecting) -> flyball.Credentials:
+        return flyball.Credentials(user="42")
+
+    @node.on_subscribe("chat:*")
+    def may_join(event: flyball.Subscribing) -> flyball.SubscribeOptions:
+        return flyball.SubscribeOptions(presence=True, recoverable=True)
+
+    flyball.run(node, port=8000)
+"""
+
+from flyball._version import __version__
+from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
+from flyball.core.eager import eager
+from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError, PermissionDenied
+from flyball.core.events import (
+    ChannelOccupied,
+    ChannelVacated,
+    Connected,
+    Connecting,
+    Disconnected,
+    HistoryQuery,
+    Message,
+    PresenceQuery,
+    Publishing,
+    Refreshing,
+    RefreshResult,
+    Rpc,
+    SubRefreshing,
+    Subscribed,
+    Subscribing,
+    Unsubscribed,
+)
+from flyball.core.listen import ChannelReader, TooSlowError
+from flyball.core.node import Node
+from flyball.core.options import NodeOptions
+from flyball.core.session import Session
+from flyball.core.types import (
+    ClientInfo,
+    Credentials,
+    HistoryFilter,
+    HistoryResult,
+    PresenceStats,
+    Publication,
+    PublishOptions,
+    PublishResult,
+    Raw,
+    RecoveryMode,
+    StreamPosition,
+    SubscribeOptions,
+)
+from flyball.serving import ServeOptions, run, serve
+
+__all__ = [
+    "ChannelOccupied",
+    "ChannelReader",
+    "ChannelVacated",
+    "ClientInfo",
+    "ConfigError",
+    "Connected",
+    "Connecting",
+    "Credentials",
+    "Disconnect",
+    "Disconnected",
+    "Error",
+    "FlyballError",
+    "HistoryFilter",
+    "HistoryQuery",
+    "HistoryResult",
+    "Message",
+    "Node",
+    "NodeInfo",
+    "NodeMetrics",
+    "NodeOptions",
+    "PermissionDenied",
+    "PresenceQuery",
+    "PresenceStats",
+    "Publication",
+    "PublishOptions",
+    "PublishResult",
+    "Publishing",
+    "Raw",
+    "RecoveryMode",
+    "RefreshResult",
+    "Refreshing",
+    "Rpc",
+    "ServeOptions",
+    "Session",
+    "StreamPosition",
+    "SubRefreshing",
+    "SubscribeOptions",
+    "Subscribed",
+    "Subscribing",
+    "SurveyResult",
+    "TooSlowError",
+    "Unsubscribed",
+    "__version__",
+    "eager",
+    "run",
+    "serve",
+]

@@ -13,7 +13,7 @@ import msgspec
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.subscribe import SubscribeRun, abandon, announce, push_of
-from flyball.core.types import NO_DATA, SubscribeOptions
+from flyball.core.types import SubscribeOptions, payload
 from flyball.protocol import codes, messages
 from flyball.protocol.codes import UnsubscribeCode
 from flyball.protocol.messages import Push
@@ -74,8 +74,8 @@ class SubscribeUser(UserOp, tag="subscribe", kw_only=True):
 
     channel: str
     options: dict[str, Any]
-    info: msgspec.Raw
-    data: msgspec.Raw
+    info: bytes = b""
+    data: bytes = b""
     since: messages.StreamPosition | None = None
 
 
@@ -109,7 +109,8 @@ class RefreshUser(UserOp, tag="refresh", kw_only=True):
 
     expired: bool
     expire_at: float
-    info: msgspec.Raw | None = None
+    info: bytes = b""
+    """Empty: the info stays."""
 
 
 class SurveyRequest(msgspec.Struct, tag="survey"):
@@ -246,7 +247,7 @@ class Cluster:
             return
         run = SubscribeRun(session, messages.SubscribeRequest(channel=op.channel), server_side=True)
         plain: SubscribeOptions = msgspec.convert(op.options, SubscribeOptions)
-        run.options = replace(plain, info=op.info or NO_DATA, data=op.data or NO_DATA)
+        run.options = replace(plain, info=payload(op.info), data=payload(op.data))
         try:
             await run.make()
         except (Error, Disconnect) as error:
@@ -268,7 +269,7 @@ class Cluster:
         if op.expired or (op.expire_at and op.expire_at <= now):
             session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
             return
-        node.change_expiry(session, op.expire_at, op.info if op.expire_at else None)
+        node.change_expiry(session, op.expire_at, payload(op.info) if op.expire_at else None)
 
     # -- surveys
 

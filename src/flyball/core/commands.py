@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flyball.core.connect import connect
 from flyball.core.errors import Disconnect, Error
@@ -125,8 +125,9 @@ async def send(session: Session, request: messages.SendRequest, id_: int) -> Rep
     return None
 
 
-COMMANDS: tuple[tuple[str, Callable[[Session, Any, int], Coroutine[Any, Any, Reply | None]]], ...]
-COMMANDS = (
+Handler: TypeAlias = "Callable[[Session, Any, int], Coroutine[Any, Any, Reply | None]]"
+
+COMMANDS: tuple[tuple[str, Handler], ...] = (
     ("connect", connect),
     ("subscribe", subscribe),
     ("unsubscribe", unsubscribe),

@@ -254,11 +254,9 @@ class Hub:
         channel = self.channels.get(name)
         if channel is None:
             return
-        start = self._monotonic()
-        offset, epoch = publication.offset, position.epoch
-        delivery = Delivery(name, publication, previous if delta else None)
-        lost: list[Subscription] | None = None
-        lagging = self._lagging(publication)
+        now = self._monotonic()
+        delivery = Delivery(name, publication, position, previous if delta else None, now)
+        delivery.lagging = self._lagging(publication)
         for framing, group in channel.groups.items():
             sent = 0
             try:
@@ -268,32 +266,9 @@ class Hub:
                         sub.transport.send(frame)
                     sent = len(group.plain)
                 if group.positioned:
-                    frame = delivery.plain_frame(framing)
-                    for sub in group.positioned:
-                        # The usual case of Subscription.advance, written out.
-                        if sub.offset + 1 == offset and sub.epoch == epoch and not lagging:
-                            sub.offset = offset
-                            sub.checked_at = start
-                            sub.transport.send(frame)
-                        elif not epoch or (not lagging and sub.advance(offset, epoch, start)):
-                            sub.transport.send(frame)
-                        elif lagging or offset > sub.offset or (sub.epoch and epoch != sub.epoch):
-                            lost = lost or []
-                            lost.append(sub)
-                    sent += len(group.positioned)
-                for sub in group.special:
-                    if sub.held is not None:
-                        sub.held.append(Held(publication, position, delta, previous))
-                        continue
-                    if sub.positioned and epoch:
-                        step = None if lagging else sub.advance(offset, epoch, start)
-                        if step is None:
-                            lost = lost or []
-                            lost.append(sub)
-                        if not step:
-                            continue
-                    self._send_special(sub, delivery)
-                    sent += 1
+                    sent += self._to_positioned(group, delivery, delivery.plain_frame(framing))
+                if group.special:
+                    sent += self._to_special(group, delivery)
             except EncodeError:
                 self._refuse(group)
             if sent:
@@ -302,9 +277,43 @@ class Hub:
                 self._metrics.transport_sent_size[key] += sent * delivery.frame_size(framing)
         for listener in tuple(channel.listeners):
             listener(publication, position)
-        for sub in lost or ():
+        for sub in delivery.lost:
             self._on_lost(sub, None)
-        self._metrics.broadcast_duration["publication"].observe(self._monotonic() - start)
+        self._metrics.broadcast_duration["publication"].observe(self._monotonic() - now)
+
+    def _to_positioned(self, group: SubscriberGroup, delivery: Delivery, frame: bytes) -> int:
+        offset, epoch, now = delivery.publication.offset, delivery.position.epoch, delivery.now
+        sent = 0
+        for sub in group.positioned:
+            # The usual case of Subscription.advance, written out.
+            if sub.offset + 1 == offset and sub.epoch == epoch and not delivery.lagging:
+                sub.offset = offset
+                sub.checked_at = now
+            elif epoch:
+                step = None if delivery.lagging else sub.advance(offset, epoch, now)
+                if step is None:
+                    delivery.lost.append(sub)
+                if not step:
+                    continue
+            sub.transport.send(frame)
+            sent += 1
+        return sent
+
+    def _to_special(self, group: SubscriberGroup, delivery: Delivery) -> int:
+        offset, epoch, now = delivery.publication.offset, delivery.position.epoch, delivery.now
+        sent = 0
+        for sub in group.special:
+            if sub.held is not None:
+                sub.held.append(Held(delivery.publication, delivery.position, delivery.previous))
+                continue
+            if sub.positioned and epoch:
+                step = None if delivery.lagging else sub.advance(offset, epoch, now)
+                if step is None:
+                    delivery.lost.append(sub)
+                if not step:
+                    continue
+            sent += self._send_special(sub, delivery)
+        return sent
 
     def deliver_held(self, sub: Subscription, held: Held) -> bool:
         """Sends what arrived during the subscribe; False if it shows a hole in the stream."""
@@ -318,27 +327,28 @@ class Hub:
             step = sub.advance(publication.offset, position.epoch, self._monotonic())
             if not step:
                 return step is False
-        delivery = Delivery(sub.channel, publication, held.previous if held.delta else None)
+        delivery = Delivery(sub.channel, publication, position, held.previous, self._monotonic())
         try:
             self._send_special(sub, delivery)
         except EncodeError:
             self._on_lost(sub, Disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL))
         return True
 
-    def _send_special(self, sub: Subscription, delivery: Delivery) -> None:
+    def _send_special(self, sub: Subscription, delivery: Delivery) -> bool:
         if sub.tags_filter is not None and not delivery.matches(sub.tags_filter):
             self._metrics.tags_filter_dropped += 1
-            return
+            return False
         framing = sub.transport.framing
         if not sub.delta:
             sub.transport.send(delivery.plain_frame(framing))
-            return
+            return True
         previous = delivery.previous
         # A patch only against the very value this client holds: a filter, or the end of a
         # recovery, may have left it with another one, or none.
         patch = sub.positioned and previous is not None and previous.offset == sub.base_offset
         sub.transport.send(delivery.delta_frame(framing, patch=patch))
         sub.base_offset = delivery.publication.offset or NO_BASE
+        return True
 
     def _lagging(self, publication: Publication) -> bool:
         if not publication.time:
@@ -384,14 +394,37 @@ class Hub:
 class Delivery:
     """One publication on its way out: each form of it is made once, when first needed."""
 
-    __slots__ = ("_frames", "_matches", "_patch", "channel", "previous", "publication")
+    __slots__ = (
+        "_frames",
+        "_matches",
+        "_patch",
+        "channel",
+        "lagging",
+        "lost",
+        "now",
+        "position",
+        "previous",
+        "publication",
+    )
 
     def __init__(
-        self, channel: str, publication: Publication, previous: Publication | None
+        self,
+        channel: str,
+        publication: Publication,
+        position: StreamPosition,
+        previous: Publication | None,
+        now: float,
     ) -> None:
         self.channel = channel
         self.publication = publication
+        self.position = position
         self.previous = previous
+        """What a patch may be made against; None if none was asked for."""
+        self.now = now
+        self.lagging = False
+        """It took longer than allowed to come here: positions are not to be trusted."""
+        self.lost: list[Subscription] = []
+        """Subscriptions that turn out to have missed something."""
         self._frames: dict[tuple[Framing, int], bytes] = {}
         self._matches: dict[TagsFilter, bool] = {}
         self._patch: bytes | None = None

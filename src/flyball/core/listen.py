@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from flyball.core.errors import Error, FlyballError
 from flyball.core.recovery import recover_stream
@@ -94,7 +94,7 @@ class ChannelReader:
             await self._wake.wait()
         return self._waiting.popleft()
 
-    async def __aenter__(self) -> ChannelReader:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 

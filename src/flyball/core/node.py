@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import msgspec
@@ -160,7 +160,7 @@ class Node:
         await self.presence_manager.close()
         self._running = False
 
-    async def __aenter__(self) -> Node:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -338,8 +338,8 @@ class Node:
             session=session,
             channel=channel,
             options=options_to_dict(options),
-            info=options.info or NULL,
-            data=options.data or NULL,
+            info=bytes(options.info),
+            data=bytes(options.data),
             since=recover_since,
         )
         await self._cluster.everywhere(op)
@@ -405,7 +405,7 @@ class Node:
             session=session,
             expired=expired,
             expire_at=expire_at,
-            info=info,
+            info=bytes(info) if info else b"",
         )
         await self._cluster.everywhere(op)
 
@@ -651,7 +651,6 @@ class Node:
 
 
 NO_OPTIONS = PublishOptions()
-NULL = Raw(b"null")
 
 
 def default_engine(

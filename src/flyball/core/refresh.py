@@ -24,8 +24,8 @@ def cut_expiry(expire_at: float, now: float) -> float:
 
 
 def ttl_of(expire_at: float, now: float) -> int:
-    """Whole seconds until ``expire_at``, at least 0."""
-    return max(int(expire_at - now), 0)
+    """Whole seconds until ``expire_at``, at least 0; both ends are cut to seconds first."""
+    return max(int(expire_at) - int(now), 0)
 
 
 async def refresh(session: Session, request: messages.RefreshRequest, id_: int) -> Reply | None:

@@ -191,11 +191,8 @@ class Session:
         if item.id == 0 and item.send is None:
             self.handle_pong()
             return
-        for method, handler in COMMANDS:
-            request = getattr(item, method)
-            if request is not None:
-                break
-        else:
+        method, handler, request = find_request(item)
+        if request is None:
             self._end(codes.DISCONNECT_BAD_REQUEST, f"command {item.id} has no known request")
             return
         if (method == "connect") is (self.state is SessionState.CONNECTED):
@@ -435,8 +432,17 @@ class Session:
         self.node.session_ended(self, disconnect, connected=connected)
 
 
+def find_request(command: Command) -> tuple[str, Handler, Any]:
+    """The request that counts: the first one set, in the order of the table."""
+    for method, handler in COMMANDS:
+        request = getattr(command, method)
+        if request is not None:
+            return method, handler, request
+    return COMMANDS[0][0], COMMANDS[0][1], None
+
+
 UNANNOUNCED = (3000, 3008)
 """The client went away, or does not read: nothing is announced by a push."""
 
 
-from flyball.core.commands import COMMANDS  # noqa: E402 - the table's handlers import Session
+from flyball.core.commands import COMMANDS, Handler  # noqa: E402 - the table's handlers import Session

@@ -24,7 +24,6 @@ class Held(NamedTuple):
 
     publication: Publication | None
     position: StreamPosition | None = None
-    delta: bool = False
     previous: Publication | None = None
     push: Push | None = None
     """A join or leave, if this is no publication."""
