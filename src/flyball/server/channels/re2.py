@@ -43,14 +43,11 @@ _PERL: Final = {
     "W": r"\x00-/:-@\[-^`{-\U0010ffff",
 }
 _CONTROL: Final = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
-_CATEGORIES: Final = frozenset(
-    "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp "
-    "C Cc Cf Co Cs".split()  # noqa: SIM905 - a list of words reads better
-)
-_SCRIPTS: Final = frozenset(
-    "Arabic Armenian Bengali Cyrillic Devanagari Ethiopic Georgian Greek Gujarati Gurmukhi Hangul "
-    "Hebrew Hiragana Kannada Katakana Khmer Lao Latin Malayalam Mongolian Myanmar Sinhala Tamil "
-    "Telugu Thai Tibetan Han".split()  # noqa: SIM905 - see above
+_CATEGORIES: Final = re.compile("L[ultmo]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfos]?")
+_SCRIPTS: Final = re.compile(
+    "Arabic|Armenian|Bengali|Cyrillic|Devanagari|Ethiopic|Georgian|Greek|Gujarati|Gurmukhi|Hangul|"
+    "Han|Hebrew|Hiragana|Kannada|Katakana|Khmer|Lao|Latin|Malayalam|Mongolian|Myanmar|Sinhala|"
+    "Tamil|Telugu|Thai|Tibetan"
 )
 _MAX_REPEAT: Final = 1000
 _REPEAT: Final = re.compile(r"\{(\d+)(,(\d*))?\}")
@@ -254,7 +251,7 @@ class _Translator:
             self._at = end + 1
         negated = (kind == "P") != name.startswith("^")
         name = name.removeprefix("^")
-        if name not in _CATEGORIES and name not in _SCRIPTS:
+        if not _CATEGORIES.fullmatch(name) and not _SCRIPTS.fullmatch(name):
             raise _PatternError(f"\\{kind}{{{name}}} is not supported")
         return _unicode_ranges(name, negated=negated)
 
@@ -326,6 +323,7 @@ def _unicode_ranges(name: str, *, negated: bool) -> str:
     """
     han = ("CJK UNIFIED IDEOGRAPH", "CJK COMPATIBILITY IDEOGRAPH")
     prefixes = han if name == "Han" else (name.upper() + " ",)
+    by_category = _CATEGORIES.fullmatch(name) is not None
     ranges: list[str] = []
     start = -1
     for code in range(sys.maxunicode + 2):
@@ -333,7 +331,7 @@ def _unicode_ranges(name: str, *, negated: bool) -> str:
             inside = False
         else:
             char = chr(code)
-            if name in _CATEGORIES:
+            if by_category:
                 inside = unicodedata.category(char).startswith(name)
             else:
                 inside = unicodedata.name(char, "").startswith(prefixes)

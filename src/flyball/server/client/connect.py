@@ -1,0 +1,192 @@
+"""Who may connect, as whom, and with which server-side subscriptions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from flyball.core.eager import eager
+from flyball.core.errors import Disconnect, Error
+from flyball.core.types import Credentials
+from flyball.protocol import codes
+from flyball.protocol.codes import DisconnectCode
+from flyball.server.auth.verifier import InvalidToken, TokenExpired
+from flyball.server.channels import decide_wish
+from flyball.server.client.state import allowed, debugging, refusal, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flyball.core.events import Connecting
+    from flyball.core.session import Session
+    from flyball.core.types import SubscribeOptions
+    from flyball.server.auth.verifier import ConnectToken
+    from flyball.server.channels import ChannelRules
+    from flyball.server.client.state import PolicyState
+
+__all__ = ["ConnectHandlers", "remember_token_channels", "token_channels"]
+
+_STORED: Final = "flyball.connect.named"
+
+Subs = dict[str, "SubscribeOptions"]
+
+
+def token_channels(session: Session) -> frozenset[str]:
+    """The server-side channels that the connection's token named."""
+    found: frozenset[str] = (session.storage or {}).get(_STORED, frozenset())
+    return found
+
+
+def remember_token_channels(session: Session, channels: Iterable[str]) -> None:
+    """Takes note of the channels of a connection's token, for its next refresh."""
+    names = frozenset(channels)
+    if session.storage is None:
+        if not names:
+            return
+        session.storage = {}
+    session.storage[_STORED] = names
+
+
+class ConnectHandlers:
+    """The handler of connects."""
+
+    def __init__(self, state: PolicyState) -> None:
+        self._state = state
+
+    @eager
+    async def on_connecting(self, event: Connecting) -> Credentials:
+        """Token, connect proxy, anonymous, header: the first that applies says who it is.
+
+        Raises:
+            Error: 109 the token expired, 102 it names a channel of an unknown namespace.
+            Disconnect: 3500 bad token, 3507 anonymous token, 3501 no credentials or a wish
+                for a channel of an unknown namespace.
+        """
+        state = self._state
+        options, proxies = state.options, state.proxies
+        server_refreshes = proxies.refresh is not None
+        if event.token:
+            return await self._by_token(event, client_side_refresh=not server_refreshes)
+        if proxies.connect is not None:
+            given = await proxies.connect(event)
+            if given is not None:
+                return self._by_proxy(event, given, client_side_refresh=not server_refreshes)
+        if options.allow_anonymous_connect_without_token or options.insecure:
+            subs: Subs = {}
+            self._add_wishes(event, "", subs)
+            return Credentials(subs=subs)
+        header = options.user_id_http_header
+        user = event.headers.get(header.lower(), "") if header else ""
+        if user:
+            return Credentials(user=user, client_side_refresh=not server_refreshes)
+        detail = (
+            "connect is refused: no token, and client.allow_anonymous_connect_without_token is off"
+        )
+        if header:
+            detail += f", and there is no header {header}"
+        raise refused(event.session, Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail))
+
+    async def _by_token(self, event: Connecting, *, client_side_refresh: bool) -> Credentials:
+        state, session = self._state, event.session
+        options, rules = state.options, state.rules
+        try:
+            token = await state.tokens.verify_connect_token(event.token)
+        except TokenExpired:
+            detail = "connect is refused: the token expired"
+            raise refused(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
+        except InvalidToken as error:
+            detail = f"connect is refused: invalid token: {error}"
+            raise refused(
+                session, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail)
+            ) from None
+        if not token.user and options.disallow_anonymous_connection_tokens:
+            detail = (
+                "connect is refused: the token names no user, and "
+                "client.disallow_anonymous_connection_tokens is on"
+            )
+            raise refused(session, Disconnect(codes.DISCONNECT_PERMISSION_DENIED, detail=detail))
+        subs = self._token_subs(session, rules, token)
+        remember_token_channels(session, subs)
+        self._add_personal(session, token.user, subs)
+        self._add_wishes(event, token.user, subs)
+        return Credentials(
+            user=token.user,
+            info=token.info,
+            meta=token.meta,
+            subs=subs,
+            expire_at=0.0 if options.insecure else token.expire_at,
+            client_side_refresh=client_side_refresh,
+            single_connection=self._single(token.user),
+        )
+
+    def _by_proxy(
+        self, event: Connecting, given: Credentials, *, client_side_refresh: bool
+    ) -> Credentials:
+        rules, session = self._state.rules, event.session
+        if isinstance(given.subs, dict):
+            subs = dict(given.subs)
+        else:
+            subs = {name: _plain_options(session, rules, name) for name in given.subs}
+        self._add_personal(session, given.user, subs)
+        return replace(
+            given,
+            subs=subs,
+            expire_at=0.0 if self._state.options.insecure else given.expire_at,
+            client_side_refresh=client_side_refresh,
+            single_connection=given.single_connection or self._single(given.user),
+        )
+
+    def _token_subs(self, session: Session, rules: ChannelRules, token: ConnectToken) -> Subs:
+        subs: Subs = {}
+        for channel, claims in token.subs.items():
+            namespace = rules.namespace(channel)
+            if namespace is None:
+                raise _unknown(session, channel)
+            if claims.override is None and not claims.info and not claims.data:
+                subs[channel] = namespace.subscribe_options()
+            else:
+                subs[channel] = namespace.make_subscribe_options(
+                    claims.override, info=claims.info, data=claims.data
+                )
+        return subs
+
+    def _single(self, user: str) -> bool:
+        personal = self._state.options.personal_channel
+        return bool(user) and personal.enabled and personal.single_connection
+
+    def _add_personal(self, session: Session, user: str, subs: Subs) -> None:
+        personal = self._state.options.personal_channel
+        if not personal.enabled or not user:
+            return
+        rules = self._state.rules
+        channel = rules.personal_channel(user, personal.namespace)
+        if channel not in subs:
+            subs[channel] = _plain_options(session, rules, channel)
+
+    def _add_wishes(self, event: Connecting, user: str, subs: Subs) -> None:
+        """Server-side subscriptions that the client wished and may have."""
+        rules, session = self._state.rules, event.session
+        for name in event.subs:
+            if name in subs:
+                continue
+            channel = rules.resolve(name)
+            decision = decide_wish(rules, channel, user=user)
+            if decision.allowed:
+                assert channel.namespace is not None
+                subs[name] = channel.namespace.subscribe_options()
+            elif isinstance(decision.code, DisconnectCode):
+                raise refusal(session, decision, f"wished subscription to {name!r}")
+            elif debugging():
+                allowed(session, decision, f"wished subscription to {name!r}, skipped, as it")
+
+
+def _plain_options(session: Session, rules: ChannelRules, channel: str) -> SubscribeOptions:
+    namespace = rules.namespace(channel)
+    if namespace is None:
+        raise _unknown(session, channel)
+    return namespace.subscribe_options()
+
+
+def _unknown(session: Session, channel: str) -> Error | Disconnect:
+    detail = f"connect is refused: server-side subscription to {channel!r}: unknown namespace"
+    return refused(session, Error(codes.UNKNOWN_CHANNEL, detail=detail))

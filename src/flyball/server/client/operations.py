@@ -1,0 +1,151 @@
+"""What clients may do in channels: publish, presence, history; and RPC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flyball.core.errors import Error
+from flyball.protocol import codes
+from flyball.server.channels import (
+    decide_history,
+    decide_map_write,
+    decide_presence,
+    decide_publish,
+    decide_rpc,
+)
+from flyball.server.client.state import allowed, debugging, refusal, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from flyball.core.events import HistoryQuery, PresenceQuery, Publishing, Rpc
+    from flyball.core.session import Session
+    from flyball.core.types import PublishOptions
+    from flyball.server.channels import Decision, Namespace
+    from flyball.server.client.proxies import PublishAnswer
+    from flyball.server.client.state import PolicyState
+
+__all__ = ["OperationHandlers"]
+
+
+def _is_subscriber(session: Session, channel: str) -> bool:
+    sub = session.subscriptions.get(channel)
+    return sub is not None and sub.live
+
+
+class OperationHandlers:
+    """The handlers of publish, presence, history and RPC."""
+
+    def __init__(self, state: PolicyState) -> None:
+        self._state = state
+
+    def on_publish(self, event: Publishing) -> PublishOptions | Awaitable[PublishAnswer]:
+        """How the publication is kept. Hot: nothing is built where nothing is refused.
+
+        Raises:
+            Error: 102, 103, 107, 108 (see ``decide_publish``).
+        """
+        state, session, name = self._state, event.session, event.channel
+        channel = state.rules.resolve(name)
+        if event.type:
+            raise self._map_write(event)
+        sub = session.subscriptions.get(name)
+        decision = decide_publish(
+            channel,
+            event.data,
+            user=session.user,
+            subscribed=sub is not None and sub.live,
+            insecure=state.options.insecure,
+        )
+        namespace = channel.namespace
+        if decision.allowed and namespace is not None:
+            if debugging():
+                allowed(session, decision, f"publish to {name!r}")
+            return namespace.publish_options
+        if decision.asks and namespace is not None:
+            return self._publish_by_proxy(event, namespace, decision)
+        raise refusal(session, decision, f"publish to {name!r}")
+
+    def _map_write(self, event: Publishing) -> Exception:
+        state, session = self._state, event.session
+        action = f"{'remove' if event.removed else 'publish'} {event.key!r} in {event.channel!r}"
+        decision = decide_map_write(
+            state.rules.resolve(event.channel),
+            removed=event.removed,
+            user=session.user,
+            subscribed=_is_subscriber(session, event.channel),
+            insecure=state.options.insecure,
+        )
+        if not decision.allowed and not decision.asks:
+            return refusal(session, decision, action)
+        detail = f"{action} is refused: writing to map channels comes later"
+        return refused(session, Error(codes.NOT_AVAILABLE, detail=detail))
+
+    def _publish_by_proxy(
+        self, event: Publishing, namespace: Namespace, decision: Decision
+    ) -> Awaitable[PublishAnswer]:
+        proxies = self._state.proxies
+        stream = decision.rule == "subscribe_stream_proxy_bidirectional"
+        ask = proxies.publish_stream if stream else proxies.publish
+        if ask is None:
+            detail = (
+                f"publish to {event.channel!r} is refused: {decision.rule} is on, but there is "
+                "no such proxy"
+            )
+            raise refused(event.session, Error(codes.NOT_AVAILABLE, detail=detail))
+        return ask(event, namespace)
+
+    def on_presence(self, event: PresenceQuery) -> None:
+        """Lets the client know who is there.
+
+        Raises:
+            Error: 102, 103, 107, 108 (see ``decide_presence``).
+        """
+        state, session, name = self._state, event.session, event.channel
+        decision = decide_presence(
+            state.rules.resolve(name),
+            user=session.user,
+            subscribed=_is_subscriber(session, name),
+            insecure=state.options.insecure,
+        )
+        _settle(session, decision, "presence of", name)
+
+    def on_history(self, event: HistoryQuery) -> None:
+        """Lets the client read history.
+
+        Raises:
+            Error: 102, 103, 107, 108 (see ``decide_history``).
+        """
+        state, session, name = self._state, event.session, event.channel
+        decision = decide_history(
+            state.rules.resolve(name),
+            user=session.user,
+            subscribed=_is_subscriber(session, name),
+            insecure=state.options.insecure,
+        )
+        _settle(session, decision, "history of", name)
+
+    def on_rpc(self, event: Rpc) -> Awaitable[Any] | None:
+        """Answers the built-in ping, or asks the proxy of the method's namespace.
+
+        Raises:
+            Error: 104 unknown method or namespace, 108 nobody answers.
+        """
+        state, session = self._state, event.session
+        decision = decide_rpc(state.rpc, event.method)
+        if decision.allowed:
+            return None
+        if not decision.asks:
+            raise refusal(session, decision, f"RPC {event.method!r}")
+        namespace, ask = state.rpc.namespace_options(event.method), state.proxies.rpc
+        if ask is None or namespace is None:
+            detail = f"RPC {event.method!r} is refused: {decision.rule} is on, but there is no such proxy"
+            raise refused(session, Error(codes.NOT_AVAILABLE, detail=detail))
+        return ask(event, namespace)
+
+
+def _settle(session: Session, decision: Decision, what: str, channel: str) -> None:
+    if not decision.allowed:
+        raise refusal(session, decision, f"{what} {channel!r}")
+    if debugging():
+        allowed(session, decision, f"{what} {channel!r}")
