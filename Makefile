@@ -1,0 +1,73 @@
+# What a person or a machine does with this repository; `make` lists it.
+
+VENV   := .venv
+PYTHON := python3
+BIN    := $(VENV)/bin
+PORT   := 8000
+UV     := $(shell command -v uv 2>/dev/null)
+NPM    := npm
+SDK_JS := tests/sdk/js
+
+# Recipes speak up for themselves.
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench clean
+
+help: ## Show this list
+	sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.dev ## Create .venv and install everything for development
+
+run: $(VENV)/.run ## Start the server with the demo configuration
+	echo
+	echo "  Flyball demo on http://localhost:$(PORT)/demo"
+	echo "  Open it in two windows; Ctrl-C stops the server."
+	echo
+	exec $(BIN)/flyball -c demo/config.json --http_server.port $(PORT) --demo
+
+test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) ## Run all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## Lint, formatting, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.run ## Compare the server's cost with a C floor (BENCH_ARGS=--quick)
+	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) bench/bin $(SDK_JS)/node_modules .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Flyball needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: quick the second time, again when the dependencies change.
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python --editable .
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+endif
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python --editable . --group dev
+else
+	# Dependency groups need pip 25.1.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+endif
+	touch $@ $(VENV)/.run
+
+$(SDK_JS)/node_modules/.stamp: $(SDK_JS)/package.json $(wildcard $(SDK_JS)/package-lock.json)
+	command -v $(NPM) >/dev/null || { echo "the tests with centrifuge-js need Node.js and npm" >&2; exit 1; }
+	cd $(SDK_JS) && $(NPM) ci --no-audit --no-fund --loglevel=error
+	touch $@
