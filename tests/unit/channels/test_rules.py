@@ -1,0 +1,330 @@
+"""Channel names, their namespaces, and the options made of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from flyball.core.errors import ConfigError
+from flyball.core.types import ClientInfo, RecoveryMode
+from flyball.server.channels import ChannelRules, ChannelRulesOptions
+from flyball.server.channels import rules as rules_module
+from flyball.server.config.schema_channel import ChannelOptions
+
+
+def make(without=None, **options):
+    kinds = {
+        "chat": ChannelOptions(presence=True),
+        "limited": ChannelOptions(allow_user_limited_channels=True),
+        "digits": ChannelOptions(channel_regex="^[0-9]+$"),
+    }
+    return ChannelRules(
+        ChannelRulesOptions(
+            without_namespace=without or ChannelOptions(),
+            namespaces=options.pop("namespaces", kinds),
+            **options,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("channel", "name"),
+    [
+        ("news", ""),
+        ("chat:1", "chat"),
+        ("chat:a:b", "chat"),
+        ("$chat:1", "chat"),
+        ("$news", ""),
+        ("$$chat:1", "$chat"),
+        (":x", ""),
+        ("chat:", "chat"),
+        ("#42", ""),
+        ("chat:#42", "chat"),
+        ("nope:1", "nope"),
+    ],
+)
+def test_namespace_of(channel, name):
+    assert make().namespace_of(channel) == name
+
+
+def test_namespace_options():
+    rules = make()
+    assert rules.namespace_options("chat:1") is rules.options.namespaces["chat"]
+    assert rules.namespace_options("news") is rules.options.without_namespace
+    assert rules.namespace_options(":news") is rules.options.without_namespace
+    assert rules.namespace_options("nope:1") is None
+    assert rules.namespace_options("$chat:1").presence
+    assert rules.namespace_named("chat") is rules.namespace("chat:1")
+    assert rules.namespace_named("") is rules.without_namespace
+    assert rules.namespace_named("nope") is None
+
+
+def test_other_boundaries():
+    rules = make(boundary="/", private_prefix="!", user_boundary="@", user_separator=";")
+    assert rules.namespace_of("!chat/1") == "chat"
+    assert rules.namespace_of("chat:1") == ""
+    assert rules.is_private("!x")
+    assert not rules.is_private("$x")
+    assert rules.users_of("limited/x@1;2") == ("1", "2")
+    assert rules.personal_channel("7", "chat") == "chat/@7"
+
+
+def test_empty_boundaries_switch_off():
+    rules = make(boundary="", private_prefix="", user_boundary="")
+    assert rules.namespace_of("chat:1") == ""
+    assert not rules.is_private("$x")
+    assert not rules.is_private("")
+    assert rules.users_of("limited#1") == ()
+
+
+@pytest.mark.parametrize(
+    ("channel", "fine"),
+    [
+        ("chat:1", True),
+        ("chat:é", False),
+        ("é", False),
+        ("nope:1", False),
+        ("digits:12", True),
+        ("$digits:12", True),
+        ("digits:12\n", False),
+        ("digits:1a", False),
+        ("digits:", False),
+        ("chat:" + "x" * 250, True),
+        ("chat:" + "x" * 251, False),
+    ],
+)
+def test_name_ok(channel, fine):
+    assert make().name_ok(channel) is fine
+
+
+def test_regex_without_namespace_sees_the_whole_name():
+    rules = make(ChannelOptions(channel_regex=r"^\$?\p{L}+$"))
+    assert rules.name_ok("$жизнь")
+    assert rules.name_ok("жизнь")
+    assert not rules.name_ok("жизнь1")
+
+
+def test_length_counts_bytes():
+    rules = make(ChannelOptions(channel_regex=".*"), max_length=4)
+    assert rules.length_ok("éé")
+    assert rules.name_ok("éé")
+    assert not rules.length_ok("ééa")
+    assert not rules.name_ok("ééa")
+    assert make(max_length=0).length_ok("x" * 10_000)
+
+
+def test_errors_name_the_option():
+    with pytest.raises(ConfigError, match=r"channel\.namespaces\[bad\]\.channel_regex"):
+        make(namespaces={"bad": ChannelOptions(channel_regex="(")})
+    with pytest.raises(ConfigError, match=r"channel\.without_namespace\.channel_regex"):
+        make(ChannelOptions(channel_regex="("))
+    with pytest.raises(ConfigError, match="'xml', allowed are '', 'json'"):
+        make(ChannelOptions(publication_data_format="xml"))
+
+
+def test_users():
+    rules = make()
+    assert rules.users_of("limited:room#1,2") == ("1", "2")
+    assert rules.users_of("limited:a#b#3") == ("3",)
+    assert rules.users_of("limited:room") == ()
+    assert rules.users_of("limited:room#") == ()
+    assert rules.user_listed("limited:room#1,2", "2")
+    assert not rules.user_listed("limited:room#1,2", "3")
+    assert not rules.user_listed("limited:room#", "")
+    assert not rules.user_listed("limited:room#1,", "")
+    assert rules.resolve("limited:room#1").user_limited
+    assert not rules.resolve("limited:room").user_limited
+    assert not rules.resolve("chat:room#1").user_limited
+
+
+def test_personal_channel():
+    assert make().personal_channel("42") == "#42"
+    assert make().personal_channel("42", "chat") == "chat:#42"
+
+
+def test_memory_of_channels_is_bounded(monkeypatch):
+    monkeypatch.setattr(rules_module, "CACHED_CHANNELS", 10)
+    rules = make()
+    for i in range(95):
+        assert rules.namespace_of(f"chat:{i}") == "chat"
+        rules.resolve(f"chat:{i}")
+        assert len(rules._cache) <= 10
+    assert rules.resolve("chat:94") is rules.resolve("chat:94")
+    rules.resolve("chat:" + "x" * 300)
+    assert "chat:" + "x" * 300 not in rules._cache
+
+
+FORMATS = [
+    ("", b"", False),
+    ("", b"anything", True),
+    ("binary", b"", True),
+    ("binary", b"\x00\xff", True),
+    ("json", b"", False),
+    ("json", b"1", True),
+    ("json", b' {"a": [1, 2.5e10, "x", null]} ', True),
+    ("json", b"1e999", True),
+    ("json", b"123456789012345678901234567890", True),
+    ("json", b'{"a":}', False),
+    ("json", b"{} {}", False),
+    ("json", b"\xff", False),
+    ("json", b"[" * 100_000, False),
+    ("json_object", b'{"a":1e999}', True),
+    ("json_object", b"{}", True),
+    ("json_object", b"[]", False),
+    ("json_object", b"null", False),
+    ("json_object", b'"x"', False),
+    ("json_object", b'{"a"', False),
+    ("json_object", b"", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "data", "fine"), FORMATS)
+def test_data_formats(kind, data, fine):
+    rules = make(ChannelOptions(publication_data_format=kind))
+    options = rules.namespace_options("x")
+    assert rules.data_ok(options, data) is fine
+    assert rules.data_ok(options, Raw(data)) is fine
+
+
+def test_default_data_format():
+    rules = make(
+        publication_data_format="json",
+        namespaces={
+            "raw": ChannelOptions(publication_data_format="binary"),
+            "any": ChannelOptions(),
+        },
+    )
+    assert rules.data_ok(rules.namespace_options("raw:1"), b"")
+    assert not rules.data_ok(rules.namespace_options("any:1"), b"x")
+
+
+# -- options for the core
+
+
+class Override:
+    def __init__(self, **values):
+        for name in (
+            "presence",
+            "join_leave",
+            "force_push_join_leave",
+            "force_positioning",
+            "force_recovery",
+        ):
+            setattr(self, name, values.pop(name, None))
+        assert not values
+
+
+FULL = ChannelOptions(
+    presence=True,
+    join_leave=True,
+    force_push_join_leave=True,
+    force_positioning=True,
+    force_recovery=True,
+    force_recovery_mode="cache",
+    auto_cache_recover=True,
+    allowed_delta_types=("fossil",),
+    allow_tags_filter=True,
+    history_size=10,
+    history_ttl=60.0,
+    history_meta_ttl=90.0,
+    sub_refresh_proxy_enabled=True,
+    delta_publish=True,
+)
+
+
+def test_subscribe_options_of_the_namespace():
+    rules = make(FULL)
+    options = rules.subscribe_options("x", FULL)
+    assert options.presence
+    assert options.join_leave
+    assert options.push_join_leave
+    assert options.positioned
+    assert options.recoverable
+    assert options.recovery_mode is RecoveryMode.CACHE
+    assert options.auto_cache_recover
+    assert options.allowed_deltas == {"fossil"}
+    assert options.allow_tags_filter
+    assert options.history_meta_ttl == 90
+    assert not options.client_side_refresh
+    assert not options.allow_positioning
+    assert not options.allow_recovery
+    assert not options.allow_join_leave
+    assert rules.subscribe_options("x", FULL) is options
+
+
+def test_subscribe_options_by_default():
+    rules = make()
+    options = rules.subscribe_options("x", rules.namespace_options("x"))
+    assert not options.presence
+    assert options.recovery_mode is RecoveryMode.STREAM
+    assert options.history_meta_ttl == 2_592_000
+    assert options.client_side_refresh
+    assert options.allowed_deltas == frozenset()
+
+
+OVERRIDES = {
+    "presence": "presence",
+    "join_leave": "join_leave",
+    "force_push_join_leave": "push_join_leave",
+    "force_positioning": "positioned",
+    "force_recovery": "recoverable",
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("base", [FULL, ChannelOptions()])
+def test_override(name, value, base):
+    rules = make(base)
+    plain = rules.subscribe_options("x", base)
+    options = rules.subscribe_options("x", base, Override(**{name: value}))
+    for field in OVERRIDES.values():
+        expected = value if field == OVERRIDES[name] else getattr(plain, field)
+        assert getattr(options, field) is expected
+
+
+def test_subscribe_options_with_extras():
+    rules = make()
+    base = rules.namespace_options("chat:1")
+    options = rules.subscribe_options("chat:1", base, info=Raw(b"1"), data=Raw(b"2"), expire_at=5.0)
+    assert (options.info, options.data, options.expire_at) == (Raw(b"1"), Raw(b"2"), 5.0)
+    assert options.presence
+
+
+@given(history=st.booleans(), presence=st.booleans(), join_leave=st.booleans(), allow=st.booleans())
+def test_wishes(history, presence, join_leave, allow):
+    base = ChannelOptions(join_leave=join_leave, allow_positioning=allow, allow_recovery=allow)
+    namespace = make(base).without_namespace
+    options = namespace.subscribe_options(history_access=history, presence_access=presence)
+    assert options.allow_positioning is (allow or history)
+    assert options.allow_recovery is (allow or history)
+    assert options.allow_join_leave is (join_leave and presence)
+    assert not options.positioned
+    assert not options.recoverable
+
+
+def test_publish_options():
+    rules = make(FULL)
+    plain = rules.publish_options(FULL)
+    assert (plain.history_size, plain.history_ttl, plain.history_meta_ttl) == (10, 60, 90)
+    assert plain.delta
+    assert plain.keeps_history
+    assert rules.publish_options(FULL) is plain
+    info = ClientInfo("u", "c")
+    varied = rules.publish_options(
+        FULL, skip_history=True, delta=False, info=info, tags={"a": "b"}, idempotency_key="k",
+        version=3, version_epoch="e",
+    )  # fmt: skip
+    assert varied.history_size == 10
+    assert not varied.keeps_history
+    assert not varied.delta
+    assert varied.info is info
+    assert varied.tags == {"a": "b"}
+    assert (varied.idempotency_key, varied.version, varied.version_epoch) == ("k", 3, "e")
+
+
+def test_options_from_elsewhere_still_work():
+    rules = make()
+    foreign = ChannelOptions(history_size=1, history_ttl=2.0)
+    assert rules.publish_options(foreign).history_size == 1
+    assert rules.subscribe_options("nope:1", foreign).history_meta_ttl == 2_592_000
