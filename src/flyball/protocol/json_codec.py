@@ -123,7 +123,7 @@ class JsonCodec(Codec):
 
     def encode_publish_reply(self, command_id: int) -> bytes:
         """The reply to a successful publish."""
-        return b'{"id":%d,"publish":{}}' % command_id
+        return b'{"id":%d,"publish":{}}' % command_id if command_id else b'{"publish":{}}'
 
     def join(self, messages: Sequence[bytes]) -> bytes:
         """Lines with breaks between, none at the end."""
@@ -138,18 +138,15 @@ class JsonCodec(Codec):
         Raises:
             EncodeError: the full data is no text.
         """
-        copy: Publication = msgspec.structs.replace(publication, epoch="", delta=False)
-        if patch is not None:
-            try:
-                copy.data = Raw(write_string(patch.decode()))
-                copy.delta = True
-                return copy
-            except UnicodeDecodeError:
-                pass
-        try:
-            copy.data = Raw(write_string(bytes(publication.data).decode()))
-        except UnicodeDecodeError:
-            raise EncodeError("a payload is binary; it needs a Protobuf client") from None
+        text = None if patch is None else _text(patch)
+        delta = text is not None
+        if text is None:
+            text = _text(bytes(publication.data))
+        if text is None:
+            raise EncodeError("a payload is binary; it needs a Protobuf client")
+        copy: Publication = msgspec.structs.replace(
+            publication, data=Raw(write_string(text)), epoch="", delta=delta
+        )
         return copy
 
     def encode_command(self, command: Command) -> bytes:
@@ -166,7 +163,7 @@ class JsonCodec(Codec):
         Raises:
             DecodeError: the frame is malformed.
         """
-        return [read_message(Reply, line) for line in frame.splitlines()]
+        return [read_message(Reply, line) for line in frame.split(_LINE_BREAK)]
 
     def decode_push(self, message: bytes) -> Push:
         """One message of a unidirectional connection, as a client reads it.
@@ -175,6 +172,14 @@ class JsonCodec(Codec):
             DecodeError: the message is malformed.
         """
         return read_message(Push, message)
+
+
+def _text(data: bytes) -> str | None:
+    """``data`` as text, None if it is none."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _decode_line(line: bytes) -> Command:

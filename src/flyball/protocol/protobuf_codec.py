@@ -167,8 +167,10 @@ class ProtobufCodec(Codec):
         Raises:
             DecodeError: the message is malformed.
         """
-        (part,) = split_frame(message)
-        return _read(Push, part)
+        parts = split_frame(message)
+        if len(parts) != 1:
+            raise DecodeError(f"one push expected, not {len(parts)}")
+        return _read(Push, parts[0])
 
     def encode_message(self, message: Struct) -> bytes:
         """Any message of the protocol without a length: for gRPC, and between nodes.

@@ -1,0 +1,71 @@
+"""``client.proto``, the compiled set and the facts agree."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+import flyball.protocol
+from flyball.protocol.protobuf_codec import CLASSES, PACKAGE
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = json.loads((ROOT / "tests/golden/client-protocol.json").read_text())
+FOLDER = Path(flyball.protocol.__file__).parent
+DESCRIPTORS = descriptor_pb2.FileDescriptorSet.FromString((FOLDER / "client.binpb").read_bytes())
+FieldProto = descriptor_pb2.FieldDescriptorProto
+
+
+def test_the_compiled_set_is_up_to_date():
+    pytest.importorskip("grpc_tools")
+    spec = importlib.util.spec_from_file_location("compile", ROOT / "scripts/compile_protos.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    compiled = script.compile_proto(FOLDER / "client.proto")
+    # compared as messages: another protoc may write the fields in another order
+    assert descriptor_pb2.FileDescriptorSet.FromString(compiled) == DESCRIPTORS
+
+
+def test_the_proto_has_exactly_the_messages_of_the_schema():
+    (file,) = DESCRIPTORS.file
+    assert file.package == PACKAGE
+    assert {m.name for m in file.message_type} == set(SCHEMA["messages"])
+    for message in file.message_type:
+        facts = SCHEMA["messages"][message.name]
+        reserved = [n for r in message.reserved_range for n in range(r.start, r.end)]
+        assert reserved == facts.get("reserved", [])
+        maps = {
+            n.name: {f.name: type_name(f) for f in n.field}
+            for n in message.nested_type
+            if n.options.map_entry
+        }
+        fields = []
+        for f in message.field:
+            entry = maps.get(f.type_name.rsplit(".", 1)[-1])
+            repeated = "repeated" if f.label == FieldProto.LABEL_REPEATED else "singular"
+            if entry is None:
+                fields.append((f.name, f.number, type_name(f), repeated, None, None))
+            else:
+                fields.append((f.name, f.number, "map", "map", entry["key"], entry["value"]))
+        assert fields == [
+            (f["name"], f["number"], f["type"], f["label"], f.get("map_key"), f.get("map_value"))
+            for f in facts["fields"]
+        ]
+
+
+def type_name(field: FieldProto) -> str:
+    if field.type == FieldProto.TYPE_MESSAGE:
+        return field.type_name.rsplit(".", 1)[-1]
+    return FieldProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+
+
+def test_every_struct_has_its_class_in_a_pool_of_its_own():
+    from google.protobuf import descriptor_pool
+
+    for struct, cls in CLASSES.items():
+        assert cls.DESCRIPTOR.full_name == f"{PACKAGE}.{struct.__name__}"
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindFileByName("client.proto")
