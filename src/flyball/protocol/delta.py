@@ -90,16 +90,9 @@ def apply_delta(source: bytes, delta: bytes, *, max_size: int = MAX_TARGET_SIZE)
         total += count
         if total > size:
             raise DeltaError(f"the delta makes more than the {size} bytes it announces")
-        if step[2] == b"@":
-            offset, pos = _read_offset(delta, pos)
-            if offset + count > len(source):
-                raise DeltaError(f"the delta copies from beyond the source ({len(source)} bytes)")
-            parts.append(source[offset : offset + count])
-        else:
-            if pos + count > len(delta):
-                raise DeltaError("the delta ends inside an insertion")
-            parts.append(delta[pos : pos + count])
-            pos += count
+        read = _read_copy if step[2] == b"@" else _read_insertion
+        part, pos = read(source, delta, pos, count)
+        parts.append(part)
     if pos != len(delta):
         raise DeltaError("something follows the end of the delta")
     target = b"".join(parts)
@@ -110,11 +103,23 @@ def apply_delta(source: bytes, delta: bytes, *, max_size: int = MAX_TARGET_SIZE)
     return target
 
 
-def _read_offset(delta: bytes, pos: int) -> tuple[int, int]:
+def _read_copy(source: bytes, delta: bytes, pos: int, count: int) -> tuple[bytes, int]:
+    """The bytes that a copy step takes from ``source``, and where the step ends."""
     match = _OFFSET.match(delta, pos)
     if match is None:
         raise DeltaError(f"the delta is malformed at byte {pos}")
-    return _parse(match[1]), match.end()
+    offset = _parse(match[1])
+    if offset + count > len(source):
+        raise DeltaError(f"the delta copies from beyond the source ({len(source)} bytes)")
+    return source[offset : offset + count], match.end()
+
+
+def _read_insertion(_source: bytes, delta: bytes, pos: int, count: int) -> tuple[bytes, int]:
+    """The bytes that an insertion step brings along, and where the step ends."""
+    end = pos + count
+    if end > len(delta):
+        raise DeltaError("the delta ends inside an insertion")
+    return delta[pos:end], end
 
 
 def _parse(digits: bytes) -> int:
@@ -145,7 +150,8 @@ def _copy_cost(count: int, offset: int) -> int:
 def _checksum(data: bytes) -> int:
     words = (len(data) + 3) // 4
     padded = data if len(data) == words * 4 else data.ljust(words * 4, b"\0")
-    return sum(struct.unpack(f">{words}I", padded)) & _MAX_NUMBER
+    total: int = sum(struct.unpack(f">{words}I", padded))
+    return total & _MAX_NUMBER
 
 
 def _copy(count: int, offset: int, parts: list[bytes]) -> None:

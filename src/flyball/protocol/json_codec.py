@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
+from msgspec import Raw, Struct
+
 from flyball.protocol.codec import Codec, DecodeError, EncodeError
 from flyball.protocol.json_reader import read_message
 from flyball.protocol.json_writer import write_message, write_string
@@ -19,7 +21,6 @@ from flyball.protocol.messages import (
     Reply,
 )
 from flyball.protocol.schema import FIELDS, Kind
-from msgspec import Raw, Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Final, NoReturn, TypeVar
 
+from msgspec import Raw, Struct
+
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.messages import NO_DATA
 from flyball.protocol.schema import FIELDS, Field, Kind
-from msgspec import Raw, Struct
 
 M = TypeVar("M", bound=Struct)
 
@@ -223,5 +224,5 @@ def _inner(field: Field) -> type[Struct]:
 
 
 def _clean(text: str) -> str:
-    """``text`` without lone surrogates, which ``\\ud800`` in JSON can bring in."""
+    """``text`` without lone surrogates, which escapes in JSON can bring in."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw, Struct
+
 from flyball.protocol.codec import EncodeError
 from flyball.protocol.schema import FIELDS, Field, Kind, as_tuple
-from msgspec import Raw, Struct
 
 _UNSAFE: Final = re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]')
 _SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -358,11 +358,16 @@ def _value_reader(field: Field) -> _Convert | None:
     if field.message is None:
         return _PLAIN_READERS.get(field.kind)
     struct = field.message
+
+    def read(value: Any) -> Struct:  # looked up late: messages contain each other
+        inner: Struct = _READERS[struct](value)
+        return inner
+
     if field.kind is Kind.MESSAGE:
-        return lambda value: _READERS[struct](value)
+        return read
     if field.kind is Kind.MESSAGES:
-        return lambda values: [_READERS[struct](value) for value in values]
-    return lambda values: {key: _READERS[struct](value) for key, value in values.items()}
+        return lambda values: [read(value) for value in values]
+    return lambda values: {key: read(value) for key, value in values.items()}
 
 
 _PLAIN_READERS: Final[dict[Kind, _Convert]] = {

@@ -12,8 +12,9 @@ from enum import Enum, auto
 from typing import Any, Final
 
 import msgspec
-from flyball.protocol import messages
 from msgspec import Struct, inspect
+
+from flyball.protocol import messages
 
 
 class Kind(Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -120,10 +121,8 @@ def test_the_target_is_bounded():
 
 @given(st.binary(max_size=60))
 def test_garbage(delta):
-    try:
-        apply_delta(SOURCE, delta)
-    except DeltaError as error:
-        assert str(error)
+    with suppress(DeltaError):
+        assert isinstance(apply_delta(SOURCE, delta), bytes)
 
 
 @given(st.integers(0, len(PATCH) - 1), st.integers(0, 255))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
@@ -141,10 +142,8 @@ def check_decodes_or_refuses(codec: Codec, frame: bytes) -> None:
     assert error is None or type(error) is DecodeError
     assert commands or error
     for decode in (codec.decode_connect, codec.decode_emulation, codec.decode_replies):
-        try:
-            decode(frame)
-        except DecodeError as refused:
-            assert str(refused)
+        with suppress(DecodeError):
+            assert decode(frame) is not None
 
 
 @relaxed
@@ -168,15 +167,12 @@ def test_damaged_frames(commands, damages):
         check_decodes_or_refuses(codec, frame)
 
 
-fragments = st.lists(
-    st.sampled_from(
-        '{ } [ ] : , "a" "\\ud800" "\\n" "é" 1 -0 1.5e3 01 true false null nul " \\ \n \t'.split(
-            " "
-        )
-        + [" "]
-    ),
-    max_size=8,
-).map("".join)
+TOKENS = [
+    *"{}[]:,",
+    *('"a"', '"\\ud800"', '"\\n"', '"é"', '"', "\\", "\n", "\t", " "),
+    *("1", "-0", "1.5e3", "01", "true", "false", "null", "nul"),
+]
+fragments = st.lists(st.sampled_from(TOKENS), max_size=8).map("".join)
 
 
 def python_accepts(data: bytes) -> bool:

@@ -40,9 +40,9 @@ def frames(items: list[Any]) -> Iterator[tuple[Codec, bytes]]:
     for item in items:
         if isinstance(item, str):
             text = item.removeprefix("(connection 1) ").removeprefix("(connection 2) ")
-            if text.startswith('{"') or text == "{}":
-                if "..." not in text:  # long ones are abbreviated
-                    yield JSON, text.encode()
+            abbreviated = "..." in text
+            if text.startswith(('{"', "{}")) and not abbreviated:
+                yield JSON, text.encode()
         elif isinstance(item, dict) and "hex" in item:
             data = bytes.fromhex(item["hex"])
             yield (JSON if data[:1] == b"{" else PROTOBUF), data
