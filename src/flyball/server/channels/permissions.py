@@ -203,12 +203,14 @@ def decide_history(
 
 def may_read_history(options: ChannelOptions, user: str, *, insecure: bool) -> bool:
     """Whether a subscriber may read history; then it may ask for positions and recovery."""
-    return _read_history(options, user, subscribed=True, insecure=insecure).allowed
+    open_ = options.allow_history_for_client or options.allow_history_for_subscriber
+    return insecure or (open_ and bool(user or options.allow_history_for_anonymous))
 
 
 def may_read_presence(options: ChannelOptions, user: str, *, insecure: bool) -> bool:
     """Whether a subscriber may read presence; then it may ask for join and leave."""
-    return _read_presence(options, user, subscribed=True, insecure=insecure).allowed
+    open_ = options.allow_presence_for_client or options.allow_presence_for_subscriber
+    return insecure or (open_ and bool(user or options.allow_presence_for_anonymous))
 
 
 def decide_map_write(

@@ -23,6 +23,7 @@ from flyball.server.channels import (
     decide_token,
     decide_wish,
 )
+from flyball.server.channels.permissions import may_read_history, may_read_presence
 from flyball.server.config.schema_channel import ChannelOptions, MapOptions, RpcOptions
 
 BOOLS = (False, True)
@@ -93,6 +94,30 @@ def test_three_strategies(operation, client, subscriber, anonymous):
             assert decide(rules, "ns:1", user, subscribed, insecure) is decision
         else:
             assert len(decision.why) == len(decision.looked_at)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            f"allow_{operation}_for_{who}": st.booleans()
+            for operation in ("history", "presence")
+            for who in ("client", "subscriber", "anonymous")
+        }
+    ),
+    st.sampled_from(("", "1")),
+    st.booleans(),
+)
+def test_access_of_a_subscriber_to_be(options, user, insecure):
+    rules = rules_with(presence=True, history_size=1, history_ttl=1.0, **options)
+    own = rules.namespace_options("x")
+    assert (
+        may_read_history(own, user, insecure=insecure)
+        is history(rules, "x", user, True, insecure).allowed
+    )
+    assert (
+        may_read_presence(own, user, insecure=insecure)
+        is presence(rules, "x", user, True, insecure).allowed
+    )
 
 
 @pytest.mark.parametrize("removed", BOOLS)
