@@ -8,10 +8,13 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from flyball.core.types import PublishResult
+from flyball.server.api import messages as m
 from flyball.server.api.asgi import asgi_app
 from flyball.server.api.auth import ApiKeyCheck
+from flyball.server.api.encode import encode_result
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.methods import METHODS
 
@@ -76,7 +79,7 @@ async def test_route_is_looked_at_before_verb_and_key(api) -> None:
     assert (await api.request("/api/publish", PUBLISH, {})).status == 401
 
 
-@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.available])
+@pytest.mark.parametrize("name", [n for n, own in METHODS.items() if not own.available])
 async def test_unavailable_methods_have_no_route(api, name: str) -> None:
     assert (await api.request(f"/api/{name}", "{}")).status == 404
 
@@ -88,7 +91,7 @@ async def test_unavailable_methods_have_no_route(api, name: str) -> None:
 async def test_prefix(api, prefix: str, legacy: str, publish: str) -> None:
     handler = ApiHandler(api.service, HttpApiOptions(prefix=prefix, insecure=True))
     assert {legacy, publish} <= handler.paths
-    assert len(handler.paths) == sum(m.available for m in METHODS.values()) + 1
+    assert len(handler.paths) == sum(own.available for own in METHODS.values()) + 1
     assert handler.handle("POST", publish, "", {}, PUBLISH.encode()).status == 200
 
 
@@ -114,6 +117,7 @@ async def test_prefix(api, prefix: str, legacy: str, publish: str) -> None:
         '{"channel":"news","data":{},"delta":"true"}',
         '{"channel":"news","data":nan}',
         '{"channel":"news","data":' + "[" * 100_000,
+        '{"unknown":1,"data":' + "[" * 100_000,
         b'{"channel":"news","data":"\xff"}',
         b'{"channel":"\xff","data":{}}',
         b'{"unknown":"\xff","channel":"news","data":{}}',
@@ -166,7 +170,26 @@ json_values = st.recursive(
     max_leaves=8,
 )
 names = st.sampled_from(
-    ["channel", "channels", "data", "b64data", "limit", "since", "offset", "epoch", "user", "commands", "publish", "tags", "version", "override", "presence", "method", "params", "id"]
+    [
+        "channel",
+        "channels",
+        "data",
+        "b64data",
+        "limit",
+        "since",
+        "offset",
+        "epoch",
+        "user",
+        "commands",
+        "publish",
+        "tags",
+        "version",
+        "override",
+        "presence",
+        "method",
+        "params",
+        "id",
+    ]
 )
 bodies = st.one_of(
     st.binary(max_size=40),
@@ -183,7 +206,8 @@ bodies = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    path=st.sampled_from(["", *(f"/{n}" for n, m in METHODS.items() if m.available)]), body=bodies
+    path=st.sampled_from(["", *(f"/{n}" for n, own in METHODS.items() if own.available)]),
+    body=bodies,
 )
 def test_any_body_gets_an_answer(api, path: str, body: bytes) -> None:
     response = api.handler.handle("POST", "/api" + path, "", {"x-api-key": "api-key"}, body)
@@ -277,6 +301,18 @@ async def test_output_is_compact_and_safe_in_html(api) -> None:
         r'{"data":{"a":"\u003cx\u003e \u0026 \u2028\u2029 y"},"offset":1,'
         r'"tags":{"a":"b","z":"\u003c"}}'
     ) in history
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        m.RPCResult(Raw(b'{ "a": "<" }')),
+        m.MapReadStateResult([m.MapEntry("k", Raw(b'{ "a": "<" }'))]),
+        m.MapReadStreamResult([m.MapEntry("k", Raw(b'{ "a": "<" }'))]),
+    ],
+)
+def test_every_payload_is_made_fit(result) -> None:
+    assert rb'"data":{"a":"\u003c"}' in encode_result(result)
 
 
 # -- the legacy route
@@ -410,6 +446,9 @@ async def test_asgi_waits_for_the_engine(api, monkeypatch) -> None:
 async def test_asgi_lifespan_and_websockets(api) -> None:
     events = ({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
     sent = await run_asgi(api, {"type": "lifespan"}, *events)
-    assert [m["type"] for m in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert [message["type"] for message in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
     sent = await run_asgi(api, {"type": "websocket"})
     assert sent[0]["type"] == "websocket.close"

@@ -43,10 +43,7 @@ class ApiKeyCheck:
         return compare_digest(given.encode("latin-1", "backslashreplace"), self._key)
 
     def _in_query(self, query: str) -> bool:
-        try:
-            pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-        except ValueError:
-            return False
+        pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
         given = next((value for name, value in pairs if name == "api_key"), "")
         # Escaped bytes become surrogates above, and bytes again here.
         return compare_digest(given.encode("utf-8", "surrogateescape"), self._key)

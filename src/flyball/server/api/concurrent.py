@@ -36,8 +36,8 @@ async def map_concurrently(
         if pending:
             await _collect(pending, results, asyncio.ALL_COMPLETED)
     finally:
-        for task in pending:
-            task.cancel()
+        if pending:
+            await _abandon(list(pending))
     return [results[index] for index in range(len(items))]
 
 
@@ -47,3 +47,10 @@ async def _collect(
     done, _ = await asyncio.wait(pending, return_when=return_when)
     for task in done:
         results[pending.pop(task)] = task.result()
+
+
+async def _abandon(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancels ``tasks`` and waits for their end, whatever it is."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
