@@ -1,0 +1,172 @@
+"""From configuration to objects: the only place that knows both.
+
+A component takes a small options object of its own; these functions fill them in.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from flyball._version import __version__
+from flyball.core.options import NodeOptions
+from flyball.protocol.codes import DisconnectCode
+from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
+from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
+from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
+from flyball.transports.origin import OriginPolicy
+from flyball.transports.websocket import WebSocketOptions
+
+if TYPE_CHECKING:
+    from flyball.core.clock import Clock
+    from flyball.server.config import Config, Token
+
+VERSION = f"{__version__} OSS"
+"""Told to clients in the connect result, in the form that SDKs know."""
+
+INSECURE_SWITCHES = (
+    "client.insecure",
+    "client.insecure_skip_token_signature_verify",
+    "client.token.insecure_skip_jwks_endpoint_safety_check",
+    "client.subscription_token.insecure_skip_jwks_endpoint_safety_check",
+    "http_api.insecure",
+)
+"""Options that take protection away: loud at start, visible in metrics."""
+
+
+def insecure_switches(config: Config) -> list[str]:
+    """The insecure options that are on."""
+    found = []
+    for key in INSECURE_SWITCHES:
+        value: object = config
+        for name in key.split("."):
+            value = getattr(value, name)
+        if value:
+            found.append(key)
+    return found
+
+
+def node_options(config: Config, *, port: int = 0) -> NodeOptions:
+    """Limits and intervals of the node."""
+    client = config.client
+    transforms = client.connect_code_to_unidirectional_disconnect
+    return NodeOptions(
+        name=config.node.name or f"{platform.node()}_{port or config.http_server.port}",
+        version=VERSION,
+        ping_interval=max(client.ping_interval, 0.0),
+        pong_timeout=max(client.pong_timeout, 0.0),
+        stale_close_delay=max(client.stale_close_delay, 0.0),
+        expired_close_delay=max(client.expired_close_delay, 0.0),
+        expired_sub_close_delay=max(client.expired_sub_close_delay, 0.0),
+        presence_update_interval=client.presence_update_interval,
+        channel_limit=max(client.channel_limit, 0),
+        channel_max_length=max(config.channel.max_length, 0),
+        queue_max_size=client.queue_max_size,
+        channel_position_check_delay=max(client.channel_position_check_delay, 0.0),
+        channel_position_max_time_lag=max(client.channel_position_max_time_lag, 0.0),
+        user_connection_limit=max(client.user_connection_limit, 0),
+        history_max_publication_limit=max(client.history_max_publication_limit, 0),
+        recovery_max_publication_limit=max(client.recovery_max_publication_limit, 0),
+        history_meta_ttl=config.channel.history_meta_ttl,
+        concurrency=client.concurrency,
+        connect_include_server_time=client.connect_include_server_time,
+        uni_connect_disconnects={
+            t.code: DisconnectCode(t.to.code, t.to.reason) for t in transforms.transforms
+        }
+        if transforms.enabled
+        else {},
+    )
+
+
+def channel_rules(config: Config) -> ChannelRules:
+    """Namespaces and the way channel names are read."""
+    channel = config.channel
+    return ChannelRules(
+        ChannelRulesOptions(
+            without_namespace=channel.without_namespace,
+            namespaces={n.name: n for n in channel.namespaces},
+            boundary=channel.namespace_boundary,
+            private_prefix=channel.private_prefix,
+            user_boundary=channel.user_boundary,
+            user_separator=channel.user_separator,
+            max_length=channel.max_length,
+            publication_data_format=channel.publication_data_format,
+            history_meta_ttl=channel.history_meta_ttl,
+        )
+    )
+
+
+def policy_options(config: Config) -> ClientPolicyOptions:
+    """What holds for connections, whatever the channel."""
+    client, rpc = config.client, config.rpc
+    personal = client.subscribe_to_user_personal_channel
+    return ClientPolicyOptions(
+        insecure=client.insecure,
+        allow_anonymous_connect_without_token=client.allow_anonymous_connect_without_token,
+        disallow_anonymous_connection_tokens=client.disallow_anonymous_connection_tokens,
+        user_id_http_header=client.user_id_http_header,
+        personal_channel=PersonalChannelOptions(
+            enabled=personal.enabled,
+            namespace=personal.personal_channel_namespace,
+            single_connection=personal.single_connection,
+        ),
+        rpc=RpcRulesOptions(
+            without_namespace=rpc.without_namespace,
+            namespaces={n.name: n for n in rpc.namespaces},
+            boundary=rpc.namespace_boundary,
+            ping_enabled=rpc.ping.enabled,
+            ping_method=rpc.ping.method,
+        ),
+    )
+
+
+def token_options(token: Token, config: Config) -> TokenOptions:
+    """Keys and claims of one kind of token.
+
+    Raises:
+        ConfigError: a key or pattern is malformed.
+    """
+    shared = {
+        f.name: getattr(token, f.name) for f in fields(TokenOptions) if hasattr(token, f.name)
+    }
+    return TokenOptions(
+        **shared,
+        insecure_skip_token_signature_verify=config.client.insecure_skip_token_signature_verify,
+    )
+
+
+def token_verifiers(
+    config: Config, clock: Clock, jwks: JwksClient
+) -> tuple[TokenVerifier, TokenVerifier | None]:
+    """Verifiers of connection tokens and, if they have keys of their own, subscription tokens.
+
+    Raises:
+        ConfigError: a key or pattern is malformed.
+    """
+    client = config.client
+    tokens = TokenVerifier(token_options(client.token, config), clock, jwks)
+    if not client.subscription_token.enabled:
+        return tokens, None
+    return tokens, TokenVerifier(token_options(client.subscription_token, config), clock, jwks)
+
+
+def origin_policy(config: Config) -> OriginPolicy:
+    """Which pages may connect."""
+    return OriginPolicy(config.client.allowed_origins)
+
+
+def websocket_options(config: Config) -> WebSocketOptions:
+    """Settings of the WebSocket endpoint."""
+    websocket = config.websocket
+    header = config.client.user_id_http_header
+    return WebSocketOptions(
+        message_size_limit=websocket.message_size_limit,
+        decompressed_message_size_limit=websocket.decompressed_message_size_limit,
+        compression=websocket.compression,
+        compression_level=websocket.compression_level,
+        compression_min_size=websocket.compression_min_size,
+        write_timeout=websocket.write_timeout,
+        keep_headers=frozenset({header.lower()} if header else ()),
+        keep_remote_addr=False,
+    )
