@@ -23,7 +23,7 @@ run: $(VENV)/.run ## Start the server with the demo configuration
 	echo "  Flyball demo on http://localhost:$(PORT)/demo"
 	echo "  Open it in two windows; Ctrl-C stops the server."
 	echo
-	exec $(BIN)/flyball -c demo/config.json --http_server.port $(PORT) --demo
+	exec $(BIN)/flyball -c demo/config.toml --http_server.port $(PORT) --demo
 
 test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) ## Run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
