@@ -158,6 +158,20 @@ async def test_nested_names_in_any_case(api) -> None:
     assert answer == ('{"replies":[{"publish":{}},{"error":{"code":104,"message":"not found"}}]}')
 
 
+async def test_lists_in_tolerated_bodies(api) -> None:
+    answer = await api.text("/api/broadcast", '{"Channels":["news",null],"data":1}')
+    assert [reply.get("error", {}).get("code") for reply in responses(answer)] == [None, 107]
+    filters = '{"op":"or","nodes":[{"key":"k","vals":[null]},null]}'
+    body = f'{{"Channel":"news","user":"u","label_filter":{filters}}}'
+    assert await api.text("/api/subscribe", body) == '{"result":{}}'
+    body = body.replace('"vals":[null]', '"vals":[1]')
+    assert (await api.request("/api/subscribe", body)).status == 400
+
+
+def responses(answer: str) -> list[dict]:
+    return json.loads(answer)["result"]["responses"]
+
+
 async def test_lone_surrogates_are_replaced(api) -> None:
     await api.text("/api/publish", r'{"channel":"hist:s","data":"\ud800\\ud800\ud83d\ude00"}')
     history = await api.text("/api/history", '{"channel":"hist:s","limit":1}')
@@ -248,10 +262,7 @@ async def test_engine_failure_is_an_internal_error(api, monkeypatch) -> None:
     answer = await api.text("/api/publish", PUBLISH)
     assert answer == '{"error":{"code":100,"message":"internal server error"}}'
     answer = await api.text("/api/broadcast", '{"channels":["news","nons:a"],"data":{}}')
-    assert [reply["error"]["code"] for reply in json.loads(answer)["result"]["responses"]] == [
-        100,
-        102,
-    ]
+    assert [reply["error"]["code"] for reply in responses(answer)] == [100, 102]
     assert api.service.metrics.errors == {
         ("http", "publish", "100"): 1,
         ("http", "broadcast_publish", "100"): 1,

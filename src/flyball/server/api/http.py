@@ -37,25 +37,22 @@ from flyball.transports.http_fast import HttpResponse
 
 logger = structlog.get_logger("flyball.server.api")
 
-JSON_TYPE: Final = "application/json"
 TEXT_TYPE: Final = "text/plain; charset=utf-8"
 ERROR_MODE_HEADER: Final = "x-centrifugo-error-mode"
 TRANSPORT_ERRORS: Final = "transport"
 
 _NO_SNIFF: Final = (("X-Content-Type-Options", "nosniff"),)
 
-ANSWER_EMPTY: Final = HttpResponse(200, JSON_TYPE, EMPTY_ANSWER)
-ANSWER_BAD_REQUEST: Final = HttpResponse(400, TEXT_TYPE, b"Bad Request\n", _NO_SNIFF)
-ANSWER_UNAUTHORIZED: Final = HttpResponse(401, "", b"")
-ANSWER_NO_ROUTE: Final = HttpResponse(404, TEXT_TYPE, b"404 page not found\n", _NO_SNIFF)
-ANSWER_WRONG_VERB: Final = HttpResponse(405, "", b"")
-ANSWER_FAILED: Final = HttpResponse(500, TEXT_TYPE, b"Internal Server Error\n", _NO_SNIFF)
-ANSWER_SHUTDOWN: Final = HttpResponse(503, "", b"")
+ANSWER_EMPTY: Final = HttpResponse(EMPTY_ANSWER)
+ANSWER_BAD_REQUEST: Final = HttpResponse(b"Bad Request\n", 400, TEXT_TYPE, _NO_SNIFF)
+ANSWER_UNAUTHORIZED: Final = HttpResponse(b"", 401, "")
+ANSWER_NO_ROUTE: Final = HttpResponse(b"404 page not found\n", 404, TEXT_TYPE, _NO_SNIFF)
+ANSWER_WRONG_VERB: Final = HttpResponse(b"", 405, "")
+ANSWER_FAILED: Final = HttpResponse(b"Internal Server Error\n", 500, TEXT_TYPE, _NO_SNIFF)
+ANSWER_SHUTDOWN: Final = HttpResponse(b"", 503, "")
 
-_ERRORS: Final = {e: HttpResponse(200, JSON_TYPE, body) for e, body in ERROR_ANSWERS.items()}
-_STATUSES: Final = {
-    e: HttpResponse(e.http_status, JSON_TYPE, body) for e, body in BARE_ERRORS.items()
-}
+_ERRORS: Final = {e: HttpResponse(body) for e, body in ERROR_ANSWERS.items()}
+_STATUSES: Final = {e: HttpResponse(body, e.http_status) for e, body in BARE_ERRORS.items()}
 _INTEGER: Final = re.compile(rb"-?[0-9]{1,18}")
 
 
@@ -165,7 +162,7 @@ class ApiHandler:
             return self._unshowable(method, error)
         if method.result is not m.BatchResponse:
             text = b'{"result":' + text + b"}"
-        return HttpResponse(200, JSON_TYPE, text)
+        return HttpResponse(text)
 
     def _unshowable(self, method: Method, error: MalformedResultError) -> HttpResponse:
         self._count(method, MARSHAL)
@@ -198,7 +195,7 @@ class ApiHandler:
         except MalformedRequestError as error:
             logger.info("malformed legacy api request", reason=str(error))
             return ANSWER_BAD_REQUEST
-        return HttpResponse(200, JSON_TYPE, b"\n".join(replies))
+        return HttpResponse(b"\n".join(replies))
 
     async def _legacy_reply(self, command: m.LegacyCommand, method: Method | None) -> m.LegacyReply:
         if method is None or method.request is None:
