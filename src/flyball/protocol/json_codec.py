@@ -263,7 +263,10 @@ def _encode_publication(message: Struct, publication: Publication) -> bytes:
         and data
     ):
         return _encode_checked(message, (data,))
-    return _encode_message(message)
+    payloads: list[Raw] = []
+    if not _collect(publication, payloads):
+        return write_message(message)
+    return _encode_checked(message, payloads)
 
 
 def _encode_checked(message: Struct, payloads: Sequence[Raw]) -> bytes:

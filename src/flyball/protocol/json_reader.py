@@ -85,9 +85,7 @@ class _Reader:
                 field = names.get(name) or names.get(name.lower())
                 if field is None:
                     self._skip()
-                elif field.kind is Kind.PAYLOAD:
-                    values[field.name] = self._payload()
-                elif not self._null():
+                elif field.kind is Kind.PAYLOAD or not self._null():
                     values[field.name] = self._value(field)
         for field in FIELDS[message]:
             if field.always and field.name not in values:

@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from flyball.protocol.codec import Codec, DecodeError, EncodeError
 from flyball.protocol.messages import (
     NO_DATA,
+    ClientInfo,
     Command,
     ConnectRequest,
     EmulationRequest,
@@ -216,6 +217,9 @@ def _read_varint(data: bytes, pos: int) -> tuple[int, int]:
     Raises:
         DecodeError: it is cut off, or has more than 64 bits.
     """
+    head = data[pos : pos + 2]
+    if len(head) == 2 and head[1] < 128 <= head[0]:
+        return head[0] & 127 | head[1] << 7, pos + 2
     value = 0
     for index, byte in enumerate(data[pos : pos + _MAX_VARINT]):
         value |= (byte & 127) << (7 * index)
@@ -229,6 +233,8 @@ def _read_varint(data: bytes, pos: int) -> tuple[int, int]:
 def _varint(value: int) -> bytes:
     if value < 128:
         return _SMALL[value]
+    if value < 1 << 14:
+        return bytes((value & 127 | 128, value >> 7))
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -409,8 +415,9 @@ def _write(struct: Struct) -> bytes:
 def _values(struct: Struct) -> dict[str, Any]:
     """The fields of ``struct`` that are set, in the form Protobuf constructors take."""
     values: dict[str, Any] = {}
-    for (name, convert), value in zip(_WRITERS[type(struct)], as_tuple(struct), strict=True):
+    for writer, value in zip(_WRITERS[type(struct)], as_tuple(struct), strict=True):
         if value:
+            name, convert = writer
             values[name] = value if convert is None else convert(value)
     return values
 
@@ -447,39 +454,51 @@ def _clean(value: Any) -> Any:
     return value
 
 
+# Most publications have only data, an offset and the publisher: those are written by hand,
+# in a third of the time. The first bytes are (field number << 3 | wire type).
+
 _REST: Final = as_tuple(Publication())[3:]
 """The fields of a publication after data, info and offset, when none is set."""
 
 
 def _write_publication_push(channel: str, publication: Publication) -> bytes:
-    """The push of ``publication``: by hand if it has only data and offset, as most have.
+    """The push of ``publication``.
 
     Raises:
         EncodeError: a number is out of its range.
     """
-    values = as_tuple(publication)
-    if publication.info is not None or values[3:] != _REST or not channel.isascii():
+    if as_tuple(publication)[3:] != _REST:
         return _write(Push(channel=channel, pub=publication))
-    data = bytes(publication.data)
     offset = publication.offset
     if not 0 <= offset < _U64_END:
         raise EncodeError(f"offset {offset} is no unsigned 64-bit number")
-    body = b"".join(
-        (
-            b'"' + _varint(len(data)) if data else b"",  # field 4: data
-            data,
-            b"0" + _varint(offset) if offset else b"",  # field 6: offset
-        )
-    )
-    name = channel.encode()
-    return b"".join(
-        (
-            b"\x12" + _varint(len(name)) if name else b"",  # field 2: channel
-            name,
-            b'"' + _varint(len(body)),  # field 4: pub
-            body,
-        )
-    )
+    data = publication.data
+    body = b'"' + _varint(len(data)) + bytes(data) if data else b""  # field 4: data
+    try:
+        if publication.info is not None:
+            info = _write_info(publication.info)
+            body += b"*" + _varint(len(info)) + info  # field 5: info
+        name = channel.encode()
+    except UnicodeEncodeError:
+        return _write(Push(channel=channel, pub=publication))
+    if offset:
+        body += b"0" + _varint(offset)  # field 6: offset
+    head = b"\x12" + _varint(len(name)) + name if name else b""  # field 2: channel
+    return head + b'"' + _varint(len(body)) + body  # field 4: pub
+
+
+def _write_info(info: ClientInfo) -> bytes:
+    """``info``; raises UnicodeEncodeError for lone surrogates."""
+    user = info.user.encode()
+    client = info.client.encode()
+    out = b"\x0a" + _varint(len(user)) + user if user else b""  # field 1: user
+    if client:
+        out += b"\x12" + _varint(len(client)) + client  # field 2: client
+    if info.conn_info:
+        out += b"\x1a" + _varint(len(info.conn_info)) + bytes(info.conn_info)  # field 3
+    if info.chan_info:
+        out += b'"' + _varint(len(info.chan_info)) + bytes(info.chan_info)  # field 4
+    return out
 
 
 PROTOBUF: Final = ProtobufCodec()

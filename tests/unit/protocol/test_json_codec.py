@@ -78,6 +78,8 @@ def test_names_in_any_case_unknown_names_and_nulls():
     assert command.id == 0
     assert command.connect.token == ""
     assert set(command.connect.subs) == {"a", "b"}
+    flags = one(b'{"ID":1,"subscribe":{"recover":false,"positioned":true},"zzz":-1e5}')
+    assert (flags.subscribe.recover, flags.subscribe.positioned) == (False, True)
     assert one(b'{"id":2,"rpc":null}') == Command(id=2)
     assert one(b"null") == Command()
     assert one(b'{"connect":{"headers":{"a":null},"zzz":1}}').connect.headers == {"a": ""}

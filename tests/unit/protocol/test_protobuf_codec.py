@@ -142,6 +142,8 @@ PUBLICATIONS = [
     Publication(data=Raw(b""), offset=127),
     Publication(data=Raw(b"x"), offset=128, epoch="e"),
     Publication(data=Raw(b"x"), info=ClientInfo("u", "c", conn_info=Raw(b"1"))),
+    Publication(info=ClientInfo("", "")),
+    Publication(info=ClientInfo("é" * 100, "", chan_info=Raw(b"x" * 20_000)), offset=3),
     Publication(data=Raw(b"x"), tags={"a": "b"}),
     Publication(data=Raw(b"x"), tags={}),
     Publication(data=Raw(b"x"), delta=True),
@@ -200,6 +202,8 @@ def test_lone_surrogates_become_replacement_characters():
     assert reply.push.channel == "\ufffd"
     assert reply.push.pub.tags == {"\ufffd": "a\ufffd"}
     assert reply.push.pub.info.user == "\ufffd"
+    line = PROTOBUF.encode_publication_push("c", Publication(info=ClientInfo("\ud800", "c")))
+    assert PROTOBUF.decode_replies(line)[0].push.pub.info.user == "\ufffd"
     result = SubscribeResult(publications=[Publication(key="\ud800")])
     (reply,) = PROTOBUF.decode_replies(PROTOBUF.encode_reply(Reply(subscribe=result)))
     assert reply.subscribe.publications[0].key == "\ufffd"
