@@ -1,7 +1,10 @@
 """Counters become the metric families that dashboards of the original know."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from math import isnan, nan
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -246,3 +249,9 @@ def test_flat_items_have_the_names_of_the_info_call():
     assert second["centrifugo.node.action_count.action.add_client"] == 2
     assert second["centrifugo.api.command_duration_seconds.count.method.info.protocol.http"] == 0
     assert second["centrifugo.node.num_clients"] == 3
+
+
+def test_the_documentation_page_lists_what_the_tables_have():
+    script = Path(__file__).parents[3] / "scripts" / "metrics_doc.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr}; run python scripts/metrics_doc.py"

@@ -1,0 +1,74 @@
+"""Writes docs/metrics.md from the tables of the metrics.
+
+Usage: ``python scripts/metrics_doc.py`` writes; with ``--check`` it only says whether the page is
+up to date (exit code 1 if not).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from flyball.server.metrics.table import API, CORE, NODE, SERVER, Kind, Spec
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
+
+HEAD = """# Metrics
+
+With `prometheus.enabled` the server answers Prometheus at `/metrics` (`prometheus.handler_prefix`),
+on the internal port if there is one. Names, labels and buckets are Centrifugo's, so dashboards and
+alerts keep working. Nothing is computed until somebody asks.
+
+- `channel_namespace`, `client_name` and `client_version` are there and have one value.
+- *summary* rows have quantiles 0.5, 0.99 and 0.999 of about the last ten minutes, and a second
+  metric with the same observations as a histogram: `…_histogram`. With
+  `prometheus.native_histograms` the summaries are left out.
+- A counter that was never increased is not shown.
+
+"""
+
+SECTIONS = (
+    ("Node and clients", (*NODE, *CORE)),
+    ("Server API", API),
+    ("Server", SERVER),
+)
+
+TAIL = """## Also there
+
+| Metric | Type | Labels | Meaning |
+|---|---|---|---|
+| `centrifugo_node_build` | gauge | `version` | Version of the server. |
+| `centrifugo_node_num_nodes` | gauge | – | Nodes known to this one, itself included. |
+| `process_…` | – | – | CPU, memory, open files and start time of the process. |
+| `python_info`, `python_gc_…` | – | – | The interpreter and its garbage collector. |
+
+`client_recovered_publications` is shown with `prometheus.recovered_publications_histogram` only,
+`node_incoming_http_requests_total` is counted with `prometheus.instrument_http_handlers` only.
+
+The `info` call of the server API carries the same metrics flat, for each node: counters and
+summaries over the last `node.info_metrics_aggregate_interval`, named
+`centrifugo.<subsystem>.<name>` with `.<label>.<value>` behind.
+"""
+
+
+def row(spec: Spec) -> str:
+    """One line of a table."""
+    labels = [*spec.labels, *(name for name, _ in spec.fixed)]
+    shown = ", ".join(f"`{label}`" for label in labels) or "–"  # noqa: RUF001 - typeset
+    kind = "summary, histogram" if spec.kind is Kind.TIMING else spec.kind.value
+    return f"| `{spec.full_name}` | {kind} | {shown} | {spec.help} |"
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, specs in SECTIONS:
+        parts.append(f"## {title}\n\n| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n")
+        parts.append("\n".join(map(row, specs)) + "\n\n")
+    return "".join(parts) + TAIL
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE} is out of date")
+    PAGE.write_text(page(), encoding="utf-8")
