@@ -42,7 +42,7 @@ def _load_classes() -> dict[type[Struct], type[message.Message]]:
     data = files(__package__).joinpath("client.binpb").read_bytes()
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(data).file:
-        pool.Add(file)
+        pool.AddSerializedFile(file.SerializeToString())
     find = pool.FindMessageTypeByName
     return {
         struct: message_factory.GetMessageClass(find(f"{PACKAGE}.{struct.__name__}"))
