@@ -1,1 +1,1 @@
-"""Transports: carry bytes to and from sessions."""
+"""Transports: what carries bytes between clients and sessions."""

@@ -1,0 +1,199 @@
+"""The standard ASGI server's HTTP protocol (uvicorn's), as one guest on our port."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from flyball.transports.http_fast import close_gently
+from flyball.transports.http_head import plain_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.transports.http_fast import HttpLimits
+    from flyball.transports.watch import Watch
+
+
+class AsgiServer:
+    """Makes protocols that run one ASGI app. The app's lifespan is not called."""
+
+    def __init__(
+        self,
+        app: Any,
+        limits: HttpLimits,
+        watch: Watch,
+        wants_back: Callable[[bytes], bool],
+        hand_back: Callable[[asyncio.Transport, bytes], None],
+    ) -> None:
+        """Serves ``app``.
+
+        Args:
+            app: the ASGI application.
+            limits: head size and timeouts.
+            watch: for the timeout of heads.
+            wants_back: told the target of a later request on a kept connection; says whether
+                the listener serves it itself.
+            hand_back: gives such a connection and its unread bytes back.
+        """
+        self.limits = limits
+        self.watch = watch
+        self.wants_back = wants_back
+        self.hand_back = hand_back
+        self.config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(limits.keep_alive_timeout),
+        )
+        self.config.load()
+        self.state = ServerState()
+
+    def protocol(self) -> AsgiProtocol:
+        """A protocol for one connection."""
+        return AsgiProtocol(self)
+
+    def shutdown(self) -> None:
+        """Ends idle connections at once, others after their current response."""
+        for connection in list(self.state.connections):
+            connection.shutdown()
+
+    @property
+    def is_busy(self) -> bool:
+        """Requests are still being served."""
+        return bool(self.state.tasks)
+
+    def abort(self) -> None:
+        """Cancels what is still being served and drops its connections."""
+        for task in list(self.state.tasks):
+            task.cancel()
+        for connection in list(self.state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+
+class AsgiProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits for request heads, which uvicorn itself has not."""
+
+    def __init__(self, server: AsgiServer) -> None:
+        super().__init__(server.config, server.state, {}, asyncio.get_running_loop())
+        self._server = server
+        self._head_size = 0
+        self._head_count = 0
+        self._age = 0.0
+        self._in_body = False
+        self._is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Takes the connection; the head of its first request is on the way."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._server.watch.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests."""
+        if self._is_refused:
+            return
+        cycle = self.cycle
+        if cycle is not None and cycle.response_complete and not cycle.more_body:
+            # Between two requests (a proxy in front of us keeps its connections).
+            parts = data[:8192].split(b" ", 2)
+            if len(parts) == 3 and self._head_size == 0 and self._server.wants_back(parts[1]):
+                self._go(data)
+                return
+        if self._head_size == 0:
+            self._server.state.default_headers = [_date_header(self._server.watch)]
+        super().data_received(data)
+
+    def _go(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        self._server.watch.discard(self)
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does at the end
+        self._server.hand_back(self.transport, data)
+
+    def _await_head(self) -> None:
+        self._head_size = 0
+        self._head_count = 0
+        self._age = 0.0
+        self._server.watch.add(self)
+
+    # -- httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Part of the request's target."""
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._head_count += 1
+        self._grow(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; the body has its own time limit."""
+        self._head_size = 0
+        self._in_body = True
+        if not self._is_refused:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Part of the body."""
+        if not self._is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: no time limit for the response."""
+        self._in_body = False
+        self._server.watch.discard(self)
+        if not self._is_refused:
+            super().on_message_complete()
+
+    def _grow(self, size: int) -> None:
+        self._head_size += size
+        limits = self._server.limits
+        if self._head_size > limits.max_head_size or self._head_count > limits.max_headers:
+            self._refuse(431)
+
+    def _refuse(self, status: int) -> None:
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        self.transport.write(plain_error(status, headers=self._server.watch.date_line, close=True))
+        close_gently(self.transport)
+        self._age = 0.0
+        self._server.watch.add(self)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade to anything but what the listener serves: an ordinary request."""
+
+    def tick(self, seconds: float) -> None:
+        """Called every ``seconds`` while a request, or a refused client's end, is awaited."""
+        self._age += seconds
+        limits = self._server.limits
+        if self._age > (limits.request_timeout if self._in_body else limits.head_timeout):
+            self.transport.abort()
+
+
+def _date_header(watch: Watch) -> tuple[bytes, bytes]:
+    return b"date", watch.date_line[6:-2].encode()

@@ -1,0 +1,54 @@
+"""How many connections a node takes, and how fast: answered before any upgrade."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ConnectionLimits:
+    """``client.connection_limit`` and ``client.connection_rate_limit`` of one node.
+
+    Shared by all connection endpoints; they answer 503 with an empty body when
+    :meth:`admits` says no.
+    """
+
+    __slots__ = ("_burst", "_limit", "_monotonic", "_num_clients", "_refilled_at", "_tokens")
+
+    def __init__(
+        self,
+        num_clients: Callable[[], int],
+        *,
+        limit: int = 0,
+        rate_limit: int = 0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Sets the limits.
+
+        Args:
+            num_clients: tells how many clients are connected now.
+            limit: connections at a time, 0 for any number.
+            rate_limit: connections that may come at once; one more is allowed each second
+                (the original's reading of the option). 0 for any rate.
+            monotonic: the clock, in seconds.
+        """
+        self._num_clients = num_clients
+        self._limit = limit
+        self._burst = float(rate_limit)
+        self._tokens = float(rate_limit)
+        self._monotonic = monotonic
+        self._refilled_at = monotonic()
+
+    def admits(self) -> bool:
+        """Whether one more connection may be made; counts it against the rate."""
+        if self._burst:
+            now = self._monotonic()
+            self._tokens = min(self._burst, self._tokens + now - self._refilled_at)
+            self._refilled_at = now
+            if self._tokens < 1.0:
+                return False
+            self._tokens -= 1.0
+        return not self._limit or self._num_clients() < self._limit

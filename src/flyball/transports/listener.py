@@ -1,0 +1,373 @@
+"""One TCP port for everything: looks at a connection's first bytes and finds its protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from flyball.transports.http_fast import (
+    Handler,
+    HttpFastPath,
+    HttpLimits,
+    KnownHeads,
+    close_gently,
+)
+from flyball.transports.http_head import (
+    HEAD_END,
+    BadRequestHead,
+    parse_head,
+    plain_error,
+)
+from flyball.transports.watch import Watch
+from flyball.transports.websocket.handshake import Refusal
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from flyball.transports.asgi_server import AsgiServer
+    from flyball.transports.websocket.endpoint import WebSocketEndpoint
+
+logger = structlog.get_logger("flyball.transports.listener")
+
+_NOT_FOUND: Final = "404 page not found"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """Where and how to listen."""
+
+    host: str = ""
+    """A name or address; empty for all interfaces, IPv4 and IPv6."""
+    port: int = 0
+    """0 for any free port, see :attr:`Listener.port`."""
+    ssl_context: ssl.SSLContext | None = None
+    reuse_port: bool = False
+    """Several processes share the port (``SO_REUSEPORT``)."""
+    backlog: int = 4096
+    http: HttpLimits = field(default_factory=HttpLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The paths that go to the HTTP fast path."""
+
+    prefix: str
+    """Like ``/api``: this path and all below it."""
+    handler: Handler
+
+
+class Listener:
+    """A port with WebSocket endpoints, a fast path for an API, and an ASGI app for the rest.
+
+    Example::
+
+        listener = Listener(
+            ListenerOptions(port=8000),
+            websockets={"/connection/websocket": endpoint},
+            api=Api("/api", handle),
+            app=asgi_app,
+        )
+        await listener.start()
+        ...
+        listener.stop_accepting()
+        await node.shutdown()  # ends the WebSocket connections
+        await listener.close()
+    """
+
+    def __init__(
+        self,
+        options: ListenerOptions | None = None,
+        *,
+        websockets: Mapping[str, WebSocketEndpoint] | None = None,
+        api: Api | None = None,
+        app: Any = None,
+    ) -> None:
+        self.options = options or ListenerOptions()
+        self._websockets = {path.encode(): e for path, e in (websockets or {}).items()}
+        self._api = api
+        self._api_path = api.prefix.encode() if api else b""
+        self._api_below = self._api_path + b"/"
+        self._known_heads = KnownHeads()
+        self._app = app
+        self._asgi: AsgiServer | None = None
+        self._server: asyncio.Server | None = None
+        self._stopping = False
+        self.watch = Watch()
+        self.port = self.options.port
+        """The port in use, once started."""
+
+    async def start(self) -> None:
+        """Opens the port.
+
+        Raises:
+            OSError: it cannot be opened (in use, not permitted, no such address).
+        """
+        options = self.options
+        if self._app is not None:
+            # uvicorn takes long to import, and a process without an ASGI app needs none.
+            from flyball.transports.asgi_server import AsgiServer
+
+            self._asgi = AsgiServer(
+                self._app, options.http, self.watch, self._is_ours, self.dispatch
+            )
+        loop = asyncio.get_running_loop()
+        arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}
+        if options.host:
+            arguments.update(
+                host=options.host, port=options.port, reuse_port=options.reuse_port or None
+            )
+        else:
+            arguments["sock"] = _listen_everywhere(options)
+        self._server = await loop.create_server(self._accept, **arguments)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.watch.start()
+        logger.debug("listening", host=options.host, port=self.port)
+
+    def stop_accepting(self) -> None:
+        """Closes the port; connections live on."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Closes the port and ends all HTTP connections.
+
+        Requests under way may take ``grace`` seconds more. WebSocket connections belong to
+        their node and are ended by its shutdown.
+        """
+        self.stop_accepting()
+        for member in self.watch.members:
+            if isinstance(member, HttpFastPath | FirstBytes):
+                member.shutdown()
+        if self._asgi is not None:
+            self._asgi.shutdown()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 - several protocols, no common event
+            await asyncio.sleep(0.02)
+        for member in self.watch.members:
+            if isinstance(member, HttpFastPath | FirstBytes):
+                member.abort()
+        if self._asgi is not None:
+            self._asgi.abort()
+        self.watch.stop()
+        self._server = None
+
+    def _is_busy(self) -> bool:
+        busy = any(isinstance(m, HttpFastPath | FirstBytes) for m in self.watch.members)
+        return busy or (self._asgi is not None and self._asgi.is_busy)
+
+    def _accept(self) -> FirstBytes:
+        return FirstBytes(self)
+
+    # -- finding the protocol of a connection
+
+    def _is_api(self, target: bytes) -> bool:
+        if self._api is None or not target.startswith(self._api_path):
+            return False
+        path = target.partition(b"?")[0]
+        return path == self._api_path or path.startswith(self._api_below)
+
+    def _is_ours(self, target: bytes) -> bool:
+        return self._is_api(target) or target.partition(b"?")[0] in self._websockets
+
+    def websocket_for(self, target: bytes) -> WebSocketEndpoint | None:
+        """The WebSocket endpoint at a request's target, if any."""
+        return self._websockets.get(target.partition(b"?")[0])
+
+    def dispatch(self, wire: asyncio.Transport, data: bytes) -> None:
+        """Takes a connection (back) between two requests; ``data`` is what was read already."""
+        if wire.is_closing():
+            return
+        if self._stopping:
+            wire.close()
+            return
+        first = FirstBytes(self)
+        wire.set_write_buffer_limits()
+        wire.set_protocol(first)
+        first.connection_made(wire)
+        first.data_received(data)
+
+    def hand_over(self, wire: asyncio.Transport, target: bytes, data: bytes) -> bool:
+        """Gives a connection to the protocol for ``target``; False if there is none."""
+        protocol: asyncio.Protocol
+        if self._api is not None and self._is_api(target):
+            protocol = HttpFastPath(
+                self._api.handler,
+                self.options.http,
+                self.watch,
+                self._is_api,
+                self.dispatch,
+                self._known_heads,
+            )
+        elif self._asgi is not None:
+            protocol = self._asgi.protocol()
+        else:
+            return False
+        wire.set_protocol(protocol)
+        protocol.connection_made(wire)
+        protocol.data_received(data)
+        return True
+
+
+def _listen_everywhere(options: ListenerOptions) -> socket.socket:
+    """One socket for IPv4 and IPv6, so that port 0 is the same port on both."""
+    dual = socket.has_dualstack_ipv6()
+    listening = socket.create_server(
+        ("", options.port),
+        family=socket.AF_INET6 if dual else socket.AF_INET,
+        dualstack_ipv6=dual,
+        reuse_port=options.reuse_port,
+        backlog=options.backlog,
+    )
+    listening.setblocking(False)
+    return listening
+
+
+class FirstBytes(asyncio.Protocol):
+    """A connection whose protocol is not known yet.
+
+    Serves itself what leads to no other protocol: refused handshakes, and 404 where there is
+    no ASGI app; the connection then goes on with its next request.
+    """
+
+    __slots__ = ("_age", "_buffer", "_is_ended", "_listener", "_wire")
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
+        self._buffer: bytearray | None = None
+        self._age = 0.0
+        self._is_ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes the connection."""
+        self._wire = transport  # type: ignore[assignment]
+        self._listener.watch.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The connection is gone."""
+        self._listener.watch.discard(self)
+        self._is_ended = True
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes, or more of them."""
+        if self._is_ended:
+            return
+        if self._buffer is not None:
+            self._buffer += data
+            data = bytes(self._buffer)
+        while data:
+            rest = self._look(data)
+            if rest is None:
+                return
+            data = rest
+        self._buffer = None
+        self._age = 0.0
+
+    def _look(self, data: bytes) -> bytes | None:
+        """Handles the request that begins ``data``.
+
+        Returns what follows it, or None if the connection went to another protocol, ended,
+        or has to bring more bytes.
+        """
+        listener = self._listener
+        parts = data.split(b" ", 2)
+        if len(parts) < 3:
+            if b"\n" in data:
+                return self._pass_on(b"", data)
+            self._wait(data)
+            return None
+        target = parts[1]
+        endpoint = listener.websocket_for(target)
+        if endpoint is None:
+            return self._pass_on(target, data)
+        size = data.find(HEAD_END) + 4
+        if size < 4:
+            self._wait(data)
+            return None
+        limits = listener.options.http
+        if size > limits.max_head_size:
+            self._refuse(431)
+            return None
+        try:
+            head = parse_head(data[:size], max_headers=limits.max_headers)
+        except BadRequestHead as error:
+            self._refuse(error.status)
+            return None
+        answer = endpoint.answer(head)
+        rest = data[size:]
+        wire = self._wire
+        if isinstance(answer, Refusal):
+            wire.write(answer.response)
+            if head.has_body or not head.keep_alive or b"Connection: close" in answer.response:
+                self._end()
+                return None
+            return rest
+        listener.watch.discard(self)
+        self._is_ended = True
+        if rest:
+            # Frames before the 101 answer could be a smuggled request: not answered at all.
+            wire.abort()
+        else:
+            endpoint.open(head, answer, wire)
+        return None
+
+    def _wait(self, data: bytes) -> None:
+        if len(data) > self._listener.options.http.max_head_size:
+            self._refuse(431)
+        elif self._buffer is None or len(self._buffer) != len(data):
+            self._buffer = bytearray(data)
+
+    def _pass_on(self, target: bytes, data: bytes) -> bytes | None:
+        self._listener.watch.discard(self)
+        if self._listener.hand_over(self._wire, target, data):
+            self._is_ended = True
+            return None
+        self._listener.watch.add(self)
+        size = data.find(HEAD_END) + 4
+        if size < 4:
+            self._wait(data)
+            return None
+        limits = self._listener.options.http
+        try:
+            head = parse_head(data[:size], max_headers=limits.max_headers)
+        except BadRequestHead as error:
+            self._refuse(error.status)
+            return None
+        if head.has_body or not head.keep_alive:
+            self._wire.write(plain_error(404, _NOT_FOUND, close=True))
+            self._end()
+            return None
+        self._wire.write(plain_error(404, _NOT_FOUND))
+        return data[size:]
+
+    def _refuse(self, status: int) -> None:
+        self._wire.write(plain_error(status, headers=self._listener.watch.date_line, close=True))
+        self._end()
+
+    def _end(self) -> None:
+        self._is_ended = True
+        self._age = 0.0
+        self._buffer = None
+        close_gently(self._wire)
+
+    def shutdown(self) -> None:
+        """Nothing is under way here that would be worth waiting for."""
+        self._is_ended = True
+        self._wire.close()
+
+    def abort(self) -> None:
+        """Drops the connection."""
+        self._wire.abort()
+
+    def tick(self, seconds: float) -> None:
+        """Called every ``seconds``: the head must come in time."""
+        self._age += seconds
+        if self._age > self._listener.options.http.head_timeout:
+            self._wire.abort()

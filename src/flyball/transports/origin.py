@@ -1,0 +1,97 @@
+"""Which web pages may connect: the Origin header against a list of globs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from flyball.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class OriginPolicy:
+    r"""Allowed origins as globs, matched against the whole Origin in lower case.
+
+    ``*`` is any run of characters and ``?`` one character, dots included; ``[ab]``,
+    ``[!ab]``, ``{one,two}`` and ``\`` work as in shells. A request without an Origin comes
+    from no web page and is always allowed; an empty list allows nothing else.
+    """
+
+    __slots__ = ("_allowed", "_allows_all", "_match")
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        """Raises ConfigError for a malformed glob, naming it."""
+        patterns = tuple(patterns)
+        self._allows_all = "*" in patterns
+        alternatives = "|".join(glob_to_regex(p.lower()) for p in patterns)
+        self._match = re.compile(alternatives, re.DOTALL).fullmatch if patterns else None
+        # Sites have few origins: answers are remembered, up to a bound.
+        self._allowed: dict[str, bool] = {}
+
+    def allows(self, origin: str | None) -> bool:
+        """Whether a request with this Origin header (None or empty: without) is allowed."""
+        if not origin or self._allows_all:
+            return True
+        if self._match is None:
+            return False
+        known = self._allowed.get(origin)
+        if known is None:
+            known = self._match(origin.lower()) is not None
+            if len(self._allowed) < 1024 and len(origin) < 256:
+                self._allowed[origin] = known
+        return known
+
+
+def glob_to_regex(glob: str) -> str:
+    r"""A glob as the source of a regular expression for the whole text.
+
+    Raises:
+        ConfigError: brackets or braces do not match, or ``\`` stands at the end.
+    """
+    out = []
+    braces = 0
+    i = 0
+    while i < len(glob):
+        char = glob[i]
+        i += 1
+        if char == "*":
+            out.append(".*")
+        elif char == "?":
+            out.append(".")
+        elif char == "[":
+            end = glob.find("]", i + 1)
+            if end < 0:
+                raise ConfigError(f"allowed origin {glob!r}: '[' without ']'")
+            out.append(_character_class(glob[i:end]))
+            i = end + 1
+        elif char == "{":
+            braces += 1
+            out.append("(?:")
+        elif char == "}" and braces:
+            braces -= 1
+            out.append(")")
+        elif char == "," and braces:
+            out.append("|")
+        elif char == "\\":
+            if i == len(glob):
+                raise ConfigError(f"allowed origin {glob!r}: nothing follows the last '\\'")
+            out.append(re.escape(glob[i]))
+            i += 1
+        else:
+            out.append(re.escape(char))
+    if braces:
+        raise ConfigError(f"allowed origin {glob!r}: '{{' without '}}'")
+    return f"(?:{''.join(out)})"
+
+
+def _character_class(inside: str) -> str:
+    negated = inside[:1] in ("!", "^")
+    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
+    source = f"[{'^' if negated else ''}{members}]"
+    try:
+        re.compile(source)
+    except re.error as error:
+        raise ConfigError(f"allowed origin: bad character class [{inside}]: {error}") from None
+    return source

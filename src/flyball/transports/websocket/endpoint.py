@@ -1,0 +1,122 @@
+"""Where WebSocket connections come in: a path of the listener."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flyball.protocol.json_codec import JSON
+from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.http_head import plain_error
+from flyball.transports.websocket.deflate import Inflater
+from flyball.transports.websocket.framing import deflate_framing, plain_framing
+from flyball.transports.websocket.handshake import Refusal, negotiate
+from flyball.transports.websocket.transport import Shared, WebSocketTransport
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+    from flyball.core.node import Node
+    from flyball.core.transport import Framing
+    from flyball.transports.http_head import RequestHead
+    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.origin import OriginPolicy
+    from flyball.transports.websocket.handshake import Acceptance
+
+SERVICE_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketOptions:
+    """Settings of a WebSocket endpoint. Sizes in bytes, times in seconds."""
+
+    message_size_limit: int = 65536
+    """Of one incoming message, as it comes; 0 = no limit."""
+    decompressed_message_size_limit: int = 0
+    """Of one incoming message after inflation; 0 = ten times ``message_size_limit``."""
+    compression: bool = False
+    compression_level: int = 1
+    compression_min_size: int = 0
+    """Messages longer than this are compressed."""
+    write_timeout: float = 1.0
+    """A wire that takes no byte for so long is given up (3009); 0 = never."""
+    keep_headers: frozenset[str] | None = None
+    """Request headers (lower case) that sessions keep; None = all. Few save memory."""
+    keep_remote_addr: bool = True
+    """Sessions know the client's address (costs a system call for each connection)."""
+
+
+class WebSocketEndpoint:
+    """Accepts WebSocket connections and opens their sessions."""
+
+    def __init__(
+        self,
+        node: Node,
+        origins: OriginPolicy,
+        options: WebSocketOptions | None = None,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        options = options or WebSocketOptions()
+        self.node = node
+        self.origins = origins
+        self.options = options
+        self.limits = limits
+        inflated_limit = options.decompressed_message_size_limit or 10 * options.message_size_limit
+        self._shared = Shared(
+            node=node,
+            message_size_limit=options.message_size_limit,
+            write_timeout=options.write_timeout,
+            inflater=Inflater(inflated_limit) if options.compression else None,
+        )
+
+    def answer(self, head: RequestHead) -> Acceptance | Refusal:
+        """Decides on one request; nothing is sent."""
+        if self.limits is not None and not self.limits.admits():
+            return Refusal(503, SERVICE_UNAVAILABLE)
+        if head.has_body and head.method == "GET":
+            return Refusal(400, plain_error(400, close=True))
+        return negotiate(head, self.origins, compression=self.options.compression)
+
+    def open(
+        self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport
+    ) -> WebSocketTransport:
+        """Sends the 101 answer and opens the session; ``wire`` belongs to it from now on."""
+        transport = WebSocketTransport(
+            self._shared,
+            wire,
+            self.framing(acceptance),
+            max_queue_size=self.node.options.queue_max_size,
+        )
+        wire.write(acceptance.response)
+        wire.set_protocol(transport)
+        if acceptance.frame_pings:
+            transport.start_frame_pings()
+        address = remote_address(wire) if self.options.keep_remote_addr else ""
+        transport.session = self.node.open_session(transport, self.kept_headers(head), address)
+        return transport
+
+    def framing(self, acceptance: Acceptance) -> Framing:
+        """The shared framing of connections with these terms."""
+        codec = PROTOBUF if acceptance.protobuf else JSON
+        if acceptance.compressed:
+            options = self.options
+            return deflate_framing(codec, options.compression_level, options.compression_min_size)
+        return plain_framing(codec)
+
+    def kept_headers(self, head: RequestHead) -> Mapping[str, str] | None:
+        """The headers that the session remembers."""
+        keep = self.options.keep_headers
+        if keep is None:
+            return head.headers
+        headers = head.headers
+        return {name: headers[name] for name in keep if name in headers} or None
+
+
+def remote_address(wire: asyncio.Transport) -> str:
+    """``host:port`` of the peer, empty if it is not known (any more)."""
+    peer = wire.get_extra_info("peername")
+    if not isinstance(peer, tuple):
+        return ""
+    host = peer[0].removeprefix("::ffff:")
+    return f"[{host}]:{peer[1]}" if ":" in host else f"{host}:{peer[1]}"

@@ -1,0 +1,375 @@
+"""A WebSocket connection: the session's transport and asyncio's protocol in one object."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from flyball.core.errors import Disconnect
+from flyball.core.transport import Transport
+from flyball.protocol import codes
+from flyball.transports.websocket import frames
+from flyball.transports.websocket.frames import FrameParser, Violation
+
+if TYPE_CHECKING:
+    from flyball.core.node import Node
+    from flyball.core.transport import Framing
+    from flyball.transports.websocket.deflate import Inflater
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for the client to answer a close frame, and to close its side of the connection."""
+NEVER: Final = float("inf")
+
+
+class Phase(Enum):
+    """How far a connection is."""
+
+    OPEN = "open"
+    LINGERING = "lingering"
+    """Connect was refused: messages are ignored until the deadline."""
+    CLOSING = "closing"
+    """Our close frame is out; the client's is awaited."""
+    DRAINING = "draining"
+    """Nothing is read any more; the peer's end of the TCP connection is awaited."""
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all connections of an endpoint have in common."""
+
+    node: Node
+    message_size_limit: int
+    write_timeout: float
+    inflater: Inflater | None
+
+
+class WebSocketTransport(Transport, asyncio.Protocol):
+    """Messages in WebSocket frames over one TCP or TLS connection.
+
+    At rest it is one slotted object: no task, no timer of its own, no parser. A chunk that
+    is exactly one small frame, the usual case, is handled without a parser; anything else
+    makes one, which is thrown away at the next message boundary.
+
+    The wire's write buffer limit is 0, so that the wire either takes a frame at once with
+    one ``send(2)`` or reports that it is full; from then on frames wait in the queue of the
+    base class, as references to the bytes that all subscribers share.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_parser",
+        "_phase",
+        "_pinger",
+        "_plain",
+        "_shared",
+        "_stuck_bytes",
+        "_wire",
+        "timer_tick",
+    )
+
+    name: ClassVar[str] = "websocket"
+
+    def __init__(
+        self, shared: Shared, wire: asyncio.Transport, framing: Framing, *, max_queue_size: int
+    ) -> None:
+        """Takes over ``wire`` after the 101 answer; its protocol must be set to this object."""
+        super().__init__(framing, max_queue_size=max_queue_size)
+        self._shared = shared
+        self._wire = wire
+        self._phase = Phase.OPEN
+        self._plain = True  # open, at a message boundary: the parser can be skipped
+        self._parser: FrameParser | None = None
+        self._pinger: FramePinger | None = None
+        self._stuck_bytes = 0  # in the wire's buffer when the write deadline was set
+        self._deadline = NEVER
+        self.timer_tick = 0
+        wire.set_write_buffer_limits(high=0)
+
+    @property
+    def app_ping(self) -> bool:
+        """See :attr:`Transport.app_ping`."""
+        return self._pinger is None
+
+    def start_frame_pings(self) -> None:
+        """Pings are WebSocket frames on this connection (call before the first message)."""
+        self._pinger = FramePinger(self, self._shared.node)
+
+    # -- input
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client (asyncio's protocol)."""
+        size = len(data) - 6
+        if (
+            self._plain
+            and 0 <= size <= 125
+            and data[1] == size + 128
+            and (data[0] == 0x81 or data[0] == 0x82)
+        ):
+            if size:
+                # frames.unmask() written out: this is the hot path.
+                key = int.from_bytes((data[2:6] * 32)[:size], "little")
+                payload = (int.from_bytes(data[6:], "little") ^ key).to_bytes(size, "little")
+            else:
+                payload = b""
+            self.cork()
+            self._deliver(payload)
+            self.uncork()
+        elif self._phase in _READING:
+            self._feed(data)
+
+    def _deliver(self, payload: bytes) -> None:
+        """Gives one message to the session."""
+        if self.session is not None:
+            self.session.receive(payload)
+
+    def _feed(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            inflater = self._shared.inflater if self._is_compressed else None
+            parser = self._parser = FrameParser(self._shared.message_size_limit, inflater)
+            self._plain = False
+        events = parser.feed(data)
+        self.cork()
+        for opcode, payload in events:
+            if self._phase not in _READING:
+                break
+            if opcode < frames.OP_CLOSE:
+                if self._phase is Phase.OPEN:
+                    self._deliver(payload)
+            else:
+                self._control(opcode, payload)
+        self.uncork()
+        if self._phase not in _READING:
+            self._parser = None
+        elif parser.violation is not None:
+            self._fail(parser.violation)
+        elif parser.idle:
+            self._parser = None
+            self._plain = self._phase is Phase.OPEN
+
+    @property
+    def _is_compressed(self) -> bool:
+        return getattr(self.framing, "compressed", False)
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == frames.OP_PING:
+            if self._phase is not Phase.CLOSING:
+                self.send(frames.build_frame(frames.OP_PONG, payload))
+        elif opcode == frames.OP_PONG:
+            if self._pinger is not None:
+                self._pinger.pong()
+        else:
+            code = frames.read_close(payload)
+            if isinstance(code, Violation):
+                self._fail(code)
+            else:
+                self._peer_closes(code)
+
+    def _peer_closes(self, code: int) -> None:
+        if self._phase is not Phase.CLOSING:
+            self._say_last(frames.build_close(code))
+        self._drop()
+
+    def _fail(self, violation: Violation) -> None:
+        """The peer broke the rules: tells it why, once, and waits for its end."""
+        closing = self._phase is Phase.CLOSING
+        self._parser = None
+        if closing:
+            self._drop()
+            return
+        self._say_last(frames.build_close(violation.code, violation.reason))
+        if not self._wire.can_write_eof():  # TLS
+            self._drop()
+            return
+        # A close() with unread input would reset the connection, and the client might never
+        # see the frame: ends our direction only, and swallows what still comes.
+        self._enter(Phase.DRAINING, CLOSE_TIMEOUT)
+        self._wire.resume_reading()
+        self._wire.write_eof()
+
+    def _say_last(self, frame: bytes) -> None:
+        """Sends what is held back and ``frame``; the session is over."""
+        self.uncork()
+        self._wire.write(frame)
+        session = self.session
+        if session is not None:
+            session.connection_lost()
+        self.mark_closed()
+
+    def eof_received(self) -> None:
+        """The peer sends no more: asyncio closes the wire."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The wire is gone (asyncio's protocol)."""
+        self._enter(Phase.GONE, 0)
+        self._parser = None
+        if self._pinger is not None:
+            self._pinger.stop()
+        session, self.session = self.session, None  # apart, both are freed without the collector
+        if session is not None:
+            session.connection_lost()
+        self.mark_closed()
+
+    def pause_reading(self) -> None:
+        """See :meth:`Transport.pause_reading`."""
+        self._wire.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See :meth:`Transport.resume_reading`."""
+        self._wire.resume_reading()
+
+    # -- output
+
+    def send(self, frame: bytes) -> None:
+        """See :meth:`Transport.send`; one call shorter, as broadcasts run through here."""
+        if self._direct:
+            self._wire.write(frame)
+        else:
+            self._enqueue(frame)
+
+    def _write(self, data: bytes) -> None:
+        self._wire.write(data)
+
+    def pause_writing(self) -> None:
+        """The wire did not take everything (asyncio's protocol)."""
+        self.pause()
+        timeout = self._shared.write_timeout
+        if timeout and self._phase is Phase.OPEN:
+            self._stuck_bytes = self._wire.get_write_buffer_size()
+            self._arm(timeout)
+
+    def resume_writing(self) -> None:
+        """The wire is empty again (asyncio's protocol)."""
+        if self._phase is Phase.OPEN:
+            self._disarm()
+        self.resume()
+
+    # -- the end
+
+    def _close(self, disconnect: Disconnect) -> None:
+        if self._phase is Phase.GONE:
+            return
+        code = disconnect.code
+        if code == codes.DISCONNECT_WRITE_ERROR.code:
+            self._wire.abort()
+        elif code == codes.DISCONNECT_CONNECTION_CLOSED.code:
+            self._drop()
+        else:
+            self._wire.write(frames.build_close(code, disconnect.reason))
+            self._enter(Phase.CLOSING, CLOSE_TIMEOUT)
+            self._wire.resume_reading()  # for the client's close frame
+
+    def linger(self, delay: float) -> None:
+        """See :meth:`Transport.linger`."""
+        if self._phase is Phase.OPEN:
+            self._enter(Phase.LINGERING, delay)
+
+    def drop(self) -> None:
+        """Ends the connection without a close frame; the session hears of it at once."""
+        session = self.session
+        if session is not None:
+            session.connection_lost()
+        self.mark_closed()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Closes the TCP connection once what was written is out, or not much later."""
+        if self._wire.get_write_buffer_size():
+            self._enter(Phase.DRAINING, CLOSE_TIMEOUT)
+        else:
+            self._enter(Phase.DRAINING, 0)
+        self._wire.close()
+
+    def _enter(self, phase: Phase, timeout: float) -> None:
+        self._phase = phase
+        self._plain = False
+        if timeout:
+            self._arm(timeout)
+        else:
+            self._disarm()
+
+    # -- deadlines, on the node's timer wheel
+
+    def _arm(self, timeout: float) -> None:
+        node = self._shared.node
+        self._deadline = node.clock.monotonic() + timeout
+        node.timers.arm(self, self._deadline)
+
+    def _disarm(self) -> None:
+        self._deadline = NEVER
+        if self.timer_tick:
+            self._shared.node.timers.cancel(self)
+
+    def on_timer(self, now: float) -> None:
+        """A deadline has passed (called by the timer wheel)."""
+        if now < self._deadline:
+            return
+        self._deadline = NEVER
+        if self._phase is Phase.OPEN:
+            self._check_writing()
+        elif self._phase is Phase.LINGERING:
+            self.drop()
+        elif self._phase is not Phase.GONE:
+            self._wire.abort()
+
+    def _check_writing(self) -> None:
+        stuck = self._wire.get_write_buffer_size()
+        if stuck < self._stuck_bytes:  # slow, but it moves: the queue's limit looks after it
+            self._stuck_bytes = stuck
+            self._arm(self._shared.write_timeout)
+            return
+        session = self.session
+        if session is not None and not session.closed:
+            session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+        self._wire.abort()
+
+
+_READING: Final = (Phase.OPEN, Phase.LINGERING, Phase.CLOSING)
+
+
+class FramePinger:
+    """Keep-alive of one connection by WebSocket ping frames, for debugging tools."""
+
+    __slots__ = ("_awaits_pong", "_node", "_transport", "timer_tick")
+
+    def __init__(self, transport: WebSocketTransport, node: Node) -> None:
+        self._transport: WebSocketTransport | None = transport
+        self._node = node
+        self._awaits_pong = False
+        self.timer_tick = 0
+        interval = node.options.ping_interval
+        if interval:
+            self._arm(interval * (0.5 + node.random() / 2))
+
+    def pong(self) -> None:
+        """The client answered."""
+        if self._awaits_pong:
+            self._awaits_pong = False
+            self._arm(self._node.options.ping_interval)
+
+    def stop(self) -> None:
+        """No more pings."""
+        self._transport = None
+        self._node.timers.cancel(self)
+
+    def on_timer(self, now: float) -> None:  # noqa: ARG002 - the wheel's signature
+        """Time for a ping, or no pong came (called by the timer wheel)."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._awaits_pong:
+            transport.drop()
+            return
+        transport.send(frames.PING_FRAME)
+        options = self._node.options
+        if options.pong_timeout:
+            self._awaits_pong = True
+            self._arm(options.pong_timeout)
+        else:
+            self._arm(options.ping_interval)
+
+    def _arm(self, delay: float) -> None:
+        self._node.timers.arm(self, self._node.clock.monotonic() + delay)
