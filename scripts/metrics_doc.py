@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 -- the page is typeset
 """Writes docs/metrics.md from the tables of the metrics.
 
 Usage: ``python scripts/metrics_doc.py`` writes; with ``--check`` it only says whether the page is
@@ -54,7 +55,7 @@ summaries over the last `node.info_metrics_aggregate_interval`, named
 def row(spec: Spec) -> str:
     """One line of a table."""
     labels = [*spec.labels, *(name for name, _ in spec.fixed)]
-    shown = ", ".join(f"`{label}`" for label in labels) or "–"  # noqa: RUF001 - typeset
+    shown = ", ".join(f"`{label}`" for label in labels) or "–"
     kind = "summary, histogram" if spec.kind is Kind.TIMING else spec.kind.value
     return f"| `{spec.full_name}` | {kind} | {shown} | {spec.help} |"
 
