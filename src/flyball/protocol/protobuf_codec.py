@@ -263,7 +263,8 @@ def _read(struct: type[M], data: bytes) -> M:
     """
     try:
         parsed = CLASSES[struct].FromString(data)
-    except message.DecodeError as error:
+    except (message.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # the library's pure Python form, where there is no compiled one, raises the last two
         raise DecodeError(f"malformed {struct.__name__}: {error}") from None
     value: M = _READERS[struct](parsed)
     return value
@@ -403,12 +404,14 @@ def _write(struct: Struct) -> bytes:
     Raises:
         EncodeError: a number is out of its range.
     """
+    build = CLASSES[type(struct)]
     try:
-        built = CLASSES[type(struct)](**_values(struct))
-    except UnicodeEncodeError:
-        built = CLASSES[type(struct)](**_values(_clean(struct)))
-    except (ValueError, TypeError) as error:
-        raise EncodeError(f"{type(struct).__name__} cannot be written: {error}") from error
+        built = build(**_values(struct))
+    except (ValueError, TypeError):
+        try:  # once more without lone surrogates, the one fault that can be mended
+            built = build(**_values(_clean(struct)))
+        except (ValueError, TypeError) as error:
+            raise EncodeError(f"{type(struct).__name__} cannot be written: {error}") from error
     return built.SerializeToString()
 
 
