@@ -38,7 +38,11 @@ __all__ = ["MemoryBroker", "MemoryPresenceManager"]
 
 EPOCH_LENGTH = 8
 SWEEP_INTERVAL = 1.0
-"""Seconds between looks for what expired; reads never see expired things anyway."""
+"""Seconds by which memory is given back late; reads never see expired things anyway."""
+SWEEP_BUDGET = 5000
+"""Keys looked at in one turn of the event loop."""
+LONGEST_SLEEP = 86400.0
+"""Seconds; timers of event loops have an upper bound."""
 NO_POSITION = StreamPosition()
 
 
@@ -48,9 +52,13 @@ def new_epoch() -> str:
 
 
 class Sweeper:
-    """Calls back for keys whose time has come; at most one timer, none while there is nothing."""
+    """Calls back for keys whose time has come, about ``SWEEP_INTERVAL`` late.
 
-    __slots__ = ("_clock", "_due", "_expire", "_handle", "_heap")
+    One timer, set for the first deadline: nothing runs while nothing is due. A key whose
+    deadline moves away costs nothing: it is looked at when the old one comes.
+    """
+
+    __slots__ = ("_clock", "_closed", "_due", "_expire", "_handle", "_heap", "_wakes_at")
 
     def __init__(self, clock: Clock, expire: Callable[[str, float], float]) -> None:
         """``expire(key, now)`` drops what is over and returns the next deadline, ``inf`` for none."""
@@ -60,40 +68,54 @@ class Sweeper:
         self._due: dict[str, float] = {}
         """The entry of the heap that counts, for each key; others are leftovers."""
         self._handle: TimerHandle | None = None
+        self._wakes_at = inf
+        self._closed = False
 
     def watch(self, key: str, deadline: float) -> None:
         """Looks at ``key`` at ``deadline`` (monotonic seconds), or earlier if asked before."""
-        if deadline >= self._due.get(key, inf):
+        if deadline >= self._due.get(key, inf) or self._closed:
             return
         self._due[key] = deadline
         heappush(self._heap, (deadline, key))
-        if self._handle is None:
-            self._handle = self._clock.call_later(SWEEP_INTERVAL, self._sweep)
+        if deadline + SWEEP_INTERVAL < self._wakes_at:
+            self._wake_at(deadline + SWEEP_INTERVAL)
 
     def close(self) -> None:
-        """Stops."""
+        """Stops for good."""
+        self._closed = True
         self._heap.clear()
         self._due.clear()
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
+    def _wake_at(self, when: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        delay = min(max(when - self._clock.monotonic(), 0.0), LONGEST_SLEEP)
+        self._wakes_at = when
+        self._handle = self._clock.call_later(delay, self._sweep)
+
     def _sweep(self) -> None:
         self._handle = None
+        self._wakes_at = inf
         now = self._clock.monotonic()
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        budget = SWEEP_BUDGET
+        while heap and heap[0][0] <= now and budget:
             deadline, key = heappop(heap)
             if self._due.get(key) != deadline:
                 continue
+            budget -= 1
             del self._due[key]
             again = self._expire(key, now)
             if again != inf:
-                again = max(again, now + SWEEP_INTERVAL)
                 self._due[key] = again
                 heappush(heap, (again, key))
-        if heap:
-            self._handle = self._clock.call_later(SWEEP_INTERVAL, self._sweep)
+        if not heap:
+            return
+        # Out of budget: others get the loop before the rest is done.
+        self._wake_at(now if heap[0][0] <= now else heap[0][0] + SWEEP_INTERVAL)
 
 
 class Stream:
@@ -123,20 +145,25 @@ class Stream:
         publications, limit = self.publications, query.limit
         if limit == 0 or not publications:
             return []
-        first = publications[0].offset
-        count = len(publications)
+        first, count = publications[0].offset, len(publications)
         # Offsets in the stream are without holes: a position is an index.
+        start, end = 0, count
         if query.reverse:
-            end = count
             if query.since is not None:
                 end = min(max(query.since.offset - first, 0), count)
-            start = 0 if limit < 0 else max(end - limit, 0)
-            return list(islice(publications, start, end))[::-1]
-        start = 0
-        if query.since is not None:
-            start = min(max(query.since.offset + 1 - first, 0), count)
-        end = count if limit < 0 else min(start + limit, count)
-        return list(islice(publications, start, end))
+            if limit > 0:
+                start = max(end - limit, 0)
+        else:
+            if query.since is not None:
+                start = min(max(query.since.offset + 1 - first, 0), count)
+            if limit > 0:
+                end = min(start + limit, count)
+        # Walk from the nearer end: readers mostly want the newest few of a long stream.
+        if start > count - end:
+            newest_first = islice(reversed(publications), count - end, count - start)
+            return list(newest_first) if query.reverse else list(newest_first)[::-1]
+        oldest_first = list(islice(publications, start, end))
+        return oldest_first[::-1] if query.reverse else oldest_first
 
 
 class MemoryBroker(Broker):
@@ -241,7 +268,11 @@ class MemoryBroker(Broker):
         """See :meth:`Broker.remove_history`."""
         stream = self._streams.get(channel)
         if stream is not None:
-            stream.publications.clear()
+            _clear(stream)
+
+    def forget(self, channel: str) -> None:
+        """Loses a stream with its position, as a restart would: for tests of what follows."""
+        self._streams.pop(channel, None)
 
     # -- expiry
 
@@ -342,8 +373,10 @@ class MemoryPresenceManager(PresenceManager):
 
     async def presence_stats(self, channel: str) -> PresenceStats:
         """See :meth:`PresenceManager.presence_stats`."""
-        present = await self.presence(channel)
-        return PresenceStats(len(present), len({info.user for info in present.values()}))
+        now = self._clock.monotonic()
+        entries = self._channels.get(channel, {})
+        users = [info.user for info, deadline in entries.values() if deadline > now]
+        return PresenceStats(len(users), len(set(users)))
 
     async def close(self) -> None:
         """See :meth:`PresenceManager.close`."""
