@@ -52,7 +52,7 @@ class LogOptions:
     """What ``log.*`` says."""
 
     level: str = "info"
-    """One of :data:`LEVELS`; another word warns and means info."""
+    """One of :data:`LEVELS`; another word means info (the configuration's loader warns)."""
     file: str = ""
     """Path to log to instead of the terminal; may be moved away by a log rotation."""
 
@@ -119,10 +119,6 @@ def _install(handler: logging.Handler, level: str) -> None:
     quiet = logging.NOTSET if number == TRACE else max(root.level, logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(quiet)
-    if number is None:
-        structlog.get_logger("flyball.server").warning(
-            "unknown log level, using info", key="log.level", value=level, allowed=list(LEVELS)
-        )
 
 
 def _handler(options: LogOptions, stdout: TextIO, stderr: TextIO) -> tuple[logging.Handler, bool]:
@@ -159,7 +155,7 @@ def _json_line(_logger: object, _method: str, event: EventDict) -> str:
         "message": event.pop("event", ""),
         **event,
     }
-    return json.dumps(line, default=str, ensure_ascii=False)
+    return json.dumps(line, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
 def _styles(colours: bool) -> dict[str, str] | None:
