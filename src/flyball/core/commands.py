@@ -59,7 +59,8 @@ async def publish(session: Session, request: messages.PublishRequest, id_: int) 
     if not isinstance(allowed, PublishResult):
         options = allowed if allowed is not None else PLAIN_PUBLISH
         await node.publish_as(request.channel, request.data, options, info)
-    return Reply(id=id_, publish=messages.PublishResult())
+    session.reply_published(id_)
+    return None
 
 
 def publisher_info(session: Session, channel: str) -> ClientInfo:

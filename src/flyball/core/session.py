@@ -6,7 +6,6 @@ the state, the order of commands, replies, timers and the end.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from time import perf_counter
@@ -222,8 +221,8 @@ class Session:
             self.reply_error(error, method, id_)
         except Disconnect as disconnect:
             self.disconnect(disconnect)
-        except asyncio.CancelledError:
-            raise
+        except EncodeError as error:
+            self._end(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, str(error))
         except Exception:
             logger.exception("%s of client %s failed", method, self.client_id)
             if method == "connect":
@@ -270,6 +269,11 @@ class Session:
             self._end(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, str(error))
             return
         self._send(message, method)
+
+    def reply_published(self, id_: int) -> None:
+        """Sends the result of a publish: always the same, but for the id."""
+        if self.state is not SessionState.CLOSED:
+            self._send(self.transport.framing.codec.encode_publish_reply(id_), "publish")
 
     def push(self, push: Push, kind: str) -> None:
         """Sends one push to this client only."""

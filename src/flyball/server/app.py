@@ -1,0 +1,270 @@
+"""The server: one node with the configured policy, API and endpoints on its ports."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from flyball.core.clock import LoopClock
+from flyball.core.errors import ConfigError
+from flyball.core.node import Node, NodeMetrics
+from flyball.server import build
+from flyball.server.api.asgi import asgi_app
+from flyball.server.api.http import ApiHandler, HttpApiOptions
+from flyball.server.api.service import ApiService
+from flyball.server.auth import JwksClient
+from flyball.server.client import ClientPolicy
+from flyball.server.config import tls_server_context, unbuilt_options
+from flyball.server.http import (
+    DemoOptions,
+    Route,
+    build_apps,
+    demo_routes,
+    health_route,
+    init_route,
+    metrics_route,
+)
+from flyball.server.metrics import (
+    MetricItems,
+    MetricsOptions,
+    NodeCollector,
+    ServerMetrics,
+    process_registry,
+)
+from flyball.transports.limits import ConnectionLimits
+from flyball.transports.listener import Api, Listener, ListenerOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint
+
+if TYPE_CHECKING:
+    import ssl
+
+    from prometheus_client.registry import Collector
+
+    from flyball.core.clock import Clock, TimerHandle
+    from flyball.server.config import Config, TLSConfig
+
+logger = structlog.get_logger("flyball.server")
+
+
+class Server:
+    """Everything one process serves.
+
+    Args:
+        config: a validated configuration.
+        demo: serve the demo page.
+        clock: where time comes from.
+
+    Raises:
+        ConfigError: a key, pattern or certificate of the configuration is malformed.
+    """
+
+    def __init__(self, config: Config, *, demo: bool = False, clock: Clock | None = None) -> None:
+        self.config = config
+        self._clock: Clock = clock or LoopClock()
+        self.node = Node(build.node_options(config), clock=self._clock)
+        self._jwks = JwksClient()
+        tokens, sub_tokens = build.token_verifiers(config, self._clock, self._jwks)
+        rules = build.channel_rules(config)
+        self.policy = ClientPolicy(
+            self.node, rules, tokens, sub_tokens, build.policy_options(config)
+        )
+        self.api = ApiService(self.node, rules)
+        self.metrics = ServerMetrics()
+        for key in build.insecure_switches(config):
+            self.metrics.insecure_options[key] = 1
+        self.collector = NodeCollector(
+            self.node.hub,
+            self.node.metrics,
+            api=self.api.metrics,
+            server=self.metrics,
+            options=MetricsOptions(
+                version=build.VERSION,
+                native_histograms=config.prometheus.native_histograms,
+                recovered_publications_histogram=config.prometheus.recovered_publications_histogram,
+            ),
+        )
+        self._items = MetricItems(self.collector, config.node.info_metrics_aggregate_interval)
+        self.node.metrics_source = lambda: NodeMetrics(self._items.interval, self._items.items)
+        self._items_timer: TimerHandle | None = None
+        self.listeners = self._listeners(demo=demo)
+
+    # -- what is where
+
+    def _listeners(self, *, demo: bool) -> list[Listener]:
+        config = self.config
+        server = config.http_server
+        external = (server.address, server.port)
+        internal = (
+            server.internal_address or server.address,
+            int(server.internal_port) if server.internal_port else server.port,
+        )
+        split = internal != external
+        api = None if config.http_api.disabled else self._api_handler()
+        apps = build_apps(
+            self._routes(api, demo=demo),
+            split=split,
+            counts=self.metrics.http_requests
+            if config.prometheus.instrument_http_handlers
+            else None,
+        )
+        fast = None if api is None else Api(config.http_api.handler_prefix, api.handle)
+        external_api = fast if not split or config.http_api.external else None
+        listeners = [
+            self._listener(external, server.tls, external_api, apps.external, clients=True)
+        ]
+        if split:
+            tls = server.internal_tls
+            if not tls.enabled and not server.tls_external:
+                tls = server.tls
+            internal_api = None if config.http_api.external else fast
+            listeners.append(
+                self._listener(internal, tls, internal_api, apps.internal, clients=False)
+            )
+        return listeners
+
+    def _listener(
+        self,
+        address: tuple[str, int],
+        tls: TLSConfig,
+        api: Api | None,
+        app: object,
+        *,
+        clients: bool,
+    ) -> Listener:
+        config = self.config
+        context: ssl.SSLContext | None = tls_server_context(tls) if tls.enabled else None
+        websockets = {}
+        if clients and not config.websocket.disabled:
+            path = config.websocket.handler_prefix.rstrip("/")
+            websockets[path] = WebSocketEndpoint(
+                self.node,
+                build.origin_policy(config),
+                build.websocket_options(config),
+                self.limits,
+            )
+        options = ListenerOptions(host=address[0], port=address[1], ssl_context=context)
+        return Listener(options, websockets=websockets, api=api, app=app)
+
+    def _api_handler(self) -> ApiHandler:
+        options = self.config.http_api
+        return ApiHandler(
+            self.api,
+            HttpApiOptions(
+                prefix=options.handler_prefix,
+                key=options.key,
+                insecure=options.insecure,
+                transport_errors=options.error_mode == "transport",
+            ),
+        )
+
+    def _routes(self, api: ApiHandler | None, *, demo: bool) -> list[Route]:
+        config = self.config
+        client = config.client
+        self.limits = ConnectionLimits(
+            lambda: self.node.hub.num_clients,
+            limit=client.connection_limit,
+            rate_limit=client.connection_rate_limit,
+            monotonic=self._clock.monotonic,
+        )
+        routes = []
+        if api is not None:
+            routes.append(
+                Route(
+                    config.http_api.handler_prefix,
+                    asgi_app(api),
+                    external=config.http_api.external,
+                    subtree=True,
+                    option="http_api.handler_prefix",
+                )
+            )
+        if config.health.enabled:
+            routes.append(health_route(config.health.handler_prefix))
+        if config.prometheus.enabled:
+            collectors: list[Collector] = [self.collector, process_registry()]
+            routes.append(metrics_route(collectors, config.prometheus.handler_prefix))
+        if config.init.enabled:
+            origins = build.origin_policy(config)
+            routes.append(init_route(origins, config.init.handler_prefix, limits=self.limits))
+        if demo:
+            options = DemoOptions(
+                websocket_path=config.websocket.handler_prefix,
+                api_path=config.http_api.handler_prefix,
+                token_secret=client.token.hmac_secret_key,
+                token_user_claim=client.token.user_id_claim or "sub",
+            )
+            routes.extend(demo_routes(options))
+        return routes
+
+    # -- life
+
+    async def start(self) -> None:
+        """Connects the engine and opens the ports.
+
+        Raises:
+            ConfigError: the store cannot be used, or a port cannot be opened.
+        """
+        self._tell_of_switches()
+        await self.node.start()
+        for listener in self.listeners:
+            options = listener.options
+            try:
+                await listener.start()
+            except OSError as error:
+                where = f"{options.host or '*'}:{options.port}"
+                message = (
+                    f"cannot listen on {where} (http_server.address and http_server.port, or "
+                    f"internal_address and internal_port): {error.strerror or error}"
+                )
+                raise ConfigError(message) from error
+            logger.info(
+                "serving",
+                address=options.host or "*",
+                port=listener.port,
+                tls=options.ssl_context is not None,
+            )
+        self._end_interval()
+
+    async def stop(self) -> None:
+        """Refuses new connections, closes every client with 3001, ends what is under way."""
+        for listener in self.listeners:
+            listener.stop_accepting()
+        if self._items_timer is not None:
+            self._items_timer.cancel()
+        await self.node.shutdown()
+        await asyncio.gather(*(listener.close() for listener in self.listeners))
+        await self._jwks.close()
+
+    def reload(self, config: Config) -> None:
+        """Puts channel options, token keys and connect rules of ``config`` in force.
+
+        Listeners, API keys, origins, limits and engines stay as they were.
+
+        Raises:
+            ConfigError: a key or pattern is malformed; everything stays as it was.
+        """
+        tokens, sub_tokens = build.token_verifiers(config, self._clock, self._jwks)
+        rules = build.channel_rules(config)
+        options = build.policy_options(config)
+        self.policy.reload(rules=rules, tokens=tokens, sub_tokens=sub_tokens, options=options)
+        self.api.rules = rules
+        self.config = config
+
+    @property
+    def port(self) -> int:
+        """Port of client connections, once started."""
+        return self.listeners[0].port
+
+    def _end_interval(self) -> None:
+        self._items.tick()
+        self._items_timer = self._clock.call_later(self._items.interval, self._end_interval)
+
+    def _tell_of_switches(self) -> None:
+        for key in build.insecure_switches(self.config):
+            logger.warning("INSECURE option is on; for development only", key=key)
+        unbuilt = unbuilt_options(self.config)
+        if unbuilt:
+            logger.warning(
+                "options that do nothing in this version; they are kept for later", keys=unbuilt
+            )

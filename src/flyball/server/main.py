@@ -1,0 +1,154 @@
+"""Running the server as a process: signals, reload, pid file, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from flyball.core.errors import ConfigError
+from flyball.server.app import Server
+from flyball.server.build import VERSION
+from flyball.server.config import check, load_config
+from flyball.server.logs import LogOptions, configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
+
+    from flyball.server.config import Config, LoadedConfig
+
+logger = structlog.get_logger("flyball.server")
+
+
+class Process:
+    """One run of the server from the command line.
+
+    Args:
+        path: the configuration file.
+        flags: option path to text, of the flags given.
+        demo: serve the demo page.
+    """
+
+    def __init__(self, path: str, flags: Mapping[str, str], *, demo: bool = False) -> None:
+        self._path = path
+        self._flags = flags
+        self._demo = demo
+        self._stopping = asyncio.Event()
+
+    def _load(self, *, first: bool) -> LoadedConfig:
+        loaded = load_config(
+            self._path,
+            environ=os.environ,
+            flags=self._flags,
+            dotenv=".env" if first else None,
+        )
+        check(loaded.config, start=first)
+        return loaded
+
+    async def run(self) -> int:
+        """Serves until a signal says stop. Returns the exit code."""
+        try:
+            loaded = self._load(first=True)
+            config = loaded.config
+            configure_logging(LogOptions(config.log.level, config.log.file))
+            tell_notices(loaded)
+            server = Server(config, demo=self._demo)
+            await server.start()
+        except ConfigError as error:
+            configure_logging()
+            logger.critical("error validating config", error=str(error))
+            return 1
+        logger.info("started", version=VERSION, pid=os.getpid(), config=str(loaded.path or ""))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stopping.set)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, self._reload, server)
+        # What start-up made lives as long as the process: no garbage collection need look at it.
+        gc.collect()
+        gc.freeze()
+        with PidFile(config.pid_file):
+            await self._stopping.wait()
+            return await _stop(server, config)
+
+    def _reload(self, server: Server) -> None:
+        try:
+            loaded = self._load(first=False)
+            tell_notices(loaded)
+            server.reload(loaded.config)
+        except ConfigError as error:
+            logger.error("configuration not reloaded, the old one stays", error=str(error))  # noqa: TRY400 - a traceback helps no operator
+        else:
+            logger.info("configuration reloaded")
+
+
+def tell_notices(loaded: LoadedConfig) -> None:
+    """Warns of what was seen while loading: unknown keys and variables, a missing file."""
+    for notice in loaded.notices:
+        hint = {"hint": notice.hint} if notice.hint else {}
+        logger.warning(notice.event, key=notice.key, **hint)
+
+
+async def _stop(server: Server, config: Config) -> int:
+    logger.info("stopping", clients=server.node.hub.num_clients)
+    try:
+        async with asyncio.timeout(config.shutdown.timeout):
+            await server.stop()
+    except TimeoutError:
+        logger.error("shutdown took too long", key="shutdown.timeout")  # noqa: TRY400
+        return 1
+    logger.info("stopped")
+    return 0
+
+
+class PidFile:
+    """Holds the process id in a file while the server runs; an empty path means no file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path) if path else None
+
+    def __enter__(self) -> None:
+        if self._path is not None:
+            self._path.write_text(f"{os.getpid()}", encoding="ascii")
+
+    def __exit__(self, *_: object) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def serve(path: str, flags: Mapping[str, str], *, demo: bool = False) -> int:
+    """Runs the server until it is told to stop; returns the exit code of the process."""
+    raise_file_limit()
+
+    async def main() -> int:
+        return await Process(path, flags, demo=demo).run()
+
+    return run_loop(main)
+
+
+def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Runs ``main`` on uvloop where there is one."""
+    if sys.platform == "win32":
+        return asyncio.run(main())
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+def raise_file_limit() -> None:
+    """A connection is a file: takes as many as the system lets us have."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
