@@ -1,4 +1,98 @@
-"""placeholder"""
-class ServeOptions: ...
-def run(): ...
-def serve(): ...
+"""Serving a node over WebSocket from a program of one's own, without an ASGI server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flyball.transports.listener import Listener, ListenerOptions
+from flyball.transports.origin import OriginPolicy
+from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from flyball.core.node import Node
+
+__all__ = ["ServeOptions", "run", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Where and for whom a node is served."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; empty for all interfaces."""
+    port: int = 8000
+    """0 for any free port."""
+    path: str = "/connection/websocket"
+    """Path of the WebSocket endpoint."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may connect, such as ``https://*.example.com``; ``*`` for all. Programs
+    other than browsers send no origin and may always."""
+    websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
+    ssl_context: ssl.SSLContext | None = None
+    app: Any = None
+    """An ASGI app for all other paths of the port."""
+
+
+@asynccontextmanager
+async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterator[Listener]:
+    """Starts ``node`` and serves it until the block ends::
+
+        async with flyball.serve(node, flyball.ServeOptions(port=0)) as listener:
+            print(listener.port)
+            await asyncio.Event().wait()
+
+    Raises:
+        ConfigError: the node's engine cannot be used as configured.
+        OSError: the port cannot be opened.
+    """
+    options = options or ServeOptions()
+    endpoint = WebSocketEndpoint(node, OriginPolicy(options.origins), options.websocket)
+    listener = Listener(
+        ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context),
+        websockets={options.path: endpoint},
+        app=options.app,
+    )
+    await node.start()
+    try:
+        await listener.start()
+        yield listener
+    finally:
+        listener.stop_accepting()
+        await node.shutdown()
+        await listener.close()
+
+
+def run(node: Node, options: ServeOptions | None = None, **kwargs: Any) -> None:
+    """Serves ``node`` until the process is told to stop (SIGINT, SIGTERM).
+
+    Options may be given one by one: ``flyball.run(node, port=8000, origins=("*",))``.
+    """
+    options = options or ServeOptions(**kwargs)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with serve(node, options):
+            await stop.wait()
+
+    run_on_fast_loop(main())
+
+
+def run_on_fast_loop(main: Any) -> Any:
+    """Runs a coroutine on uvloop where there is one; returns its result."""
+    if sys.platform == "win32":
+        return asyncio.run(main)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from fnmatch import translate
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flyball.core.eager import call_handler
 from flyball.core.errors import ConfigError, Disconnect, Error
@@ -93,6 +93,37 @@ class HandlerSet:
         return self.plain
 
 
+class PatternDecorator:
+    """Serves ``@node.on_x``, ``@node.on_x("pattern")`` and ``node.on_x(function)``.
+
+    Raises:
+        ConfigError: there is a handler for this pattern (or for everything) already.
+    """
+
+    __slots__ = ("_handlers",)
+
+    def __init__(self, handlers: HandlerSet) -> None:
+        self._handlers = handlers
+
+    @overload
+    def __call__(self, target: F) -> F: ...
+
+    @overload
+    def __call__(self, target: str | None = None) -> Callable[[F], F]: ...
+
+    def __call__(self, target: Any = None) -> Any:
+        """Registers the function given, or the one that follows."""
+        if callable(target):
+            self._handlers.add(None, target)
+            return target
+
+        def decorate(handler: F) -> F:
+            self._handlers.add(target, handler)
+            return handler
+
+        return decorate
+
+
 class Handlers:
     """All handlers of a node, and what happens where there is none."""
 
@@ -102,18 +133,10 @@ class Handlers:
         for kind in KINDS:
             setattr(self, f"_{kind}", HandlerSet(kind))
 
-    def register(self, kind: str, target: F | str | None) -> Any:
-        """Serves ``@node.on_x``, ``@node.on_x("pattern")`` and ``node.on_x(function)``."""
+    def decorator(self, kind: str) -> PatternDecorator:
+        """What registers handlers of ``kind``."""
         handlers: HandlerSet = getattr(self, f"_{kind}")
-        if callable(target):
-            handlers.add(None, target)
-            return target
-
-        def decorate(handler: F) -> F:
-            handlers.add(target, handler)
-            return handler
-
-        return decorate
+        return PatternDecorator(handlers)
 
     def has(self, kind: str) -> bool:
         """Whether anything is registered for ``kind``."""

@@ -101,6 +101,38 @@ class Node:
         self.clock: Clock = clock or LoopClock()
         self.metrics = Metrics()
         self.handlers = Handlers()
+        # Decorators; those that say so take a pattern: @node.on_subscribe("chat:*").
+        on = self.handlers.decorator
+        self.on_connecting = on("connecting")
+        """Registers a handler of ``Connecting``, which returns ``Credentials``."""
+        self.on_connected = on("connected")
+        """Registers a handler of ``Connected``."""
+        self.on_refresh = on("refresh")
+        """Registers a handler of ``Refreshing``, which returns a ``RefreshResult``."""
+        self.on_subscribe = on("subscribe")
+        """Registers a handler of ``Subscribing``, which returns ``SubscribeOptions`` (pattern: channel)."""
+        self.on_subscribed = on("subscribed")
+        """Registers a handler of ``Subscribed`` (pattern: channel)."""
+        self.on_sub_refresh = on("sub_refresh")
+        """Registers a handler of ``SubRefreshing``, which returns a ``RefreshResult`` (pattern: channel)."""
+        self.on_unsubscribed = on("unsubscribed")
+        """Registers a handler of ``Unsubscribed`` (pattern: channel)."""
+        self.on_publish = on("publish")
+        """Registers a handler of ``Publishing``, which returns ``PublishOptions`` (pattern: channel)."""
+        self.on_presence = on("presence")
+        """Registers a handler of ``PresenceQuery``, which raises to refuse (pattern: channel)."""
+        self.on_history = on("history")
+        """Registers a handler of ``HistoryQuery``, which raises to refuse (pattern: channel)."""
+        self.on_rpc = on("rpc")
+        """Registers a handler of ``Rpc``, which returns the answer (pattern: method)."""
+        self.on_message = on("message")
+        """Registers a handler of ``Message``."""
+        self.on_disconnected = on("disconnected")
+        """Registers a handler of ``Disconnected``."""
+        self.on_channel_occupied = on("channel_occupied")
+        """Registers a handler of ``ChannelOccupied`` (pattern: channel)."""
+        self.on_channel_vacated = on("channel_vacated")
+        """Registers a handler of ``ChannelVacated`` (pattern: channel)."""
         self.random = random.Random().random  # noqa: S311 - spreads timers, no secret
         if broker is None or presence_manager is None:
             broker, presence_manager = default_engine(self, broker, presence_manager)
@@ -170,68 +202,6 @@ class Node:
     def uptime(self) -> float:
         """Seconds since :meth:`start`."""
         return self.clock.monotonic() - self._started_at
-
-    # -- handlers: see flyball.core.events for what each gets and may return
-
-    def on_connecting(self, handler: Any) -> Any:
-        """Registers who may connect: ``Connecting`` to ``Credentials``."""
-        return self.handlers.register("connecting", handler)
-
-    def on_connected(self, handler: Any) -> Any:
-        """Registers a handler of ``Connected``."""
-        return self.handlers.register("connected", handler)
-
-    def on_refresh(self, handler: Any) -> Any:
-        """Registers a handler of ``Refreshing``, which returns a ``RefreshResult``."""
-        return self.handlers.register("refresh", handler)
-
-    def on_subscribe(self, handler: Any = None) -> Any:
-        """Registers a handler of ``Subscribing`` (for a channel pattern), which returns ``SubscribeOptions``."""
-        return self.handlers.register("subscribe", handler)
-
-    def on_subscribed(self, handler: Any = None) -> Any:
-        """Registers a handler of ``Subscribed`` (for a channel pattern)."""
-        return self.handlers.register("subscribed", handler)
-
-    def on_sub_refresh(self, handler: Any = None) -> Any:
-        """Registers a handler of ``SubRefreshing`` (for a channel pattern), which returns a ``RefreshResult``."""
-        return self.handlers.register("sub_refresh", handler)
-
-    def on_unsubscribed(self, handler: Any = None) -> Any:
-        """Registers a handler of ``Unsubscribed`` (for a channel pattern)."""
-        return self.handlers.register("unsubscribed", handler)
-
-    def on_publish(self, handler: Any = None) -> Any:
-        """Registers a handler of ``Publishing`` (for a channel pattern)."""
-        return self.handlers.register("publish", handler)
-
-    def on_presence(self, handler: Any = None) -> Any:
-        """Registers a handler of ``PresenceQuery`` (for a channel pattern)."""
-        return self.handlers.register("presence", handler)
-
-    def on_history(self, handler: Any = None) -> Any:
-        """Registers a handler of ``HistoryQuery`` (for a channel pattern)."""
-        return self.handlers.register("history", handler)
-
-    def on_rpc(self, handler: Any = None) -> Any:
-        """Registers a handler of ``Rpc`` (for a method name or pattern), which returns the answer."""
-        return self.handlers.register("rpc", handler)
-
-    def on_message(self, handler: Any) -> Any:
-        """Registers a handler of ``Message``."""
-        return self.handlers.register("message", handler)
-
-    def on_disconnected(self, handler: Any) -> Any:
-        """Registers a handler of ``Disconnected``."""
-        return self.handlers.register("disconnected", handler)
-
-    def on_channel_occupied(self, handler: Any = None) -> Any:
-        """Registers a handler of ``ChannelOccupied`` (for a channel pattern)."""
-        return self.handlers.register("channel_occupied", handler)
-
-    def on_channel_vacated(self, handler: Any = None) -> Any:
-        """Registers a handler of ``ChannelVacated`` (for a channel pattern)."""
-        return self.handlers.register("channel_vacated", handler)
 
     # -- channels
 

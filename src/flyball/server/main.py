@@ -17,10 +17,10 @@ from flyball.server.app import Server
 from flyball.server.build import VERSION
 from flyball.server.config import check, load_config
 from flyball.server.logs import LogOptions, configure_logging
+from flyball.serving import run_on_fast_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-    from typing import Any
+    from collections.abc import Mapping
 
     from flyball.server.config import Config, LoadedConfig
 
@@ -130,17 +130,8 @@ def serve(path: str, flags: Mapping[str, str], *, demo: bool = False) -> int:
     async def main() -> int:
         return await Process(path, flags, demo=demo).run()
 
-    return run_loop(main)
-
-
-def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Runs ``main`` on uvloop where there is one."""
-    if sys.platform == "win32":
-        return asyncio.run(main())
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())
+    code: int = run_on_fast_loop(main())
+    return code
 
 
 def raise_file_limit() -> None:
