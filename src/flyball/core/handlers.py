@@ -244,3 +244,45 @@ class Handlers:
             raise
         except Exception:
             logger.exception("the on_%s handler failed", kind)
+
+
+class HandlerDecorators:
+    """The ``on_…`` decorators of a node, and the handlers that they register.
+
+    ``@node.on_x`` registers for everything; those that say so take a pattern as well, as in
+    ``@node.on_subscribe("chat:*")``.
+    """
+
+    def __init__(self) -> None:
+        self.handlers = Handlers()
+        on = self.handlers.decorator
+        self.on_connecting = on("connecting")
+        """Registers a handler of ``Connecting``, which returns ``Credentials``."""
+        self.on_connected = on("connected")
+        """Registers a handler of ``Connected``."""
+        self.on_refresh = on("refresh")
+        """Registers a handler of ``Refreshing``, which returns a ``RefreshResult``."""
+        self.on_subscribe = on("subscribe")
+        """Registers a handler of ``Subscribing``, which returns ``SubscribeOptions`` (pattern: channel)."""
+        self.on_subscribed = on("subscribed")
+        """Registers a handler of ``Subscribed`` (pattern: channel)."""
+        self.on_sub_refresh = on("sub_refresh")
+        """Registers a handler of ``SubRefreshing``, which returns a ``RefreshResult`` (pattern: channel)."""
+        self.on_unsubscribed = on("unsubscribed")
+        """Registers a handler of ``Unsubscribed`` (pattern: channel)."""
+        self.on_publish = on("publish")
+        """Registers a handler of ``Publishing``, which returns ``PublishOptions`` (pattern: channel)."""
+        self.on_presence = on("presence")
+        """Registers a handler of ``PresenceQuery``, which raises to refuse (pattern: channel)."""
+        self.on_history = on("history")
+        """Registers a handler of ``HistoryQuery``, which raises to refuse (pattern: channel)."""
+        self.on_rpc = on("rpc")
+        """Registers a handler of ``Rpc``, which returns the answer (pattern: method)."""
+        self.on_message = on("message")
+        """Registers a handler of ``Message``."""
+        self.on_disconnected = on("disconnected")
+        """Registers a handler of ``Disconnected``."""
+        self.on_channel_occupied = on("channel_occupied")
+        """Registers a handler of ``ChannelOccupied`` (pattern: channel)."""
+        self.on_channel_vacated = on("channel_vacated")
+        """Registers a handler of ``ChannelVacated`` (pattern: channel)."""

@@ -25,7 +25,7 @@ from flyball.core.cluster import (
 from flyball.core.eager import run_now
 from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError
 from flyball.core.events import ChannelOccupied, ChannelVacated, Disconnected, Unsubscribed
-from flyball.core.handlers import Handlers
+from flyball.core.handlers import HandlerDecorators
 from flyball.core.hub import Hub
 from flyball.core.links import BrokerLinks
 from flyball.core.listen import ChannelReader
@@ -73,7 +73,7 @@ UNIDIRECTIONAL_DISCONNECTS: dict[int, DisconnectCode] = {
 """A connect error as a disconnect, where there are no replies; all others are 3004."""
 
 
-class Node:
+class Node(HandlerDecorators):
     """Sessions, channels and handlers of one process.
 
     Args:
@@ -100,39 +100,7 @@ class Node:
         """Unique for each start of the process."""
         self.clock: Clock = clock or LoopClock()
         self.metrics = Metrics()
-        self.handlers = Handlers()
-        # Decorators; those that say so take a pattern: @node.on_subscribe("chat:*").
-        on = self.handlers.decorator
-        self.on_connecting = on("connecting")
-        """Registers a handler of ``Connecting``, which returns ``Credentials``."""
-        self.on_connected = on("connected")
-        """Registers a handler of ``Connected``."""
-        self.on_refresh = on("refresh")
-        """Registers a handler of ``Refreshing``, which returns a ``RefreshResult``."""
-        self.on_subscribe = on("subscribe")
-        """Registers a handler of ``Subscribing``, which returns ``SubscribeOptions`` (pattern: channel)."""
-        self.on_subscribed = on("subscribed")
-        """Registers a handler of ``Subscribed`` (pattern: channel)."""
-        self.on_sub_refresh = on("sub_refresh")
-        """Registers a handler of ``SubRefreshing``, which returns a ``RefreshResult`` (pattern: channel)."""
-        self.on_unsubscribed = on("unsubscribed")
-        """Registers a handler of ``Unsubscribed`` (pattern: channel)."""
-        self.on_publish = on("publish")
-        """Registers a handler of ``Publishing``, which returns ``PublishOptions`` (pattern: channel)."""
-        self.on_presence = on("presence")
-        """Registers a handler of ``PresenceQuery``, which raises to refuse (pattern: channel)."""
-        self.on_history = on("history")
-        """Registers a handler of ``HistoryQuery``, which raises to refuse (pattern: channel)."""
-        self.on_rpc = on("rpc")
-        """Registers a handler of ``Rpc``, which returns the answer (pattern: method)."""
-        self.on_message = on("message")
-        """Registers a handler of ``Message``."""
-        self.on_disconnected = on("disconnected")
-        """Registers a handler of ``Disconnected``."""
-        self.on_channel_occupied = on("channel_occupied")
-        """Registers a handler of ``ChannelOccupied`` (pattern: channel)."""
-        self.on_channel_vacated = on("channel_vacated")
-        """Registers a handler of ``ChannelVacated`` (pattern: channel)."""
+        super().__init__()
         self.random = random.Random().random  # noqa: S311 - spreads timers, no secret
         if broker is None or presence_manager is None:
             broker, presence_manager = default_engine(self, broker, presence_manager)
