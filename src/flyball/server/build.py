@@ -16,7 +16,7 @@ from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.websocket import WebSocketOptions
+from flyball.transports.websocket.endpoint import WebSocketOptions
 
 if TYPE_CHECKING:
     from flyball.core.clock import Clock

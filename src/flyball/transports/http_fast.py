@@ -156,8 +156,7 @@ class HttpFastPath(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes the connection."""
-        assert isinstance(transport, asyncio.Transport)
-        self._wire = transport
+        self._wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
         self._watch.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
