@@ -61,7 +61,7 @@ class ChannelRulesOptions:
     user_boundary: str = "#"
     user_separator: str = ","
     max_length: int = 255
-    """0: no limit."""
+    """0 or less: no limit."""
     publication_data_format: str = ""
     """Where the namespace says nothing."""
     history_meta_ttl: float = 2_592_000.0
@@ -240,7 +240,7 @@ class ChannelRules:
     def _resolve(self, channel: str) -> ResolvedChannel:
         options = self.options
         limit = options.max_length
-        too_long = bool(limit) and len(channel.encode("utf-8", "surrogatepass")) > limit
+        too_long = limit > 0 and len(channel.encode("utf-8", "surrogatepass")) > limit
         name, rest = self._split(channel)
         namespace = self.namespace_named(name)
         if namespace is None:
@@ -300,7 +300,7 @@ class ChannelRules:
     def length_ok(self, channel: str) -> bool:
         """Whether the name is short enough (bytes of UTF-8)."""
         limit = self.options.max_length
-        return not limit or len(channel.encode("utf-8", "surrogatepass")) <= limit
+        return limit <= 0 or len(channel.encode("utf-8", "surrogatepass")) <= limit
 
     def is_private(self, channel: str) -> bool:
         """Whether clients need a token to subscribe."""
