@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from flyball.core.errors import Error
 from flyball.core.types import (
     NO_DATA,
     ClientInfo,
@@ -19,6 +20,7 @@ from flyball.core.types import (
     StreamPosition,
     SubscribeOptions,
 )
+from flyball.protocol import codes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +45,25 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return self.session.client_id
 
 
-class Connecting(Event, frozen=True, gc=False):
+class DataEvent(Event, frozen=True, gc=False):
+    """An event with a payload in ``data``: ``bytes(event.data)`` is what the client sent."""
+
+    def json(self) -> Any:
+        """The payload, decoded from JSON; None if there was none.
+
+        Raises:
+            Error: 107, it is no JSON (binary data of a Protobuf client).
+        """
+        data: Raw = self.data  # type: ignore[attr-defined]
+        if not data:
+            return None
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise Error(codes.BAD_REQUEST, detail=f"the payload is no JSON: {error}") from None
+
+
+class Connecting(DataEvent, frozen=True, gc=False):
     """A client asks to connect. Return ``Credentials`` (or raise)."""
 
     token: str = ""
@@ -83,7 +103,7 @@ class RefreshResult(msgspec.Struct, frozen=True):
     """The server-side channels of the new token; a difference ends the connection with 3010."""
 
 
-class Subscribing(Event, frozen=True, gc=False):
+class Subscribing(DataEvent, frozen=True, gc=False):
     """A client asks for a subscription. Return ``SubscribeOptions`` (or raise).
 
     Not called for the server-side subscriptions that ``Credentials.subs`` gives options for.
@@ -125,7 +145,7 @@ class Unsubscribed(Event, frozen=True, gc=False):
     server_side: bool = False
 
 
-class Publishing(Event, frozen=True, gc=False):
+class Publishing(DataEvent, frozen=True, gc=False):
     """A client wants to publish. Return ``PublishOptions`` to let the node publish, or a
     ``PublishResult`` if the handler published by itself, or None for plain options.
     """
@@ -137,10 +157,6 @@ class Publishing(Event, frozen=True, gc=False):
     removed: bool = False
     info: ClientInfo | None = None
     """The publisher, as it will stand in the publication."""
-
-    def json(self) -> Any:
-        """The payload, decoded."""
-        return msgspec.json.decode(self.data)
 
 
 class PresenceQuery(Event, frozen=True, gc=False):
@@ -158,18 +174,14 @@ class HistoryQuery(Event, frozen=True, gc=False):
     meta_ttl: float = 0.0
 
 
-class Rpc(Event, frozen=True, gc=False):
+class Rpc(DataEvent, frozen=True, gc=False):
     """A client calls a method. Return the answer's data (any JSON value, bytes/``Raw`` or None)."""
 
     method: str
     data: Raw
 
-    def json(self) -> Any:
-        """The payload, decoded; None if there was none."""
-        return msgspec.json.decode(self.data) if self.data else None
 
-
-class Message(Event, frozen=True, gc=False):
+class Message(DataEvent, frozen=True, gc=False):
     """A client sent a message without a reply (``send``)."""
 
     data: Raw

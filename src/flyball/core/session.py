@@ -44,6 +44,7 @@ class Session:
 
     __slots__ = (
         "_busy",
+        "_draining",
         "_expire_deadline",
         "_next_ping",
         "_next_presence",
@@ -104,6 +105,7 @@ class Session:
         self.client_side_refresh = True
         self.timer_tick = 0
         self._busy = 0
+        self._draining = False
         self._pending: deque[Command | DecodeError] | None = None
         self._next_ping = NEVER
         self._pong_deadline = NEVER
@@ -132,7 +134,7 @@ class Session:
 
     def receive(self, frame: bytes) -> None:
         """Handles one frame of commands, in order."""
-        if self.state is SessionState.CLOSED or self.state is SessionState.REFUSED:
+        if not self._listens:
             return
         commands, error = self.transport.framing.codec.decode_frame(frame)
         for command in commands:
@@ -146,7 +148,7 @@ class Session:
 
     def handle_pong(self) -> None:
         """The client answered a ping."""
-        if self._pong_deadline is NEVER:
+        if self._pong_deadline == NEVER:
             self._end(codes.DISCONNECT_BAD_REQUEST, "pong without a ping")
             return
         now = self.node.clock.monotonic()
@@ -162,7 +164,7 @@ class Session:
     # -- order of commands
 
     def _take(self, item: Command | DecodeError, size: int) -> None:
-        if self.state is SessionState.CLOSED or self.state is SessionState.REFUSED:
+        if not self._listens:
             return
         if self._busy and (self._busy >= self.node.options.concurrency or self._must_wait(item)):
             if self._pending is None:
@@ -236,26 +238,27 @@ class Session:
             self._continue()
 
     def _continue(self) -> None:
-        # Not recursive: _run of a synchronous command comes back here through _execute's frame
-        # with _pending still set, hence the loop below runs only at the outermost level.
+        """Takes up the commands that waited, as far as they need not wait again."""
         pending = self._pending
-        if pending is None or self._busy:
-            return
-        self._busy += 1  # holds nested calls off while the queue is drained
+        if pending is None or self._draining:
+            return  # the loop below is already running, further up the stack
+        limit = max(self.node.options.concurrency, 1)
+        self._draining = True
+        self.transport.cork()
         try:
-            self.transport.cork()
-            while pending and not self.closed and self.state is not SessionState.REFUSED:
-                if self._busy > max(self.node.options.concurrency, 1):  # ours included
-                    break
+            while pending and self._busy < limit and self._listens:
                 self._execute(pending.popleft(), 0)
         finally:
-            self._busy -= 1
-            if not self.closed:
-                self.transport.uncork()
-        if not pending or self.closed:
+            self._draining = False
+            self.transport.uncork()
+        if not pending or not self._listens:
             self._pending = None
-            if not self.closed:
+            if self._listens:
                 self.transport.resume_reading()
+
+    @property
+    def _listens(self) -> bool:
+        return self.state is not SessionState.CLOSED and self.state is not SessionState.REFUSED
 
     # -- output
 
@@ -297,6 +300,8 @@ class Session:
         self.node.metrics.reply_errors[method, error.code] += 1
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("client %s: %s refused: %s", self.client_id, method, error)
+        if not id_:
+            return  # a message without a reply
         if method == "connect" and self.transport.framing.unidirectional:
             self.disconnect(self.node.unidirectional_disconnect(error))
             return
@@ -336,7 +341,7 @@ class Session:
 
     def want_presence_tick(self) -> None:
         """There are subscriptions: look after them every presence interval."""
-        if self._next_presence is NEVER and self.state is SessionState.CONNECTED:
+        if self._next_presence == NEVER and self.state is SessionState.CONNECTED:
             interval = self.node.options.presence_update_interval
             self._next_presence = self.node.clock.monotonic() + interval * (
                 0.5 + self.node.random() / 2
@@ -360,7 +365,7 @@ class Session:
             self._expire_deadline,
             self._stale_deadline,
         )
-        if due is NEVER or self.state is SessionState.CLOSED:
+        if due == NEVER or self.state is SessionState.CLOSED:
             self.node.timers.cancel(self)
         else:
             self.node.timers.arm(self, due)
