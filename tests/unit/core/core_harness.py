@@ -10,7 +10,7 @@ class LineFraming(Framing):
     codec = JSON
 
     def frame(self, messages):
-        return b"\n".join(messages)
+        return b"\n".join(messages) + b"\n"
 
 
 class UniLineFraming(LineFraming):
@@ -51,7 +51,7 @@ class Wire(Transport):
 
     def take(self):
         written, self.written = self.written, []
-        return [json.loads(line) for data in written for line in data.split(b"\n")]
+        return [json.loads(line) for data in written for line in data.splitlines()]
 
     def raw(self, frame):
         self.cork()
