@@ -7,6 +7,6 @@ import sys
 
 def main() -> None:
     """Entry point of the ``flyball`` command."""
-    from flyball.cli.app import command
+    from flyball.cli.app import command, spell_out
 
-    sys.exit(command().main(standalone_mode=True))
+    sys.exit(command().main(spell_out(sys.argv[1:]), prog_name="flyball"))

@@ -8,9 +8,12 @@ import click
 import typer
 
 from flyball.cli import config_commands, token_commands
+from flyball.cli.config_commands import spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+__all__ = ["app", "command", "spell_out"]
 
 DEFAULT_CONFIG = "config.json"
 
@@ -44,7 +47,7 @@ def server(
     raise SystemExit(serve(config, given_flags(context), demo=demo))
 
 
-def given_flags(context: click.Context) -> Mapping[str, str]:
+def given_flags(context: typer.Context) -> Mapping[str, str]:
     """Option path to text, of the flags that were really given."""
     given: dict[str, str] = context.meta.get(FLAGS, {})
     return given
@@ -87,5 +90,5 @@ def command() -> click.Command:
     return group  # type: ignore[no-any-return]
 
 
-def _remember(context: click.Context, option: str, text: str) -> None:
+def _remember(context: Any, option: str, text: str) -> None:
     context.meta.setdefault(FLAGS, {})[option] = text

@@ -1,0 +1,392 @@
+"""Verifying connection and subscription tokens.
+
+The claims are those of Centrifugo: see the options reference of ``client.token``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from flyball.core.errors import ConfigError, FlyballError
+from flyball.core.types import NO_DATA, Raw, payload
+from flyball.server.auth.endpoint import EndpointTemplate
+from flyball.server.auth.jose import EcKey, HmacKey, InvalidToken, RsaKey, pem_key, take_apart
+from flyball.server.channels.re2 import compile_re2
+
+if TYPE_CHECKING:
+    from flyball.core.clock import Clock
+    from flyball.server.auth.jose import Key, Token
+    from flyball.server.auth.jwks import JwksClient
+    from flyball.server.auth.options import TokenOptions
+
+__all__ = [
+    "ConnectToken",
+    "InvalidToken",
+    "Override",
+    "SubscribeClaims",
+    "SubscribeToken",
+    "TokenExpired",
+    "TokenVerifier",
+]
+
+MAX_EXPIRY: Final = 365 * 24 * 3600
+"""Seconds: expiries further away are cut to this."""
+
+
+class TokenExpired(FlyballError):
+    """The token is right, but its time is over."""
+
+
+class BoolValue(msgspec.Struct):
+    """A switch inside an override."""
+
+    value: bool = False
+
+
+class OverrideClaim(msgspec.Struct):
+    """Channel options that a token replaces."""
+
+    presence: BoolValue | None = None
+    join_leave: BoolValue | None = None
+    force_push_join_leave: BoolValue | None = None
+    force_positioning: BoolValue | None = None
+    force_recovery: BoolValue | None = None
+
+
+class SubscribeOptionsClaim(msgspec.Struct):
+    """One entry of ``subs``."""
+
+    info: Raw = NO_DATA
+    b64info: str = ""
+    data: Raw = NO_DATA
+    b64data: str = ""
+    override: OverrideClaim | None = None
+
+
+class CommonClaims(msgspec.Struct):
+    """Claims of both kinds of token."""
+
+    sub: str = ""
+    exp: int | float | None = None
+    nbf: int | float | None = None
+    iat: int | float | None = None
+    iss: str | None = None
+    aud: str | list[str] | None = None
+    jti: str | None = None
+    expire_at: int | None = None
+    info: Raw = NO_DATA
+    b64info: str | None = None
+    channel: str | None = None
+
+
+class ConnectClaims(CommonClaims):
+    """Claims of a connection token."""
+
+    meta: Raw = NO_DATA
+    channels: list[str] | None = None
+    subs: dict[str, SubscribeOptionsClaim] | None = None
+
+
+class SubscriptionClaims(CommonClaims):
+    """Claims of a subscription token."""
+
+    client: str | None = None
+    data: Raw = NO_DATA
+    b64data: str | None = None
+    override: OverrideClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Namespace options replaced for one subscription; None keeps the namespace's value."""
+
+    presence: bool | None = None
+    join_leave: bool | None = None
+    force_push_join_leave: bool | None = None
+    force_positioning: bool | None = None
+    force_recovery: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeClaims:
+    """A server-side subscription that a connection token asks for."""
+
+    info: Raw
+    data: Raw
+    override: Override | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectToken:
+    """A verified connection token."""
+
+    user: str
+    expire_at: float
+    """Unix seconds when the connection expires, 0 never."""
+    info: Raw
+    meta: Any
+    subs: dict[str, SubscribeClaims]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeToken:
+    """A verified subscription token."""
+
+    user: str
+    channel: str
+    client: str
+    expire_at: float
+    """Unix seconds when the subscription expires, 0 never."""
+    info: Raw
+    data: Raw
+    override: Override | None
+
+
+class TokenVerifier:
+    """Verifies tokens with the configured keys; the kind of key fixes the algorithms.
+
+    Args:
+        options: keys and demands.
+        clock: for expiry.
+        jwks: fetches key sets, if ``options`` names an endpoint.
+
+    Raises:
+        ConfigError: a key, pattern or endpoint is malformed; names the option.
+    """
+
+    def __init__(self, options: TokenOptions, clock: Clock, jwks: JwksClient | None = None) -> None:
+        self._options = options
+        self._clock = clock
+        self._jwks = jwks
+        self._issuer_regex = _pattern(options.issuer, options.issuer_regex, "issuer")
+        self._audience_regex = _pattern(options.audience, options.audience_regex, "audience")
+        self._endpoint: EndpointTemplate | None = None
+        self._keys: list[Key] = []
+        if options.jwks_public_endpoint:
+            self._endpoint = EndpointTemplate(
+                options.jwks_public_endpoint,
+                issuer_regex=options.issuer_regex,
+                audience_regex=options.audience_regex,
+                safe=not options.insecure_skip_jwks_endpoint_safety_check,
+            )
+        else:
+            self._keys = _own_keys(options)
+        self._previous = (
+            HmacKey(options.hmac_previous_secret_key)
+            if options.hmac_previous_secret_key and self._endpoint is None
+            else None
+        )
+        self._connect_decoder = msgspec.json.Decoder(ConnectClaims)
+        self._subscribe_decoder = msgspec.json.Decoder(SubscriptionClaims)
+
+    async def verify_connect_token(self, text: str) -> ConnectToken:
+        """A connection token, verified.
+
+        Raises:
+            TokenExpired: its time is over.
+            InvalidToken: anything else is wrong with it.
+        """
+        token = take_apart(text)
+        claims = _claims(self._connect_decoder, token)
+        await self._check(token, claims)
+        if claims.channel is not None:
+            message = "it names a channel: this is a subscription token"
+            raise InvalidToken(message)
+        subs: dict[str, SubscribeClaims] = {}
+        if claims.subs is not None:
+            for channel, given in claims.subs.items():
+                subs[channel] = SubscribeClaims(
+                    _json_or_base64(given.info, given.b64info, "b64info"),
+                    _json_or_base64(given.data, given.b64data, "b64data"),
+                    _override(given.override),
+                )
+        elif claims.channels:
+            subs = dict.fromkeys(claims.channels, NO_CLAIMS)
+        return ConnectToken(
+            self._user(token, claims),
+            self._expiry(claims),
+            _json_or_base64(claims.info, claims.b64info, "b64info"),
+            _meta(claims.meta),
+            subs,
+        )
+
+    async def verify_subscribe_token(self, text: str) -> SubscribeToken:
+        """A subscription token, verified. Whether it fits the request is for the caller to see.
+
+        Raises:
+            TokenExpired: its time is over.
+            InvalidToken: anything else is wrong with it.
+        """
+        token = take_apart(text)
+        claims = _claims(self._subscribe_decoder, token)
+        await self._check(token, claims)
+        if not claims.channel:
+            message = "it names no channel"
+            raise InvalidToken(message)
+        return SubscribeToken(
+            self._user(token, claims),
+            claims.channel,
+            claims.client or "",
+            self._expiry(claims),
+            _json_or_base64(claims.info, claims.b64info, "b64info"),
+            _json_or_base64(claims.data, claims.b64data, "b64data"),
+            _override(claims.override),
+        )
+
+    # -- signature and time
+
+    async def _check(self, token: Token, claims: CommonClaims) -> None:
+        if not self._options.insecure_skip_token_signature_verify:
+            await self._check_signature(token, claims)
+        self._check_source(claims)
+        now = self._clock.time()
+        if claims.nbf is not None and claims.nbf > now:
+            message = "it is not valid yet (nbf)"
+            raise InvalidToken(message)
+        if claims.exp is not None and claims.exp <= now:
+            raise TokenExpired
+
+    async def _check_signature(self, token: Token, claims: CommonClaims) -> None:
+        algorithm = token.header.alg
+        if self._endpoint is not None:
+            await self._check_by_key_set(token, claims)
+            return
+        for key in self._keys:
+            if key.handles(algorithm):
+                if key.verifies(algorithm, token.signed, token.signature):
+                    return
+                if self._previous_key_verifies(token):
+                    return
+                message = "the signature is wrong"
+                raise InvalidToken(message)
+        message = f"there is no key for algorithm {algorithm[:16]!r}"
+        raise InvalidToken(message)
+
+    def _previous_key_verifies(self, token: Token) -> bool:
+        previous, until = self._previous, self._options.hmac_previous_secret_key_valid_until
+        if previous is None or not previous.handles(token.header.alg):
+            return False
+        if until and self._clock.time() > until:
+            return False
+        return previous.verifies(token.header.alg, token.signed, token.signature)
+
+    async def _check_by_key_set(self, token: Token, claims: CommonClaims) -> None:
+        assert self._endpoint is not None
+        header = token.header
+        if self._jwks is None or not header.kid:
+            message = "it names no key (kid)"
+            raise InvalidToken(message)
+        url = self._endpoint.url(claims.iss, claims.aud)
+        key = await self._jwks.key(url, header.kid, header.alg)
+        if key is None or not key.handles(header.alg):
+            message = f"there is no key for kid {header.kid[:64]!r} and {header.alg[:16]!r}"
+            raise InvalidToken(message)
+        if not key.verifies(header.alg, token.signed, token.signature):
+            message = "the signature is wrong"
+            raise InvalidToken(message)
+
+    def _check_source(self, claims: CommonClaims) -> None:
+        options = self._options
+        issuer, audience = claims.iss or "", claims.aud or ""
+        audiences = [audience] if isinstance(audience, str) else audience
+        if options.issuer and issuer != options.issuer:
+            message = "it is of another issuer (iss)"
+            raise InvalidToken(message)
+        if options.audience and options.audience not in audiences:
+            message = "it is for another audience (aud)"
+            raise InvalidToken(message)
+        if self._issuer_regex is not None and not self._issuer_regex.search(issuer):
+            message = "its issuer (iss) does not match issuer_regex"
+            raise InvalidToken(message)
+        if self._audience_regex is not None and not any(
+            map(self._audience_regex.search, audiences)
+        ):
+            message = "its audience (aud) does not match audience_regex"
+            raise InvalidToken(message)
+
+    # -- claims
+
+    def _user(self, token: Token, claims: CommonClaims) -> str:
+        claim = self._options.user_id_claim
+        if not claim or claim == "sub":
+            return claims.sub
+        value = msgspec.json.decode(token.claims).get(claim)
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+    def _expiry(self, claims: CommonClaims) -> float:
+        expire_at = claims.exp if claims.expire_at is None else claims.expire_at
+        if not expire_at or expire_at <= 0:
+            return 0.0
+        return min(float(expire_at), self._clock.time() + MAX_EXPIRY)
+
+
+NO_CLAIMS: Final = SubscribeClaims(NO_DATA, NO_DATA, None)
+
+
+def _own_keys(options: TokenOptions) -> list[Key]:
+    keys: list[Key] = []
+    if options.hmac_secret_key:
+        keys.append(HmacKey(options.hmac_secret_key))
+    elif options.hmac_previous_secret_key:
+        keys.append(HmacKey(options.hmac_previous_secret_key))
+    if options.rsa_public_key:
+        keys.append(pem_key(options.rsa_public_key, "rsa_public_key", RsaKey))
+    if options.ecdsa_public_key:
+        keys.append(pem_key(options.ecdsa_public_key, "ecdsa_public_key", EcKey))
+    return keys
+
+
+def _pattern(exact: str, regex: str, name: str) -> re.Pattern[str] | None:
+    if not regex:
+        return None
+    if exact:
+        message = f"{name} and {name}_regex: give one of them, not both"
+        raise ConfigError(message)
+    return compile_re2(regex, f"{name}_regex")
+
+
+def _claims(decoder: msgspec.json.Decoder[Any], token: Token) -> Any:
+    try:
+        return decoder.decode(token.claims)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        message = f"the claims are malformed: {error}"
+        raise InvalidToken(message) from None
+
+
+def _override(claim: OverrideClaim | None) -> Override | None:
+    if claim is None:
+        return None
+    values = (getattr(claim, name) for name in OverrideClaim.__struct_fields__)
+    return Override(*(v.value if v is not None else None for v in values))
+
+
+def _json_or_base64(json: Raw, base64: str | None, name: str) -> Raw:
+    if not base64:
+        # Off the token's bytes: the value lives as long as the connection. Null is no value.
+        return payload(bytes(json)) if json and json != NULL else NO_DATA
+    try:
+        return payload(b64decode(base64, validate=True))
+    except (binascii.Error, ValueError):
+        message = f"{name} is no base64"
+        raise InvalidToken(message) from None
+
+
+NULL: Final = Raw(b"null")
+
+
+def _meta(meta: Raw) -> Any:
+    if not meta or meta == NULL:
+        return None
+    value = msgspec.json.decode(meta)
+    if not isinstance(value, dict):
+        message = "meta is no object"
+        raise InvalidToken(message)
+    return value
