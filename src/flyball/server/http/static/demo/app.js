@@ -50,7 +50,7 @@ const client = new Centrifuge(`${scheme}//${location.host}${setting("websocket")
 const sub = client.newSubscription(channel, { joinLeave: true, recoverable: true, positioned: true });
 
 let wanted = true; // the user's wish, as against the present state
-let renaming = false;
+let renaming = false; // the connection is made anew because the name changed
 let clientId = "";
 let position = null; // {offset, epoch}
 let recovering = null; // {count} while recovered publications arrive
@@ -66,7 +66,7 @@ client.on("connected", (ctx) => {
   showState();
 });
 client.on("disconnected", (ctx) => {
-  if (renaming) return;
+  if (renaming && ctx.code === 0) return;
   if (wanted) problem(`Disconnected by the server: ${ctx.reason} (${ctx.code})`);
   wanted = false;
   showState();
@@ -108,6 +108,7 @@ sub.on("leave", (ctx) => { people.delete(ctx.info.client); showPeople(); });
 
 function reportRecovery(count) {
   const words = count === 1 ? "1 message" : `${count} messages`;
+  if (renaming && !count) return;
   $("recovery").textContent = `${words} at ${clock()}`;
   notice(count ? `You are back: ${words} recovered, nothing is missing.`
     : "You are back: you missed nothing.", "good");
@@ -274,10 +275,11 @@ async function rename() {
     client.disconnect();
     client.setToken(token);
     client.connect();
-    renaming = false;
     await sub.ready(5000);
   } catch (error) {
     problem(`The name could not be changed: ${error.message}`);
+  } finally {
+    renaming = false;
   }
 }
 $("name").addEventListener("change", rename);
