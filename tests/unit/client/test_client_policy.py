@@ -1,8 +1,10 @@
 """What the policy's handlers answer, without a node."""
 
 import inspect
+import logging
 
 import pytest
+import structlog
 from msgspec import Raw
 from policy_fakes import (
     Claims,
@@ -606,3 +608,26 @@ async def test_sub_refresh_proxy():
     assert (await handlers.on_sub_refresh(SubRefreshing(session, "chat:1"))).expire_at == 5.0
     assert (await handlers.on_sub_refresh(SubRefreshing(session, "chat:1", "t"))).expire_at == 9.0
     assert await code_of(handlers.on_sub_refresh(SubRefreshing(session, "nope:1"))) == 102
+
+
+# -- the log
+
+
+@pytest.mark.parametrize(
+    ("level", "events"),
+    [
+        (logging.WARNING, []),
+        (logging.INFO, ["refused"]),
+        (logging.DEBUG, ["allowed by allow_publish_for_subscriber", "refused"]),
+    ],
+)
+def test_log(level, events, caplog):
+    handlers = make_handlers(make_rules(chat=ChannelOptions(allow_publish_for_subscriber=True)))
+    with structlog.testing.capture_logs() as logs, caplog.at_level(level, "flyball.client"):
+        publish(handlers, session=FakeSession("1", "chat:1"))
+        with pytest.raises(Error):
+            publish(handlers, session=FakeSession("1"))
+    assert len(logs) == len(events)
+    for log, event in zip(logs, events, strict=True):
+        assert event in log["event"]
+        assert (log["client"], log["user"]) == ("c1", "1")

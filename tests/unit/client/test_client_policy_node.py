@@ -1,10 +1,16 @@
 """The policy on a real node: what clients see."""
 
+import asyncio
+import base64
+import hmac
+import json
+
 import pytest
 from policy_fakes import Claims, ConnectToken, FakeTokens, SubscribeToken, make_rules
 from policy_node import Client, ManualClock, make_node
 
 from flyball.core.errors import ConfigError
+from flyball.server.auth import TokenOptions, TokenVerifier
 from flyball.server.channels import RpcRulesOptions
 from flyball.server.client import ClientPolicy, ClientPolicyOptions, PersonalChannelOptions
 from flyball.server.config.schema_channel import ChannelOptions
@@ -283,3 +289,70 @@ async def test_a_node_has_one_policy(clock):
     node, _ = make_node(clock)
     with pytest.raises(ConfigError, match="on_connecting has a handler already"):
         ClientPolicy(node, make_rules(), FakeTokens())
+
+
+def signed(secret, **claims):
+    """A token as a backend would make it."""
+
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    text = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    return (text + b"." + part(hmac.digest(secret.encode(), text, "sha256"))).decode()
+
+
+async def test_real_tokens(clock):
+    verifier = TokenVerifier(TokenOptions(hmac_secret_key="one"), clock)
+    sub_verifier = TokenVerifier(TokenOptions(hmac_secret_key="two"), clock)
+    node, policy = make_node(clock, namespaces={"chat": CHAT})
+    policy.reload(rules=policy.rules, tokens=verifier, sub_tokens=sub_verifier)
+    now = int(clock.time())
+    async with node:
+        client = Client(node)
+        token = signed(
+            "one",
+            sub="42",
+            exp=now + 60,
+            info={"name": "Ann"},
+            subs={"chat:1": {"override": {"presence": {"value": False}}, "data": {"a": 1}}},
+        )
+        connected = await client.call("connect", token=token)
+        assert (connected["ttl"], connected["subs"]["chat:1"]["data"]) == (60, {"a": 1})
+        assert await node.presence("chat:1") == {}
+        private = signed("two", sub="42", channel="$chat:1", exp=now + 30)
+        assert (await client.call("subscribe", channel="$chat:1", token=private))["ttl"] == 30
+        longer = signed("two", sub="42", channel="$chat:1", exp=now + 90)
+        assert (await client.call("sub_refresh", channel="$chat:1", token=longer))["ttl"] == 90
+        wrong_key = signed("one", sub="42", channel="$chat:2")
+        assert await client.call("subscribe", channel="$chat:2", token=wrong_key) == 103
+        again = signed("one", sub="42", exp=now + 120, channels=["chat:1"])
+        assert (await client.call("refresh", token=again))["ttl"] == 120
+        past = Client(node)
+        assert await past.call("connect", token=signed("one", sub="1", exp=now - 1)) == 109
+        forged = Client(node)
+        await forged.call("connect", token=signed("three", sub="1"))
+        assert forged.closed_with == 3500
+
+
+class WaitingTokens(FakeTokens):
+    """Has to ask somebody first, as with keys from an endpoint."""
+
+    async def verify_connect_token(self, token):
+        await asyncio.shield(asyncio.create_task(asyncio.sleep(0)))
+        return await super().verify_connect_token(token)
+
+    async def verify_subscribe_token(self, token):
+        await asyncio.shield(asyncio.create_task(asyncio.sleep(0)))
+        return await super().verify_subscribe_token(token)
+
+
+async def test_tokens_that_take_time(clock):
+    tokens = WaitingTokens(t=ConnectToken("42"), s=SubscribeToken("42", "$chat:1"))
+    node, _ = make_node(clock, tokens, {"chat": CHAT})
+    async with node:
+        client = Client(node)
+        assert await client.call("connect", token="t")
+        assert await client.call("subscribe", channel="$chat:1", token="s") is not None
+        assert "$chat:1" in client.session.subscriptions
+        assert await client.call("subscribe", channel="$chat:2", token="expired") == 109
+        assert "$chat:2" not in client.session.subscriptions

@@ -41,7 +41,7 @@ _SHARED_POLL: Final = 4
 
 _UNKNOWN_NAMESPACE: Final = Decision(False, "unknown namespace", codes.UNKNOWN_CHANNEL)
 _BAD_NAME: Final = Decision(
-    False, "channel name not allowed", codes.BAD_REQUEST, ("unknown namespace",), ("no",)
+    False, "channel name not allowed", codes.BAD_REQUEST, ("namespace",), ("is known",)
 )
 _BAD_DATA: Final = Decision(False, "publication_data_format", codes.BAD_REQUEST)
 _NO_PRESENCE: Final = Decision(False, "presence is off", codes.NOT_AVAILABLE)
