@@ -105,7 +105,8 @@ async def history(session: Session, request: messages.HistoryRequest, id_: int) 
         await node.handlers.history(HistoryQuery(session, request.channel, query))
         raise Error(codes.BAD_REQUEST, detail="reverse history since offset 0")
     narrowed = await node.handlers.history(HistoryQuery(session, request.channel, query))
-    result = await node.history(request.channel, narrowed or query)
+    query = narrowed or query
+    result = await node.history(request.channel, query, meta_ttl=query.meta_ttl)
     return Reply(
         id=id_,
         history=messages.HistoryResult(

@@ -171,7 +171,6 @@ class HistoryQuery(Event, frozen=True, gc=False):
 
     channel: str
     query: HistoryFilter
-    meta_ttl: float = 0.0
 
 
 class Rpc(DataEvent, frozen=True, gc=False):

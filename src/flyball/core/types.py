@@ -157,6 +157,8 @@ class HistoryFilter:
     limit: int = -1
     since: StreamPosition | None = None
     reverse: bool = False
+    meta_ttl: float = 0.0
+    """Prolongs the life of the stream's position by so many seconds; 0: the engine's default."""
 
 
 class HistoryResult(msgspec.Struct, frozen=True):

@@ -271,7 +271,7 @@ class MemoryBroker(Broker):
             _clear(stream)
 
     def forget(self, channel: str) -> None:
-        """Loses a stream with its position, as a restart would: for tests of what follows."""
+        """Drops the stream with its position, as a restart would: the next one is a new epoch."""
         self._streams.pop(channel, None)
 
     # -- expiry

@@ -14,6 +14,8 @@ import msgspec
 import structlog
 
 from flyball.core.clock import LoopClock
+from flyball.core.errors import Error
+from flyball.protocol import codes
 from flyball.server.auth.jose import Jwk, jwk_key
 
 if TYPE_CHECKING:
@@ -45,11 +47,13 @@ class _KeySet(msgspec.Struct):
 class _Endpoint:
     """What is known of one URL."""
 
-    __slots__ = ("fetched_at", "fetching", "keys")
+    __slots__ = ("failed", "fetched_at", "fetching", "keys")
 
     def __init__(self) -> None:
         self.keys: dict[str, tuple[Key, str, float]] = {}
         """kid to key, its ``alg`` if it has one, and monotonic seconds until when it is kept."""
+        self.failed = False
+        """The last fetch brought nothing: a key may exist that we do not know."""
         self.fetched_at = float("-inf")
         self.fetching: asyncio.Task[None] | None = None
 
@@ -63,7 +67,11 @@ class JwksClient:
         self._session: ClientSession | None = None
 
     async def key(self, url: str, kid: str, algorithm: str) -> Key | None:
-        """The key ``kid`` of the set at ``url``; None if there is none for ``algorithm``."""
+        """The key ``kid`` of the set at ``url``; None if there is none for ``algorithm``.
+
+        Raises:
+            Error: 100, the set cannot be fetched now. Clients try again.
+        """
         endpoint = self._endpoint(url)
         now = self._clock.monotonic()
         known = endpoint.keys.get(kid)
@@ -75,6 +83,8 @@ class JwksClient:
             if endpoint.fetching is not None:
                 await asyncio.shield(endpoint.fetching)
             known = endpoint.keys.get(kid)
+            if known is None and endpoint.failed:
+                raise Error(codes.INTERNAL, detail=f"keys cannot be fetched from {url}")
         if known is None or (known[1] and known[1] != algorithm):
             return None
         endpoint.keys[kid] = (known[0], known[1], now + KEEP)
@@ -102,9 +112,11 @@ class JwksClient:
 
     async def _fetch(self, url: str, endpoint: _Endpoint) -> None:
         try:
+            endpoint.failed = True
             for attempt in range(1, TRIES + 1):
                 body = await self._get(url, attempt)
                 if body is not None and self._take(url, endpoint, body):
+                    endpoint.failed = False
                     return
         finally:
             endpoint.fetched_at = self._clock.monotonic()

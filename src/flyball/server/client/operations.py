@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flyball.core.errors import Error
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from flyball.core.events import HistoryQuery, PresenceQuery, Publishing, Rpc
     from flyball.core.session import Session
-    from flyball.core.types import PublishOptions
+    from flyball.core.types import HistoryFilter, PublishOptions
     from flyball.server.channels import Decision, Namespace
     from flyball.server.client.proxies import PublishAnswer
     from flyball.server.client.state import PolicyState
@@ -110,20 +111,23 @@ class OperationHandlers:
         )
         _settle(session, decision, "presence of", name)
 
-    def on_history(self, event: HistoryQuery) -> None:
-        """Lets the client read history.
+    def on_history(self, event: HistoryQuery) -> HistoryFilter:
+        """Lets the client read history; the position lives as long as the namespace says.
 
         Raises:
             Error: 102, 103, 107, 108 (see ``decide_history``).
         """
         state, session, name = self._state, event.session, event.channel
+        channel = state.rules.resolve(name)
         decision = decide_history(
-            state.rules.resolve(name),
+            channel,
             user=session.user,
             subscribed=_is_subscriber(session, name),
             insecure=state.options.insecure,
         )
         _settle(session, decision, "history of", name)
+        assert channel.namespace is not None
+        return replace(event.query, meta_ttl=channel.namespace.meta_ttl)
 
     def on_rpc(self, event: Rpc) -> Awaitable[Any] | None:
         """Answers the built-in ping, or asks the proxy of the method's namespace.
