@@ -152,7 +152,7 @@ async def test_second_pong(wire, clock):
 async def test_pings_without_pongs(node, clock):
     wire = Wire(node)
     assert wire.connect() == {"client": wire.session.client_id, "ping": 25}
-    clock.advance(100)
+    clock.advance(105)
     assert wire.take() == [{}] * 4
     assert wire.closed_by is None
 

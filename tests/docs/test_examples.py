@@ -1,0 +1,84 @@
+"""The examples, run as a user would run them."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+from test_readme import accepts, free_port, stop, wait_for
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class Chatter:
+    """A client of the chat, by hand."""
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.ids = 0
+        self.pushes = asyncio.Queue()
+        self.replies = {}
+
+    async def read(self):
+        async for message in self.socket:
+            for line in message.data.split("\n"):
+                reply = json.loads(line)
+                if "push" in reply:
+                    self.pushes.put_nowait(reply["push"])
+                elif "id" in reply:
+                    self.replies[reply["id"]].set_result(reply)
+
+    async def ask(self, **request):
+        self.ids += 1
+        answer = self.replies[self.ids] = asyncio.get_running_loop().create_future()
+        await self.socket.send_json({"id": self.ids, **request})
+        async with asyncio.timeout(10):
+            return await answer
+
+    async def pushed(self):
+        async with asyncio.timeout(10):
+            return await self.pushes.get()
+
+
+async def test_chat():
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, EXAMPLES / "chat.py", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: accepts(port), "the chat's start")
+        url = f"ws://127.0.0.1:{port}/connection/websocket"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as first:
+            bob = Chatter(first)
+            reading = asyncio.create_task(bob.read())
+            assert "client" in (await bob.ask(connect={"token": "bob"}))["connect"]
+            assert (await bob.ask(subscribe={"channel": "chat:1"}))["subscribe"]["recoverable"]
+            assert (await bob.pushed())["join"]["info"]["conn_info"] == {"name": "Bob"}
+            assert (await bob.ask(subscribe={"channel": "chat:staff"}))["error"]["code"] == 103
+            refused = await bob.ask(publish={"channel": "chat:2", "data": {"text": "x"}})
+            assert refused["error"]["code"] == 103
+            assert (await bob.ask(publish={"channel": "chat:1", "data": {}}))["error"] == {
+                "code": 400,
+                "message": "a message needs a text",
+            }
+            assert "publish" in await bob.ask(publish={"channel": "chat:1", "data": {"text": "hi"}})
+            assert (await bob.pushed())["pub"]["data"] == {"text": "hi"}
+            stats = await bob.ask(presence_stats={"channel": "chat:1"})
+            assert stats["presence_stats"] == {"num_clients": 1, "num_users": 1}
+            votes = await bob.ask(rpc={"method": "vote", "data": {"option": "tea"}})
+            assert votes["rpc"]["data"] == {"votes": 1}
+            reading.cancel()
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as nameless:
+            await nameless.send_json({"id": 1, "connect": {}})
+            assert (await nameless.receive(10)).type is aiohttp.WSMsgType.CLOSE
+            assert nameless.close_code == 4501
+    finally:
+        code = stop(process, signal.SIGINT)
+        errors = process.communicate()[1]
+    assert (code, errors) == (0, "")
