@@ -20,7 +20,9 @@ WAIT = 20.0
 
 def block(name):
     """The code block under ``<!-- quickstart: name -->``."""
-    found = re.search(rf"<!-- quickstart: {re.escape(name)} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    found = re.search(
+        rf"<!-- quickstart: {re.escape(name)} -->\n```\w+\n(.*?)```", README, re.DOTALL
+    )
     assert found, f"README.md has no block {name!r}"
     return found[1]
 
@@ -115,7 +117,9 @@ def test_quickstart(folder):
 
 def test_the_readmes_program_is_the_librarys():
     """The program in the README runs as far as it can without taking a port."""
-    code = next(c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "flyball.run" in c)
+    code = next(
+        c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "flyball.run" in c
+    )
     namespace = {}
     exec(compile(code.replace("flyball.run(node, port=8000)", ""), "README.md", "exec"), namespace)
     node = namespace["node"]
