@@ -24,7 +24,6 @@ _NAMES: Final = {
     for name in _COMMON_NAMES
     for spelling in (name, name.lower(), name.title())
 }
-_CLOSE_LINE: Final = "Connection: close\r\n"
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -194,11 +193,16 @@ def plain_error(
 ) -> bytes:
     """A whole text/plain answer. ``headers``: more header lines, each with its end."""
     body = (STATUS_TEXTS[status] if text is None else text) + "\n"
+    lines = [
+        *headers.splitlines(keepends=True),
+        "Content-Type: text/plain; charset=utf-8\r\n",
+        "X-Content-Type-Options: nosniff\r\n",
+    ]
+    if close:
+        lines.append("Connection: close\r\n")
+    lines.sort()  # as the original has them
     return (
-        f"{status_line(status)}{headers}"
-        "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
-        f"{_CLOSE_LINE if close else ''}"
-        f"Content-Length: {len(body)}\r\n\r\n{body}"
+        f"{status_line(status)}{''.join(lines)}Content-Length: {len(body)}\r\n\r\n{body}"
     ).encode("latin-1", "replace")
 
 

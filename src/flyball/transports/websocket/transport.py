@@ -53,7 +53,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     is exactly one small frame, the usual case, is handled without a parser; anything else
     makes one, which is thrown away at the next message boundary.
 
-    The wire's write buffer limit is 0, so that the wire either takes a frame at once with
+    The wire's write buffer limit is as good as 0 (TLS transports take 0 for always full), so that the wire either takes a frame at once with
     one ``send(2)`` or reports that it is full; from then on frames wait in the queue of the
     base class, as references to the bytes that all subscribers share.
     """
@@ -86,7 +86,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         self._stuck_bytes = 0  # in the wire's buffer when the write deadline was set
         self._deadline = NEVER
         self.timer_tick = 0
-        wire.set_write_buffer_limits(high=0)
+        wire.set_write_buffer_limits(high=1, low=0)
 
     @property
     def app_ping(self) -> bool:
@@ -277,7 +277,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
 
     def _drop(self) -> None:
         """Closes the TCP connection once what was written is out, or not much later."""
-        if self._wire.get_write_buffer_size():
+        if self._wire.get_write_buffer_size() or not self._wire.can_write_eof():  # TLS says goodbye
             self._enter(Phase.DRAINING, CLOSE_TIMEOUT)
         else:
             self._enter(Phase.DRAINING, 0)
