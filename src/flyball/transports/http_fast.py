@@ -7,13 +7,13 @@ themselves), costs one lookup, a call of the handler and one write. Everything e
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import structlog
 
 from flyball.core.eager import run_now
 from flyball.transports.http_body import BadChunks, ChunkedBody
@@ -29,7 +29,7 @@ from flyball.transports.http_head import (
 if TYPE_CHECKING:
     from flyball.transports.watch import Watch
 
-logger = structlog.get_logger("flyball.transports.http")
+logger = logging.getLogger("flyball.transports")
 
 JSON_TYPE: Final = "application/json"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -322,7 +322,7 @@ class HttpFastPath(asyncio.Protocol):
                     self._wait_for(head, asyncio.ensure_future(answer))
                     return
         except Exception:
-            logger.exception("request handler failed", method=head.method, path=head.path)
+            logger.exception("the handler of %s %s failed", head.method, head.path)
             answer = HttpResponse(b"Internal Server Error\n", 500, "text/plain; charset=utf-8")
         self._respond(head, answer)
 
@@ -344,9 +344,7 @@ class HttpFastPath(asyncio.Protocol):
             if error is None:
                 answer = done.result()
             else:
-                logger.error(
-                    "request handler failed", method=head.method, path=head.path, exc_info=error
-                )
+                logger.error("the handler of %s %s failed", head.method, head.path, exc_info=error)
                 answer = HttpResponse(b"Internal Server Error\n", 500, "text/plain; charset=utf-8")
         if self._phase is _Phase.CLOSED:
             return

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-
-import structlog
 
 from flyball.transports.http_fast import (
     Handler,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from flyball.transports.asgi_server import AsgiServer
     from flyball.transports.websocket.endpoint import WebSocketEndpoint
 
-logger = structlog.get_logger("flyball.transports.listener")
+logger = logging.getLogger("flyball.transports")
 
 _NOT_FOUND: Final = "404 page not found"
 
@@ -126,7 +125,7 @@ class Listener:
         self._server = await loop.create_server(self._accept, **arguments)
         self.port = self._server.sockets[0].getsockname()[1]
         self.watch.start()
-        logger.debug("listening", host=options.host, port=self.port)
+        logger.debug("listening on %s:%d", options.host or "*", self.port)
 
     def stop_accepting(self) -> None:
         """Closes the port; connections live on."""
