@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flyball.transports")
 
 JSON_TYPE: Final = "application/json"
+_JOINED_SIZE: Final = 65536
+"""Bytes of answers to pipelined requests that are written together."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -120,6 +122,7 @@ class HttpFastPath(asyncio.Protocol):
         "_limits",
         "_phase",
         "_pipelined",
+        "_pipelined_size",
         "_stopping",
         "_watch",
         "_wire",
@@ -151,6 +154,7 @@ class HttpFastPath(asyncio.Protocol):
         self._is_blocked = False
         self._stopping = False
         self._pipelined: list[bytes] | None = None  # answers of this chunk, not written yet
+        self._pipelined_size = 0
 
     # -- asyncio's protocol
 
@@ -212,11 +216,11 @@ class HttpFastPath(asyncio.Protocol):
         self._pipelined = []
         try:
             while self._buffer and not self._is_blocked and self._step():
-                pass
+                if self._pipelined_size > _JOINED_SIZE:
+                    self._flush()
         finally:
-            answers, self._pipelined = self._pipelined, None
-            if answers and not self._wire.is_closing():
-                self._wire.write(b"".join(answers))
+            self._flush()
+            self._pipelined = None
         if self._stopping and self._phase is _Phase.HEAD and not self._buffer:
             self._end()
 
@@ -301,9 +305,7 @@ class HttpFastPath(asyncio.Protocol):
 
     def _give_away(self) -> None:
         """The next request belongs to somebody else, and so do the connection's later ones."""
-        if self._pipelined:
-            answers, self._pipelined = self._pipelined, []
-            self._wire.write(b"".join(answers))
+        self._flush()
         data = bytes(self._buffer)
         self._buffer.clear()
         self._phase = _Phase.CLOSED
@@ -396,16 +398,23 @@ class HttpFastPath(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._pipelined is not None:
             self._pipelined.append(data)
+            self._pipelined_size += len(data)
         else:
             self._wire.write(data)
+
+    def _flush(self) -> None:
+        """Writes the answers that were held back to leave together."""
+        if self._pipelined:
+            answers, self._pipelined = self._pipelined, []
+            self._pipelined_size = 0
+            if not self._wire.is_closing():
+                self._wire.write(b"".join(answers))
 
     def _end(self) -> None:
         """Closes after everything written so far."""
         if self._phase is _Phase.CLOSED:
             return
-        if self._pipelined:
-            answers, self._pipelined = self._pipelined, []
-            self._wire.write(b"".join(answers))
+        self._flush()
         self._phase = _Phase.CLOSED
         self._age = 0.0
         self._buffer.clear()

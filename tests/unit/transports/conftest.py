@@ -73,7 +73,9 @@ async def serve():
 
     yield start
     while RawClient.opened:
-        RawClient.opened.pop().writer.transport.abort()
+        client = RawClient.opened.pop()
+        client.writer.transport.abort()
+        await client.close()
     for node, port in running:
         port.stop_accepting()
         await node.shutdown()

@@ -350,7 +350,7 @@ async def test_close_lets_requests_finish_and_ends_idle_connections(serve):
             await asyncio.sleep(0.001)
     closing = asyncio.create_task(server.listener.close(grace=5))
     assert await idle.rest() == b""
-    with pytest.raises(OSError, match="refused|Connect call failed"):
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await RawClient.open(server.port)
     later.asked[0][1].set_result(HttpResponse(b"done"))
     _, lines, body = await busy.response()
@@ -370,6 +370,7 @@ async def test_listens_on_both_families_and_shares_the_port():
     await second.start()
     _, writer = await asyncio.open_connection("127.0.0.1", first.port)
     writer.close()
+    await writer.wait_closed()
     await first.close(0.1)
     await second.close(0.1)
 
@@ -383,7 +384,7 @@ def test_random_heads_are_parsed_or_refused(data):
         try:
             parse_head(raw + b"\r\n\r\n")
         except BadRequestHead as error:
-            assert 400 <= error.status < 600
+            assert error.status in (400, 431, 501, 505)  # noqa: PT017 - or nothing is raised
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=5), st.integers(1, 20))

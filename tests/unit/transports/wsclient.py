@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import ClassVar
 
 from flyball.transports.websocket.frames import unmask
 
@@ -37,7 +38,7 @@ def client_frame(payload, opcode=1, fin=True, rsv=0, mask=MASK):
 
 
 class RawClient:
-    opened = []  # noqa: RUF012 - of all clients, on purpose
+    opened: ClassVar = []  # all clients, for the end of the test
 
     def __init__(self, reader, writer):
         self.opened.append(self)
