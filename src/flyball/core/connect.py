@@ -113,20 +113,23 @@ async def _subscribe_all(
         run = SubscribeRun(session, request, server_side=True)
         run.options = options
         runs.append(run)
-    if not runs:
-        return runs
-    try:
-        if len(runs) == 1:
-            await runs[0].make()
+    node = session.node
+    waiting: list[asyncio.Task[None] | None] = []
+    failures: list[BaseException] = []
+    for run in runs:
+        try:
+            work = node.run_now(run.make())
+        except (Error, Disconnect) as error:
+            failures.append(error)
         else:
-            node = session.node
-            waiting = [w for w in (node.run_now(run.make()) for run in runs) if w is not None]
-            if waiting:
-                await asyncio.gather(*waiting)
-    except (Error, Disconnect):
+            waiting.append(work)
+    # All of them come to an end before any is undone, lest one slips into the hub afterwards.
+    outcomes = await asyncio.gather(*(w for w in waiting if w), return_exceptions=True)
+    failures += [o for o in outcomes if isinstance(o, BaseException)]
+    if failures:
         for run in runs:
             await abandon(run)
-        raise
+        raise failures[0]
     return runs
 
 

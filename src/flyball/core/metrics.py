@@ -14,6 +14,9 @@ FINE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, *DEFAULT_BOUNDS)
 BROADCAST_BOUNDS = (0.000001, 0.000005, 0.00001, 0.00005, *FINE_BOUNDS)
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+RECOVERED_BOUNDS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 5000, 10000)
+"""Publications."""
+
 
 class Histogram:
     """Observations counted by upper bound."""
@@ -102,7 +105,7 @@ class Metrics:
         """code"""
         self.recovers: defaultdict[tuple[bool, bool], int] = defaultdict(int)
         """recovered, has publications"""
-        self.recovered_publications = Histogram((0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000))
+        self.recovered_publications = Histogram(RECOVERED_BOUNDS)
         self.ping_pong_duration: defaultdict[str, Histogram] = defaultdict(_fine)
         """transport"""
         self.transport_sent: defaultdict[tuple[str, str], int] = defaultdict(int)

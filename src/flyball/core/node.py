@@ -120,6 +120,8 @@ class Node(HandlerDecorators):
         self._links = BrokerLinks(self.broker, lambda channel: channel in self.hub.channels)
         self._cluster = Cluster(self)
         self._upkeep = Upkeep(self)
+        self._newcomers: dict[Session, None] = {}
+        """Sessions that are not connected yet, or were refused."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started_at = self.clock.monotonic()
         self._running = False
@@ -148,7 +150,7 @@ class Node(HandlerDecorators):
         if self.shutting_down:
             return
         self.shutting_down = True
-        for session in list(self.hub.sessions.values()):
+        for session in [*self.hub.sessions.values(), *self._newcomers]:
             session.disconnect(Disconnect(codes.DISCONNECT_SHUTDOWN))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -353,6 +355,11 @@ class Node(HandlerDecorators):
         """All nodes as this one knows them."""
         return self._cluster.nodes()
 
+    @property
+    def num_nodes(self) -> int:
+        """Nodes known to this one, itself included."""
+        return len(self._cluster.nodes())
+
     def own_info(self) -> NodeInfo:
         """This node."""
         hub = self.hub
@@ -399,6 +406,9 @@ class Node(HandlerDecorators):
         session = Session(self, transport, headers, remote_addr)
         transport.session = session
         transport.max_queue_size = self.options.queue_max_size
+        self._newcomers[session] = None
+        if self.shutting_down:
+            self.soon(session.disconnect, Disconnect(codes.DISCONNECT_SHUTDOWN))
         return session
 
     # -- for sessions
@@ -442,6 +452,7 @@ class Node(HandlerDecorators):
 
     def session_started(self, session: Session) -> None:
         """The session's credentials are known."""
+        self._newcomers.pop(session, None)
         self.hub.add_session(session)
         key = (session.transport.name, session.transport.framing.codec.name)
         self.metrics.connections_accepted[key] += 1
@@ -454,13 +465,18 @@ class Node(HandlerDecorators):
         if disconnect.code != codes.DISCONNECT_CONNECTION_CLOSED.code:
             metrics.server_disconnects[disconnect.code] += 1
         metrics.transport_closes[session.transport.name, disconnect.code] += 1
-        if session.client_id in self.hub.sessions:
-            key = (session.transport.name, session.transport.framing.codec.name)
-            metrics.connections_inflight[key] -= 1
-            metrics.actions["remove_client"] += 1
-            self.hub.remove_session(session)
+        self._newcomers.pop(session, None)
+        self.forget_session(session)
         if connected and (session.subscriptions or self.handlers.has("disconnected")):
             self.spawn(self._upkeep.bury(session, disconnect))
+
+    def forget_session(self, session: Session) -> None:
+        """The session is no client any more: closed, or its connect refused after all."""
+        if session.client_id in self.hub.sessions:
+            key = (session.transport.name, session.transport.framing.codec.name)
+            self.metrics.connections_inflight[key] -= 1
+            self.metrics.actions["remove_client"] += 1
+            self.hub.remove_session(session)
 
     async def tell_disconnected(self, session: Session, disconnect: Disconnect) -> None:
         """Tells the program that a connection ended."""
@@ -484,13 +500,16 @@ class Node(HandlerDecorators):
         self.metrics.actions["remove_subscription"] += 1
         self.metrics.subscriptions_inflight -= 1
         last = self.hub.remove_subscription(sub)
-        if sub.present:
-            sub.present = False
-            await self.presence_manager.remove_presence(
-                sub.channel, sub.session.client_id, sub.session.user
-            )
+        try:
+            if sub.present:
+                sub.present = False
+                await self.presence_manager.remove_presence(
+                    sub.channel, sub.session.client_id, sub.session.user
+                )
+        finally:
+            if last:
+                await self.settle_channel(sub.channel)
         if last:
-            await self.settle_channel(sub.channel)
             await self.handlers.channel_vacated(ChannelVacated(sub.channel))
 
     async def settle_channel(self, channel: str) -> None:

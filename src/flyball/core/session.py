@@ -309,6 +309,7 @@ class Session:
         self.reply(Reply(id=id_, error=answer), method)
         if method == "connect" and not self.closed:
             self.state = SessionState.REFUSED
+            self.node.forget_session(self)
             self.transport.linger(LINGER)
 
     def _send(self, message: bytes, kind: str) -> None:

@@ -79,6 +79,7 @@ class Server:
             self.node.metrics,
             api=self.api.metrics,
             server=self.metrics,
+            num_nodes=lambda: self.node.num_nodes,
             options=MetricsOptions(
                 version=build.VERSION,
                 native_histograms=config.prometheus.native_histograms,
@@ -167,6 +168,7 @@ class Server:
             limit=client.connection_limit,
             rate_limit=client.connection_rate_limit,
             monotonic=self._clock.monotonic,
+            on_refused=self.metrics.count_refused,
         )
         routes = []
         if api is not None:

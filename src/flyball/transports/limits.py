@@ -16,7 +16,15 @@ class ConnectionLimits:
     :meth:`admits` says no.
     """
 
-    __slots__ = ("_burst", "_limit", "_monotonic", "_num_clients", "_refilled_at", "_tokens")
+    __slots__ = (
+        "_burst",
+        "_limit",
+        "_monotonic",
+        "_num_clients",
+        "_on_refused",
+        "_refilled_at",
+        "_tokens",
+    )
 
     def __init__(
         self,
@@ -25,6 +33,7 @@ class ConnectionLimits:
         limit: int = 0,
         rate_limit: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
+        on_refused: Callable[[], None] | None = None,
     ) -> None:
         """Sets the limits.
 
@@ -34,6 +43,7 @@ class ConnectionLimits:
             rate_limit: connections that may come at once; one more is allowed each second
                 (the original's reading of the option). 0 for any rate.
             monotonic: the clock, in seconds.
+            on_refused: called for each connection that is not admitted.
         """
         self._num_clients = num_clients
         self._limit = limit
@@ -41,14 +51,22 @@ class ConnectionLimits:
         self._tokens = float(rate_limit)
         self._monotonic = monotonic
         self._refilled_at = monotonic()
+        self._on_refused = on_refused
 
     def admits(self) -> bool:
         """Whether one more connection may be made; counts it against the rate."""
-        if self._burst:
-            now = self._monotonic()
-            self._tokens = min(self._burst, self._tokens + now - self._refilled_at)
-            self._refilled_at = now
-            if self._tokens < 1.0:
-                return False
-            self._tokens -= 1.0
-        return not self._limit or self._num_clients() < self._limit
+        admitted = self._in_rate() and (not self._limit or self._num_clients() < self._limit)
+        if not admitted and self._on_refused is not None:
+            self._on_refused()
+        return admitted
+
+    def _in_rate(self) -> bool:
+        if not self._burst:
+            return True
+        now = self._monotonic()
+        self._tokens = min(self._burst, self._tokens + now - self._refilled_at)
+        self._refilled_at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

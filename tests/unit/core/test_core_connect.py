@@ -365,6 +365,15 @@ async def test_shutdown_tells_everybody(node, wire):
     assert not node.hub.sessions
 
 
+async def test_shutdown_ends_connections_that_never_connected(node):
+    newcomer = Wire(node)
+    await node.shutdown()
+    assert newcomer.closed_by == 3001
+    late = Wire(node)
+    await asyncio.sleep(0)
+    assert late.closed_by == 3001
+
+
 @pytest.mark.parametrize("options", [flyball.NodeOptions(user_connection_limit=2)])
 async def test_user_connection_limit(node):
     for _ in range(2):

@@ -489,6 +489,7 @@ class TestServerSide:
         wire = Wire(node)
         assert error(wire.one(connect={})) == 110
         assert not node.hub.channels
+        assert not node.hub.sessions
 
     async def test_subscribe_and_unsubscribe_live(self, node):
         wire = Wire(node)

@@ -62,6 +62,10 @@ class ServerMetrics:
         self.insecure_options: dict[str, int] = {}
         """Config key of an insecure switch that is on; the value is 1."""
 
+    def count_refused(self) -> None:
+        """Counts a connection that a limit refused."""
+        self.connection_limit += 1
+
 
 @dataclass(frozen=True, slots=True)
 class MetricsOptions:
