@@ -114,7 +114,9 @@ async def _subscribe_all(
         run.options = options
         runs.append(run)
     node = session.node
-    waiting: list[asyncio.Task[None] | None] = []
+    if not runs:
+        return runs
+    waiting: list[asyncio.Task[None]] = []
     failures: list[BaseException] = []
     for run in runs:
         try:
@@ -122,10 +124,12 @@ async def _subscribe_all(
         except (Error, Disconnect) as error:
             failures.append(error)
         else:
-            waiting.append(work)
-    # All of them come to an end before any is undone, lest one slips into the hub afterwards.
-    outcomes = await asyncio.gather(*(w for w in waiting if w), return_exceptions=True)
-    failures += [o for o in outcomes if isinstance(o, BaseException)]
+            if work is not None:
+                waiting.append(work)
+    if waiting:
+        # All of them come to an end before any is undone, lest one slips into the hub afterwards.
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        failures += [o for o in outcomes if isinstance(o, BaseException)]
     if failures:
         for run in runs:
             await abandon(run)
