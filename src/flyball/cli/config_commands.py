@@ -107,7 +107,7 @@ def default_config(
 def default_env(
     base: _Base = "",
     base_non_zero_only: Annotated[
-        bool, typer.Option("--base-non-zero-only", help="Leave out zeros and empty values.")
+        bool, typer.Option("--base-non-zero-only", help="Print only what the base file sets.")
     ] = False,
     prefix: Annotated[
         str, typer.Option("--prefix", help="Start of the names: CENTRIFUGO_ or FLYBALL_.")
@@ -121,7 +121,7 @@ def default_env(
         if prefix not in ENV_PREFIXES:
             raise ConfigError(f'prefix "{prefix}" is not read; use {" or ".join(ENV_PREFIXES)}')
         loaded = _load_base(base)
-        found = environment(loaded, prefix=prefix, non_zero_only=base_non_zero_only)
+        found = environment(loaded, prefix=prefix, changed_only=base_non_zero_only)
         for name in sorted(found):
             typer.echo(environment_line(name, found[name]))
 

@@ -119,22 +119,20 @@ def _toml_value(value: Any) -> str:
 
 
 def environment(
-    config: Config, *, prefix: str = "CENTRIFUGO_", non_zero_only: bool = False
+    config: Config, *, prefix: str = "CENTRIFUGO_", changed_only: bool = False
 ) -> dict[str, str]:
     """Return the variables that say what ``config`` says.
 
     Args:
         config: The configuration.
         prefix: Start of the names.
-        non_zero_only: Leave out zeros, empty texts and empty lists.
+        changed_only: Leave out what the defaults say already; the rest still says it all.
     """
     found = _variables(config, prefix, "")
-    if non_zero_only:
-        return {name: text for name, value, text in found if value}
-    return {name: text for name, _, text in found}
+    return {name: text for name, changed, text in found if changed or not changed_only}
 
 
-def _variables(section: Any, env: str, path: str) -> Iterator[tuple[str, Any, str]]:
+def _variables(section: Any, env: str, path: str) -> Iterator[tuple[str, bool, str]]:
     cls: SectionClass = type(section)
     for item in fields_of(cls):
         value = getattr(section, item.name)
@@ -143,13 +141,13 @@ def _variables(section: Any, env: str, path: str) -> Iterator[tuple[str, Any, st
         if item.kind is Kind.SECTION:
             yield from _variables(value, f"{name}_", f"{below}.")
         elif below in NAMED_LISTS:
-            yield name, value, " ".join(each.name for each in value)
+            yield name, bool(value), " ".join(each.name for each in value)
             for each in value:
                 for variable in _variables(each, f"{name}_{env_item(each.name)}_", f"{below}[]."):
                     if variable[0] != f"{name}_{env_item(each.name)}_NAME":
                         yield variable
         else:
-            yield name, value, _text(item, value)
+            yield name, value != item.default, _text(item, value)
 
 
 def _text(item: Field, value: Any) -> str:

@@ -149,7 +149,7 @@ def load_config(
         context.notices.append(Notice("unknown log level", config.log.level, hint))
     if context.problems:
         raise ConfigProblems(context.problems)
-    return LoadedConfig(config, used, tuple(context.notices), tuple(context.unknown_keys))
+    return LoadedConfig(config, used, tuple(context.notices), tuple(sorted(context.unknown_keys)))
 
 
 def _section(
