@@ -60,6 +60,7 @@ from .schema_server import (
     WebSocket,
     WebSocketOptions,
 )
+from .sources import read_dotenv
 from .table import to_plain
 from .unbuilt import unbuilt_options
 from .validate import check, validate, validate_start
@@ -118,6 +119,7 @@ __all__ = [
     "WebSocketOptions",
     "check",
     "load_config",
+    "read_dotenv",
     "read_pem",
     "tls_client_context",
     "tls_server_context",
