@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from flyball.cli import config_commands, token_commands
@@ -83,11 +82,11 @@ for commands in (config_commands, token_commands):
     commands.register(app)
 
 
-def command() -> click.Command:
+def command() -> Any:
     """The whole command, with one flag for each option that has one."""
     group: Any = typer.main.get_command(app)
     group.params.extend(config_commands.server_flag_options(_remember))
-    return group  # type: ignore[no-any-return]
+    return group
 
 
 def _remember(context: Any, option: str, text: str) -> None:

@@ -15,7 +15,7 @@ import structlog
 from flyball.core.errors import ConfigError
 from flyball.server.app import Server
 from flyball.server.build import VERSION
-from flyball.server.config import check, load_config
+from flyball.server.config import check, load_config, read_dotenv
 from flyball.server.logs import LogOptions, configure_logging
 from flyball.serving import run_on_fast_loop
 
@@ -40,15 +40,14 @@ class Process:
         self._path = path
         self._flags = flags
         self._demo = demo
+        self._environ: Mapping[str, str] = os.environ
         self._stopping = asyncio.Event()
 
     def _load(self, *, first: bool) -> LoadedConfig:
-        loaded = load_config(
-            self._path,
-            environ=os.environ,
-            flags=self._flags,
-            dotenv=".env" if first else None,
-        )
+        if first:
+            # Read once: a reload sees the variables of the start.
+            self._environ = read_dotenv(Path(".env"), os.environ)
+        loaded = load_config(self._path, environ=self._environ, flags=self._flags)
         check(loaded.config, start=first)
         return loaded
 
