@@ -6,9 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from flyball.core.broker import Broker
+from flyball.core.eager import run_now
+from flyball.core.errors import ConfigError
 from flyball.engines.memory import MemoryBroker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
     from flyball.core.broker import BrokerEvents
     from flyball.core.clock import Clock
     from flyball.core.types import (
@@ -22,106 +26,219 @@ if TYPE_CHECKING:
         StreamPosition,
     )
 
+METHODS = (
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "publish_join_leave",
+    "history",
+    "remove_history",
+)
+"""The calls that :class:`ControlledBroker` can hold."""
+
+
+class HeldCall:
+    """One call that waits. First :meth:`perform`, then :meth:`release`; or :meth:`fail`."""
+
+    def __init__(self, method: str, channel: str, work: Coroutine[Any, Any, Any]) -> None:
+        self.method = method
+        self.channel = channel
+        self.performed = False
+        """The store did it; the caller does not know yet."""
+        self.done = False
+        """The caller has its answer."""
+        self._work = work
+        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._result: Any = None
+
+    def __repr__(self) -> str:
+        return f"<HeldCall {self.method} {self.channel!r}>"
+
+    def perform(self) -> None:
+        """The call reaches the store and takes effect; its caller still waits."""
+        if self.performed or self.done:
+            return
+        self.performed = True
+        self._result = run_now(self._work)
+
+    def release(self) -> None:
+        """The caller gets its answer (after the call took effect)."""
+        if self.done:
+            return
+        self.perform()
+        self.done = True
+        if not self._answer.done():
+            self._answer.set_result(self._result)
+
+    def fail(self, error: Exception) -> None:
+        """The caller gets ``error``; the call had its effect only if it was performed."""
+        if self.done:
+            return
+        if not self.performed:
+            self._work.close()
+        self.done = True
+        if not self._answer.done():
+            self._answer.set_exception(error)
+
+    async def wait(self) -> Any:
+        """The answer, once the test gives it."""
+        try:
+            return await self._answer
+        finally:
+            if not self.performed:
+                self._work.close()
+
 
 class ControlledBroker(Broker):
-    """A memory broker whose calls and deliveries happen when the test says so.
+    """A memory broker whose calls and deliveries a test can hold, reorder, fail and lose.
 
-    Calls named in ``hold`` (``subscribe``, ``unsubscribe``, ``history``, ``publish``, ``delivery``)
-    wait in :attr:`waiting`; :meth:`release` lets the oldest of a kind go on.
+    By default it behaves like the memory broker. After :meth:`hold` calls wait in
+    :attr:`held`; after :meth:`hold_deliveries` publications wait in :attr:`deliveries`.
     """
 
-    def __init__(self, clock: Clock | None = None, hold: set[str] | None = None) -> None:
-        self.hold = hold if hold is not None else set()
-        self.waiting: list[tuple[str, str, asyncio.Future[None]]] = []
-        """Kind, channel, and what lets it go on."""
-        self.deliveries: list[tuple[Any, ...]] = []
-        self._inner = MemoryBroker(clock)
+    def __init__(self, clock: Clock | None = None, inner: MemoryBroker | None = None) -> None:
+        self.inner = inner or MemoryBroker(clock)
+        self.held: list[HeldCall] = []
+        """Calls that wait, oldest first."""
+        self.deliveries: list[Callable[[], None]] = []
+        """Publications, joins and leaves on their way to the node, oldest first."""
+        self.subscribed: set[str] = set()
+        """Channels that the node is subscribed to."""
+        self._methods: frozenset[str] = frozenset()
+        self._hold_deliveries = False
+        self._failure: Exception | None = None
         self._events: BrokerEvents | None = None
 
-    async def _pass(self, kind: str, channel: str) -> None:
-        if kind in self.hold:
-            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.waiting.append((kind, channel, gate))
-            await gate
+    # -- what the test does
 
-    def release(self, kind: str = "") -> bool:
-        """Lets the oldest waiting call (of ``kind``) go on; False if there is none."""
-        for entry in self.waiting:
-            if not kind or entry[0] == kind:
-                self.waiting.remove(entry)
-                if not entry[2].done():
-                    entry[2].set_result(None)
-                return True
-        return False
+    def hold(self, *methods: str) -> None:
+        """Calls of ``methods`` (all of them if none is named) wait from now on.
 
-    def fail(self, kind: str, error: Exception) -> bool:
-        """Makes the oldest waiting call of ``kind`` raise; False if there is none."""
-        for entry in self.waiting:
-            if entry[0] == kind:
-                self.waiting.remove(entry)
-                entry[2].set_exception(error)
-                return True
-        return False
+        Raises:
+            ConfigError: there is no such method.
+        """
+        unknown = [m for m in methods if m not in METHODS]
+        if unknown:
+            message = f"hold() got {unknown[0]!r}, but knows only {', '.join(METHODS)}"
+            raise ConfigError(message)
+        self._methods = frozenset(methods or METHODS)
 
-    def deliver(self) -> bool:
-        """Delivers the oldest publication held back; False if there is none."""
-        if not self.deliveries or self._events is None:
-            return False
-        channel, publication, position, delta, previous = self.deliveries.pop(0)
-        self._events.on_publication(channel, publication, position, delta=delta, previous=previous)
-        return True
+    def release(self, calls: Iterable[HeldCall] | None = None) -> None:
+        """Holds no more, and lets ``calls`` (or all that wait) go on."""
+        self._methods = frozenset()
+        for call in list(self.held if calls is None else calls):
+            call.release()
+        self._forget_done()
 
-    def lose(self) -> bool:
-        """Loses the oldest publication held back; False if there is none."""
-        if not self.deliveries:
-            return False
-        self.deliveries.pop(0)
-        return True
+    def release_next(self) -> HeldCall:
+        """Lets the oldest waiting call go on; later calls are still held."""
+        self._forget_done()
+        call = self.held.pop(0)
+        call.release()
+        return call
+
+    def fail_with(self, error: Exception | None) -> None:
+        """All calls fail with ``error`` from now on; None ends that."""
+        self._failure = error
+
+    def hold_deliveries(self) -> None:
+        """What is published waits for :meth:`deliver`."""
+        self._hold_deliveries = True
+
+    def deliver(self, count: int | None = None) -> int:
+        """Hands over the oldest ``count`` deliveries (all of them, and no more held, if None)."""
+        if count is None:
+            self._hold_deliveries = False
+        ready = self.deliveries[:count]
+        del self.deliveries[: len(ready)]
+        for delivery in ready:
+            delivery()
+        return len(ready)
+
+    def lose_deliveries(self) -> int:
+        """What was on its way never arrives; returns how many."""
+        lost = len(self.deliveries)
+        self.deliveries.clear()
+        return lost
+
+    def forget(self, channel: str) -> None:
+        """The stream is lost with its position: the next one has another epoch."""
+        self.inner.forget(channel)
+
+    def restore(self) -> None:
+        """Tells the node that the link was lost and is back."""
+        if self._events is not None:
+            self._events.on_broker_restored()
+
+    def _forget_done(self) -> None:
+        self.held = [call for call in self.held if not call.done]
 
     # -- Broker
 
     async def start(self, events: BrokerEvents) -> None:
         """See :meth:`Broker.start`."""
         self._events = events
-        await self._inner.start(self)
+        await self.inner.start(self)
 
     async def close(self) -> None:
-        """See :meth:`Broker.close`."""
-        await self._inner.close()
+        """See :meth:`Broker.close`. Whatever is held fails."""
+        for call in self.held:
+            call.fail(ConnectionError("the broker is closed"))
+        self.held.clear()
+        self.deliveries.clear()
+        self._events = None
+        await self.inner.close()
 
     async def subscribe(self, channel: str) -> None:
         """See :meth:`Broker.subscribe`."""
-        await self._pass("subscribe", channel)
+        await self._call("subscribe", channel, self._subscribe(channel))
 
     async def unsubscribe(self, channel: str) -> None:
         """See :meth:`Broker.unsubscribe`."""
-        await self._pass("unsubscribe", channel)
+        await self._call("unsubscribe", channel, self._unsubscribe(channel))
 
     async def publish(self, channel: str, data: Raw, options: PublishOptions) -> PublishResult:
         """See :meth:`Broker.publish`."""
-        await self._pass("publish", channel)
-        return await self._inner.publish(channel, data, options)
+        work = self.inner.publish(channel, data, options)
+        result: PublishResult = await self._call("publish", channel, work)
+        return result
 
     async def publish_join_leave(self, channel: str, info: ClientInfo, *, joined: bool) -> None:
         """See :meth:`Broker.publish_join_leave`."""
-        await self._inner.publish_join_leave(channel, info, joined=joined)
+        work = self.inner.publish_join_leave(channel, info, joined=joined)
+        await self._call("publish_join_leave", channel, work)
 
     async def history(
         self, channel: str, query: HistoryFilter, meta_ttl: float = 0.0
     ) -> HistoryResult:
         """See :meth:`Broker.history`."""
-        await self._pass("history", channel)
-        return await self._inner.history(channel, query, meta_ttl)
+        work = self.inner.history(channel, query, meta_ttl)
+        result: HistoryResult = await self._call("history", channel, work)
+        return result
 
     async def remove_history(self, channel: str) -> None:
         """See :meth:`Broker.remove_history`."""
-        await self._inner.remove_history(channel)
+        await self._call("remove_history", channel, self.inner.remove_history(channel))
 
-    async def lose_epoch(self, channel: str) -> None:
-        """The store forgets the stream: the next read finds another epoch."""
-        self._inner.forget(channel)
+    async def _subscribe(self, channel: str) -> None:
+        self.subscribed.add(channel)
+        await self.inner.subscribe(channel)
 
-    # -- BrokerEvents, from the memory broker inside
+    async def _unsubscribe(self, channel: str) -> None:
+        self.subscribed.discard(channel)
+        await self.inner.unsubscribe(channel)
+
+    async def _call(self, method: str, channel: str, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._failure is not None:
+            work.close()
+            raise self._failure
+        if method not in self._methods:
+            return await work
+        call = HeldCall(method, channel, work)
+        self.held.append(call)
+        return await call.wait()
+
+    # -- BrokerEvents: between the memory broker and the node
 
     def on_publication(
         self,
@@ -132,25 +249,40 @@ class ControlledBroker(Broker):
         delta: bool = False,
         previous: Publication | None = None,
     ) -> None:
-        """Holds a publication back, or passes it on."""
-        if "delivery" in self.hold:
-            self.deliveries.append((channel, publication, position, delta, previous))
-        elif self._events is not None:
-            self._events.on_publication(
-                channel, publication, position, delta=delta, previous=previous
-            )
+        """A node gets publications only of channels that it is subscribed to, as with a store."""
+
+        def deliver() -> None:
+            if self._events is not None and channel in self.subscribed:
+                self._events.on_publication(
+                    channel, publication, position, delta=delta, previous=previous
+                )
+
+        self._pass_on(deliver)
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
-        """Passes it on."""
-        if self._events is not None:
-            self._events.on_join(channel, info)
+        """See :class:`~flyball.core.broker.BrokerEvents`."""
+
+        def deliver() -> None:
+            if self._events is not None and channel in self.subscribed:
+                self._events.on_join(channel, info)
+
+        self._pass_on(deliver)
 
     def on_leave(self, channel: str, info: ClientInfo) -> None:
-        """Passes it on."""
-        if self._events is not None:
-            self._events.on_leave(channel, info)
+        """See :class:`~flyball.core.broker.BrokerEvents`."""
+
+        def deliver() -> None:
+            if self._events is not None and channel in self.subscribed:
+                self._events.on_leave(channel, info)
+
+        self._pass_on(deliver)
 
     def on_broker_restored(self) -> None:
-        """Passes it on."""
-        if self._events is not None:
-            self._events.on_broker_restored()
+        """See :class:`~flyball.core.broker.BrokerEvents`."""
+        self.restore()
+
+    def _pass_on(self, deliver: Callable[[], None]) -> None:
+        if self._hold_deliveries:
+            self.deliveries.append(deliver)
+        else:
+            deliver()

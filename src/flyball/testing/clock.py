@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+SETTLE_TURNS = 20
+"""Turns of the event loop that :func:`settle` gives; a chain of handlers takes a few."""
+
+
+async def settle(turns: int = SETTLE_TURNS) -> None:
+    """Lets the event loop work off what is ready, without any time passing."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
 
 
 class _Timer:
