@@ -155,7 +155,9 @@ def has_token(value: str | None, token: str) -> bool:
     """Whether a comma-separated header has ``token`` (given in lower case)."""
     if value is None:
         return False
-    return any(part.strip() == token for part in value.lower().split(","))
+    value = value.lower()
+    # Most clients send the token alone; browsers send two in Connection.
+    return value == token or ("," in value and token in [t.strip() for t in value.split(",")])
 
 
 @lru_cache(maxsize=64)
