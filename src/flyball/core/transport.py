@@ -123,7 +123,7 @@ class Transport(ABC):
         if self._closed:
             return
         if self._messages:
-            if self._queue is None and not self._paused:
+            if self._queue is None and not self._paused and self._queued_bytes == 0:
                 messages, self._messages = self._messages, None
                 self._direct = True
                 self._write(self.framing.frame(messages))
@@ -201,8 +201,8 @@ class Transport(ABC):
             self.session.close_slow()
 
     def _flush(self) -> None:
-        if self._paused or self._corked or self._closed:
-            return
+        if self._paused or self._corked or self._closed or self._queued_bytes < 0:
+            return  # an overflown queue has lost frames: nothing may follow them
         queue, self._queue = self._queue, None
         self._queued_bytes = 0
         self._direct = True

@@ -622,6 +622,9 @@ async def test_slow_reader(node, wire):
     for _ in range(100):
         await node.publish("plain:1", "x" * 100)
     assert wire.queued_bytes <= 1000
+    wire.resume()
+    await node.publish("plain:1", "after the hole")
+    assert wire.take() == [], "nothing may follow what was lost"
     await asyncio.sleep(0)
     assert wire.closed_by == 3008
     assert not node.hub.channels
