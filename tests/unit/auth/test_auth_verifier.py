@@ -1,7 +1,7 @@
 """Tokens: keys and algorithms, claims, expiry, and what is refused."""
 
 import base64
-import datetime
+import datetime as dt
 import json
 import time
 from dataclasses import replace
@@ -91,7 +91,7 @@ class TestKeys:
 
     def test_certificate(self, rsa_key):
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
-        when = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
+        when = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
         certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
