@@ -1,0 +1,524 @@
+"""What a capture does not show of its session, row by row.
+
+A capture has the frames of one client. What happened beside them (server API calls, other
+clients, time that passed, elided payloads) stands here, by line number from 0. A row that is
+in none of these tables is played as it stands: a new connection, all frames in order.
+"""
+
+import json
+import zlib
+
+from golden_socket import CLOSE, TEXT, frame
+
+X40 = "x" * 40
+
+NOT_BUILT = {
+    **dict.fromkeys((*range(60, 71), 146, 173, 177, 183, 205), "map subscriptions"),
+    **dict.fromkeys((*range(71, 75), 161, 162), "shared poll subscriptions"),
+    **dict.fromkeys((76, *range(87, 97)), "emulation endpoint"),
+    **dict.fromkeys((*range(77, 87), 88, 187), "http_stream transport"),
+    **dict.fromkeys((*range(97, 101), 190), "sse transport"),
+    **dict.fromkeys((*range(101, 108), 160, 185, 191), "uni_http_stream transport"),
+    **dict.fromkeys((*range(108, 113), 186, 188, 189), "uni_sse transport"),
+    **dict.fromkeys((*range(123, 129), 148, 192, 194, 202), "uni_websocket transport"),
+    **dict.fromkeys((131, 132), "uni_grpc transport"),
+    **dict.fromkeys((138, *range(152, 159)), "HTTP/3 and WebTransport"),
+    **dict.fromkeys((140, 141), "HTTP/2"),
+}
+"""Rows about parts that are not built yet, and which."""
+
+for _row in (76, 87, 89, 90, 91, 92, 93, 94, 95, 96):
+    NOT_BUILT[_row] = "emulation endpoint"
+
+SAME_CONNECTION = {2, 3, 4, 5, 182}
+"""Rows that go on where the one before stopped."""
+
+TIMES = {
+    1: 1795495350.5,
+    28: 1795495466.421,
+    30: 1795495472.233,
+    31: 1795495478.941,
+    32: 1795495479.060,
+    33: 1795495479.062,
+    34: 1795495479.064,
+    35: 1795495481.416,
+    36: 1795495485.314,
+    37: 1795495485.315,
+    39: 1795495485.625,
+    143: 1795495882.5,
+    171: 1795496301.5,
+    172: 1795496307.5,
+}
+"""Unix time at the start of a row, where it matters: seen in the row, or told by its tokens."""
+
+
+class Differs:
+    """A row in which Flyball answers something else, on purpose."""
+
+    def __init__(self, reason, change):
+        self.reason = reason
+        self.change = change
+        """Captured lines to ours."""
+
+
+def _reply_109(lines):
+    return [
+        *lines[:-1],
+        '{"id":3,"error":{"code":109,"message":"token expired"}}',
+    ]
+
+
+def _only_matching(lines):
+    return [line for line in lines if '"tags":{"k":"b"}' not in line]
+
+
+def _full(lines):
+    data = json.dumps(json.dumps({"v": "a" * 40, "z": 1}))
+    return [
+        *lines[:-1],
+        f'{{"push":{{"channel":"rec:1","pub":{{"data":{data},"offset":5,"tags":{{"k":"a"}}}}}}}}',
+    ]
+
+
+DIFFERENT = {
+    114: Differs("a refused method says so in its body", lambda _: ["Method Not Allowed\n"]),
+    171: Differs("a sub refresh with an expired token is refused with 109", _reply_109),
+    172: Differs("a refresh with a token without exp lifts the deadline", lambda lines: lines[:-1]),
+    181: Differs("a tags filter holds with delta too, and patches have their base", _only_matching),
+    182: Differs("after an empty recovery the first publication is in full", _full),
+}
+"""Rows of the original's known flaws, and what Flyball sends."""
+
+OPENED = {
+    30: {"path": "/connection/websocket?cf_ws_frame_ping_pong=true"},
+    129: {"headers": {"Sec-WebSocket-Extensions": "permessage-deflate"}},
+    130: {"path": "/connection/websocket?format=protobuf"},
+    165: {"headers": {"X-User-Id": "hu"}},
+    167: {"path": "/connection/websocket?format=protobuf"},
+    198: {
+        "path": "/connection/websocket?cf_protocol=protobuf",
+        "headers": {"Sec-WebSocket-Protocol": "centrifuge-json"},
+    },
+    199: {
+        "path": "/connection/websocket?format=json",
+        "headers": {"Sec-WebSocket-Protocol": "centrifuge-protobuf"},
+    },
+}
+"""How a row's connection was opened, where not plainly."""
+
+DIRECTIONS = {}
+"""Line number to an ``async def(play)`` that does the row."""
+
+
+def row(*numbers):
+    """Registers the directions of rows."""
+
+    def register(directions):
+        for number in numbers:
+            DIRECTIONS[number] = directions
+        return directions
+
+    return register
+
+
+# -- configuration A
+
+
+@row(6)
+async def unsubscribe(play):
+    await play.enter("")
+    await play.stage.ask(play.socket, id=39, subscribe={"channel": "chat:1"})
+    await play.rest()
+
+
+@row(7)
+async def channel_limit(play):
+    await play.enter("")
+    for n in range(19):
+        await play.stage.ask(play.socket, id=50 + n, subscribe={"channel": f"plain:l{n}"})
+    await play.rest()
+
+
+@row(19)
+async def expired_token(play):
+    await play.open()
+    await play.rest(quietly=True)
+    play.stage.clock.advance(5.1)
+    await play.end()
+
+
+@row(22)
+async def oversized(play):
+    await play.open()
+    await play.send()
+    play.socket.send(json.dumps({"id": 2, "publish": {"channel": "plain:1", "data": "x" * 70000}}))
+    await play.end()
+
+
+# -- configuration B: time passes
+
+
+@row(28)
+async def pings(play):
+    await play.open()
+    await play.send()
+    await play.time()
+    await play.send()
+    await play.time()
+    await play.time()
+    await play.end()
+
+
+@row(29)
+async def stale(play):
+    await play.open()
+    await play.time()
+    await play.end()
+
+
+@row(34)
+async def no_pong(play):
+    await play.open()
+    await play.rest(quietly=True)
+    await play.time()
+    await play.time()
+    await play.end()
+
+
+@row(35)
+async def subscription_expires(play):
+    await play.open()
+    await play.send()
+    await play.send()
+    while not any("unsubscribe" in line for line in play.lines()):
+        before = play.lines().count("{}")
+        await play.time()
+        await play.stage.quiet()
+        if play.lines().count("{}") > before:
+            play.socket.send("{}")
+            await play.stage.quiet()
+    # How many pings come before the expiry is looked at depends on chance.
+    play.ignore("{}")
+    await play.end()
+
+
+@row(38)
+async def user_limit(play):
+    for _ in range(2):
+        socket = await play.stage.open()
+        socket.send(play.row["sent"][0])
+        await socket.until(lambda s=socket: s.received)
+    await play.open()
+    await play.rest()
+
+
+@row(39)
+async def slow_reader(play):
+    await play.open()
+    await play.send()
+    await play.send()
+    play.socket.pause()
+    data = "y" * 60000
+    for _ in range(400):
+        await play.stage.api("publish", channel="plain:q", data=data)
+        if not play.stage.server.node.hub.num_clients:
+            break
+    play.socket.resume()
+    await play.socket.until(lambda: play.socket.closed, "close")
+    lines = play.lines()
+    pushed = {"push": {"channel": "plain:q", "pub": {"data": data}}}
+    assert all(json.loads(line) == pushed for line in lines[2:-1])
+    # How many fit into the kernel's buffers, and whether a close frame still does, is chance.
+    play.expected[2:3] = lines[2:-1]
+    if lines[-1] == "close 1006":
+        play.expected[-1] = "close 1006"
+    await play.end()
+
+
+# -- configuration D
+
+
+@row(41)
+async def recovery(play):
+    await play.stage.publish("rec:a", {"n": 1}, {"n": 2}, {"n": 3})
+    play.learn_epoch("RsAyqGjx", await play.stage.api("history", channel="rec:a"))
+    await play.enter()
+    await play.rest()
+
+
+@row(42)
+async def recovery_gap(play):
+    await play.stage.publish("rec:a", *({"n": n} for n in range(4, 12)))
+    await play.enter()
+    await play.rest()
+
+
+@row(43)
+async def cache_recovery(play):
+    await play.enter()
+    await play.send()
+    await play.stage.publish("cache:a", {"v": 1})
+    await play.send()
+    await play.stage.publish("cache:a", {"v": 2})
+    await play.rest()
+
+
+@row(44, 46, 53)
+async def entered(play):
+    await play.enter()
+    await play.send()
+    if play.number == 53:
+        await play.stage.api("publish", channel="plain:nl", raw='{"a":\n 1}')
+    await play.end()
+
+
+@row(45, 47)
+async def delta(play):
+    await play.enter(protobuf=play.number == 47)
+    await play.send()
+    channel = "rec:p" if play.number == 47 else "rec:d"
+    await play.stage.publish(channel, {"a": X40, "n": 1}, {"a": X40, "n": 2}, {"b": 1})
+    await play.end()
+
+
+@row(48)
+async def tags(play):
+    await play.enter()
+    await play.send()
+    for tags in ({"k": "a", "n": "3"}, {"k": "a", "n": "10"}, {"k": "c"}, {"k": "b"}, {}):
+        await play.stage.publish("plain:t", {"t": tags}, tags=tags)
+    await play.rest()
+
+
+@row(49)
+async def tags_with_recovery(play):
+    await play.enter()
+    await play.send()
+    for number, tag in enumerate("aba"):
+        await play.stage.publish("rec:tf", number, tags={"k": tag})
+    await play.rest()
+
+
+@row(50)
+async def binary_for_json(play):
+    await play.enter()
+    await play.send()
+    await play.stage.publish("plain:v", {"a": 1}, tags={"x": "y"})
+    await play.stage.api("publish", channel="plain:v", b64data="/wD+")
+    await play.end()
+
+
+@row(51)
+async def protobuf(play):
+    await play.enter(protobuf=True)
+    await play.send()
+    await play.stage.api("publish", channel="plain:v", b64data="/wD+")
+    await play.rest()
+
+
+@row(52)
+async def whitespace(play):
+    await play.enter()
+    await play.send()
+    await play.send()
+    await play.stage.publish("rec:nl", {"z": 1}, version=7)
+    await play.end()
+
+
+@row(54)
+async def server_api(play):
+    await play.enter()
+    api, now = play.stage.api, play.stage.clock.time()
+    await api("subscribe", user="u", channel="rec:srv", data={"hello": 1})
+    await api("publish", channel="rec:srv", data={"x": 1})
+    await api("unsubscribe", user="u", channel="rec:srv")
+    await api("refresh", user="u", expire_at=int(now) + 100)
+    await api("refresh", user="u")
+    await api("disconnect", user="u")
+    await play.end()
+
+
+@row(55)
+async def server_side(play):
+    await play.open()
+    await play.send()
+    await play.stage.api("disconnect", user="u", disconnect={"code": 4001, "reason": "custom"})
+    await play.end()
+
+
+@row(57)
+async def too_many_server_side(play):
+    await play.open()
+    token = play.sign({"sub": "u", "channels": [f"plain:c{n}" for n in range(130)]})
+    play.socket.send(json.dumps({"id": 1, "connect": {"token": token}}))
+    await play.end()
+
+
+@row(58)
+async def shutdown(play):
+    await play.open()
+    await play.send()
+    await play.stage.server.stop()
+    await play.end()
+
+
+# -- configurations F to K
+
+
+@row(130)
+async def protobuf_ping(play):
+    await play.open()
+    await play.send()
+    await play.time()
+    await play.send()
+    await play.end()
+    assert play.stage.server.node.hub.num_clients == 1
+
+
+@row(134)
+async def connection_limit(play):
+    await play.enter("")
+    await play.handshake()
+
+
+@row(143)
+async def token_expires(play):
+    await play.open()
+    await play.send()
+    await play.time()
+    await play.end()
+
+
+@row(149)
+async def leave(play):
+    other = await play.stage.enter(play.sign({"sub": "a"}))
+    await play.stage.ask(other, id=2, subscribe={"channel": "room"})
+    await play.open()
+    await play.send()
+    await play.send()
+    await other.close()
+    await play.end()
+
+
+# -- configuration N: bytes on the wire
+
+
+@row(168)
+async def close_frame(play):
+    await play.open()
+    await play.send()
+    play.socket.write(frame(CLOSE, (1000).to_bytes(2, "big") + b"bye"))
+    await play.end()
+
+
+@row(169)
+async def unmasked(play):
+    await play.open()
+    play.socket.write(bytes.fromhex(play.row["sent"][0]["raw_hex"]))
+    await play.end_raw()
+
+
+@row(195, 196, 200, 201)
+async def raw_frames(play):
+    await play.open()
+    for data in play.row["sent"][0]["frames_hex"]:
+        play.socket.write(bytes.fromhex(data))
+    await play.end_raw()
+
+
+@row(197)
+async def inflating(play):
+    """The captured bytes are cut short: any message of spaces above the limit does."""
+    await play.open(headers=play.row["sent"][0]["headers"])
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = compressor.compress(b" " * 20000) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    play.socket.write(frame(TEXT, data[:-4], first_bits=0xC0))
+    await play.end_raw()
+
+
+# -- configurations Q to W
+
+
+@row(172)
+async def expiry_is_lifted(play):
+    await play.open()
+    await play.rest(quietly=True)
+    play.stage.clock.advance(10)
+    await play.end()
+
+
+@row(174)
+async def delta_without_position(play):
+    await play.open()
+    await play.send()
+    await play.send()
+    await play.stage.publish("nopos:1", *({"a": X40, "n": n} for n in range(3)))
+    await play.end()
+
+
+@row(175)
+async def delta_escapes(play):
+    await play.open()
+    await play.send()
+    await play.send()
+    first = json.loads(json.loads(play.expected[2])["push"]["pub"]["data"])["t"]
+    await play.stage.publish("rec:u", {"t": first}, {"t": first[:-1] + "2"})
+    await play.end()
+
+
+@row(178)
+async def recovery_limit(play):
+    await play.stage.publish("rec:1", *range(8))
+    play.learn_epoch("diXZUlyQ", await play.stage.api("history", channel="rec:1"))
+    await play.open()
+    await play.rest()
+
+
+@row(179)
+async def single_connection(play):
+    message = play.row["sent"][0].removeprefix("(connection 1) ")
+    sockets = []
+    for _ in range(2):
+        socket = await play.stage.open()
+        socket.send(message)
+        await socket.until(lambda s=socket: s.received)
+        sockets.append(socket)
+    await sockets[0].until(lambda: sockets[0].closed)
+    play.sockets = sockets
+    play.expected = [
+        line.split(") ", 1)[1].replace(
+            "{'close': [3504, 'connection limit']}", "close 3504 connection limit"
+        )
+        for line in play.expected
+    ]
+    await play.end()
+
+
+@row(181)
+async def filter_with_delta(play):
+    await play.open()
+    await play.send()
+    await play.send()
+    for letter in "abba":
+        await play.stage.publish("rec:1", {"v": letter * 40}, tags={"k": letter})
+    await play.end()
+
+
+@row(182)
+async def empty_recovery_with_delta(play):
+    await play.send()
+    await play.send()
+    await play.stage.publish("rec:1", {"v": "a" * 40, "z": 1}, tags={"k": "a"})
+    await play.end()
+
+
+@row(204)
+async def recover_since(play):
+    await play.stage.publish("rec:1", 1, 2, 3)
+    history = await play.stage.api("history", channel="rec:1")
+    await play.open()
+    await play.send()
+    since = {"offset": 1, "epoch": history["epoch"]}
+    await play.stage.api("subscribe", user="x", channel="rec:1", recover_since=since)
+    await play.stage.publish("rec:1", "live")
+    await play.end()

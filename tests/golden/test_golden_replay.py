@@ -1,0 +1,258 @@
+"""The captured WebSocket sessions, replayed over real connections."""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+from pathlib import Path
+
+import pytest
+from golden_directions import (
+    DIFFERENT,
+    DIRECTIONS,
+    NOT_BUILT,
+    OPENED,
+    SAME_CONNECTION,
+    TIMES,
+)
+from golden_replay import TOKEN_USER_U, Stage, captured_lines, load_rows, texts
+
+from flyball.server import build
+
+ROWS, CONFIGS = load_rows(Path(__file__).parent / "wire-examples.jsonl")
+SECRET = b"secret"
+COMPARED_HEADERS = ("upgrade", "connection", "sec-websocket-")
+"""Other headers of a handshake are the web server's own matter."""
+
+
+class Play:
+    """One row on its stage."""
+
+    def __init__(self, stage, number):
+        self.stage, self.number, self.row = stage, number, ROWS[number]
+        self.socket = None
+        self.sockets = []
+        self.expected = []
+        self.problems = []
+        self._next = 0
+        self._ignored = set()
+
+    # -- what directions use
+
+    async def open(self, **how):
+        """The row's connection."""
+        self.socket = await self.stage.open(**(how or OPENED.get(self.number, {})))
+        self.sockets = [self.socket]
+
+    async def enter(self, token=TOKEN_USER_U, **how):
+        """The row's connection, connected before the capture begins."""
+        self.socket = await self.stage.enter(token, **how)
+        self.sockets = [self.socket]
+
+    def go_on(self):
+        """The connection of the row before."""
+        self.socket = self.stage.main
+        self.stage.forget(self.socket)
+        self.sockets = [self.socket]
+
+    async def send(self, *, quietly=False):
+        """Sends the next captured frame and waits for its replies, if the capture has any."""
+        item = self.row["sent"][self._next]
+        self._next += 1
+        if isinstance(item, str):
+            for theirs, ours in zip(self.expected, self.lines(), strict=False):
+                self._compare(theirs, ours)  # learns the epochs
+            payload = self.stage.ours(item)
+            self.socket.send(payload)
+            wanted = [f'{{"id":{c["id"]},' for c in _objects(payload) if c.get("id")]
+        else:
+            self.socket.send(bytes.fromhex(item["hex"]))
+            wanted = []
+        wanted = [w for w in wanted if any(line.startswith(w) for line in self.expected)]
+        await self.socket.until(
+            lambda: (
+                self.socket.closed
+                or all(any(line.startswith(w) for line in self.lines()) for w in wanted)
+            ),
+            f"reply to {item}",
+        )
+        if not wanted and not quietly:
+            await self.stage.quiet()
+
+    async def rest(self, *, quietly=False):
+        """Sends all frames that are left; ends the row unless something is to come."""
+        while self._next < len(self.row["sent"]) and not self.socket.closed:
+            await self.send(quietly=quietly)
+        if not quietly:
+            await self.end()
+
+    async def time(self):
+        """Lets time pass until the server says something."""
+        await self.stage.pass_time_until_sent()
+
+    def lines(self):
+        """What came so far."""
+        return [line for s in self.sockets for line in texts(s.received)]
+
+    def ignore(self, line):
+        """This line may come any number of times."""
+        self._ignored.add(line)
+
+    async def end(self):
+        """Waits for what is missing, and compares."""
+        expected = [line for line in self.expected if line not in self._ignored]
+        with contextlib.suppress(AssertionError, TimeoutError):  # shown by the comparison
+            await self.sockets[-1].until(
+                lambda: len(self._counted()) >= len(expected), "further message"
+            )
+        await self.stage.quiet()
+        actual = self._counted()
+        for index in range(max(len(expected), len(actual))):
+            theirs = expected[index] if index < len(expected) else "(nothing)"
+            ours = actual[index] if index < len(actual) else "(nothing)"
+            problem = self._compare(theirs, ours)
+            if problem:
+                self.problems.append(problem)
+
+    async def end_raw(self):
+        """Compares the frames themselves."""
+        (answer,) = self.row["received"]
+        wanted = bytes.fromhex(answer["raw_hex"])
+        await self.socket.until(lambda: self.socket.raw, "raw frame")
+        problem = self.stage.compare(
+            wanted.decode("latin-1"), b"".join(self.socket.raw).decode("latin-1")
+        )
+        if problem:
+            self.problems.append(problem)
+
+    async def handshake(self):
+        """Plays and compares an HTTP exchange."""
+        status, headers, body = await self.stage.handshake(self.row["sent"][0])
+        head, wanted_body = self.row["received"]
+        if self.number in DIFFERENT:
+            (wanted_body,) = DIFFERENT[self.number].change([wanted_body])
+        kept = [
+            sorted(h.lower() for h in some if h.lower().startswith(COMPARED_HEADERS))
+            for some in (head["headers"], [h for h in headers if h.lower() != "connection: close"])
+        ]
+        for theirs, ours in ((head["status"], status), kept, (wanted_body, body)):
+            if theirs != ours:
+                self.problems.append(f"captured {theirs!r}\n     sent {ours!r}")
+
+    def learn_epoch(self, captured, position):
+        """The capture's epoch is ours of ``position``."""
+        self.stage.pairs[captured] = position["epoch"]
+
+    def sign(self, claims):
+        """A token with the captures' secret."""
+        parts = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+            for part in ({"alg": "HS256", "typ": "JWT"}, claims)
+        ]
+        signature = hmac.digest(SECRET, b".".join(parts), hashlib.sha256)
+        parts.append(base64.urlsafe_b64encode(signature).rstrip(b"="))
+        return b".".join(parts).decode()
+
+    # -- the play
+
+    async def play(self):
+        """Plays the row and returns what was different."""
+        if self.number in TIMES:
+            self.stage.clock.set_time(TIMES[self.number])
+        directions = DIRECTIONS.get(self.number)
+        sent = self.row["sent"]
+        if sent and isinstance(sent[0], dict) and "method" in sent[0]:
+            await (directions(self) if directions else self.handshake())
+            return self.problems
+        if not any(isinstance(i, dict) and "raw_hex" in i for i in self.row["received"]):
+            self.expected = captured_lines(self.row["received"])
+        different = DIFFERENT.get(self.number)
+        if different is not None:
+            self.expected = different.change(self.expected)
+        if self.number in SAME_CONNECTION:
+            self.go_on()
+        if directions is not None:
+            await directions(self)
+        else:
+            if self.socket is None:
+                await self.open()
+            await self.rest()
+        self.stage.main = self.socket
+        return self.problems
+
+    def _counted(self):
+        return [line for line in self.lines() if line not in self._ignored]
+
+    def _compare(self, theirs, ours):
+        problem = self.stage.compare(theirs, ours)
+        if problem and ('"subs":{' in theirs or '"presence":{"presence":{' in theirs):
+            # Entries of these two maps have no order of their own; fields have.
+            try:
+                same = _sorted_json(theirs), _sorted_json(ours)
+            except ValueError:
+                return problem
+            if not self.stage.compare(*same):
+                return ""
+        return problem
+
+
+def _objects(frame):
+    found = []
+    for line in frame.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append({k.lower(): v for k, v in value.items()})
+    return found
+
+
+def _sorted_json(text):
+    value = json.loads(text)
+    result = next(v for v in value.values() if isinstance(v, dict))
+    for name in ("subs", "presence"):
+        if name in result:
+            result[name] = dict(sorted(result[name].items()))
+    return json.dumps(value, separators=(",", ":"))
+
+
+def played_rows(letter):
+    """Rows of one configuration that are replayed."""
+    return [
+        n
+        for n, r in ROWS.items()
+        if r["config"] == letter and r["case"] != "config" and n not in NOT_BUILT
+    ]
+
+
+def test_tables_know_every_row():
+    known = {n for n, r in ROWS.items() if r["case"] != "config"}
+    assert set(NOT_BUILT) <= known
+    played = {n for letter in CONFIGS for n in played_rows(letter)}
+    assert played | set(NOT_BUILT) == known
+    assert set(DIRECTIONS) | set(DIFFERENT) | set(OPENED) | SAME_CONNECTION <= played
+    not_played = {n for n in NOT_BUILT if ROWS[n]["transport"] == "websocket"}
+    assert all(NOT_BUILT[n].endswith("subscriptions") for n in not_played)
+
+
+@pytest.mark.parametrize("letter", [c for c in CONFIGS if played_rows(c)])
+async def test_replay(letter, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "VERSION", "0.0.0 OSS")
+    report = []
+    async with Stage(CONFIGS[letter], tmp_path) as stage:
+        for number in played_rows(letter):
+            play = Play(stage, number)
+            try:
+                async with asyncio.timeout(30):
+                    problems = await play.play()
+            except (AssertionError, TimeoutError, OSError) as error:
+                problems = [f"{type(error).__name__}: {error}", *play.problems]
+            if problems:
+                lines = "\n".join(f"  - {p}" for p in problems)
+                report.append(f"row {number}: {ROWS[number]['case']}\n{lines}")
+            if number + 1 not in SAME_CONNECTION:
+                await stage.close_all()
+    assert not report, "\n".join(["replay differs", *report])
