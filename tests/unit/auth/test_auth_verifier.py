@@ -227,7 +227,7 @@ class TestConnectClaims:
             connect(token("wrong", exp=NOW - 1))
 
     def test_not_yet(self):
-        with pytest.raises(InvalidToken, match="nbf"):
+        with pytest.raises(TokenExpired, match="nbf"):
             connect(token(nbf=NOW + 1))
         assert connect(token(nbf=NOW)).user == ""
 

@@ -1,12 +1,12 @@
 """The URL of a key set, perhaps with parts that come from the (unverified) token.
 
 A token must not be able to lead us anywhere: a part may only be one of the literals that the
-operator's pattern lists, unless the operator switched this check off.
+operator's pattern lists, unless the operator switched this check off. Even then the parts can
+never change the host's frame, leave the path or add a query.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
-_GROUP: Final = re.compile(r"\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>([^()]*)\)")
-_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9_~%-]|\\[.\-_~])+")
+_FLAT_GROUP: Final = re.compile(r"\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>([^()]*)\)")
+_GROUP_START: Final = re.compile(r"\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>")
+_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9_\-/:@ ~]|\\[^A-Za-z0-9])*")
+_HOST_VALUE: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+_PATH_VALUE: Final = re.compile(r"[A-Za-z0-9._~:/-]+")
 
 
 class EndpointTemplate:
@@ -41,9 +44,7 @@ class EndpointTemplate:
             if regex
         ]
         _check_url(_PLACEHOLDER.sub("x", template))
-        if not self._names:
-            return
-        groups = dict(_GROUP.findall(issuer_regex)) | dict(_GROUP.findall(audience_regex))
+        self._path_at = template.find("/", template.index("://") + 3) % (len(template) + 1)
         known = {name for _, pattern in self._patterns for name in pattern.groupindex}
         for name in sorted(self._names):
             if name not in known:
@@ -52,7 +53,7 @@ class EndpointTemplate:
                     "audience_regex to fill {{" + name + "}}"
                 )
                 raise ConfigError(message)
-            if safe and not _is_alternation(groups.get(name, "")):
+            if safe and not _lists_literals(name, issuer_regex, audience_regex):
                 message = (
                     f"jwks_public_endpoint: group {name!r} must list its values, as in "
                     f"(?P<{name}>a|b), so that a token cannot choose another place; "
@@ -60,44 +61,51 @@ class EndpointTemplate:
                 )
                 raise ConfigError(message)
 
-    def url(self, issuer: str | None, audience: str | list[str] | None) -> str:
+    def url(self, issuer: str, audiences: Iterable[str]) -> str:
         """Where the key set for a token with these claims is.
 
         Raises:
-            InvalidToken: the claims do not match, or lead to an unclean path.
+            InvalidToken: the claims do not match from start to end, or lead to an unclean
+                address.
         """
         if not self._names:
             return self._template
         values: dict[str, str] = {}
         for kind, pattern in self._patterns:
-            for claim in _claims(issuer if kind == "issuer" else audience):
-                match = pattern.fullmatch(claim) or pattern.search(claim)
+            for claim in (issuer,) if kind == "issuer" else audiences:
+                match = pattern.fullmatch(claim)
                 if match is not None:
                     values |= {k: v for k, v in match.groupdict().items() if v is not None}
                     break
         if not self._names <= values.keys():
             message = "issuer or audience do not say where its keys are"
             raise InvalidToken(message)
-        url = _PLACEHOLDER.sub(lambda m: values[m[1]], self._template)
-        parts = urlsplit(url)
-        if (
-            parts.netloc.count("@") > self._template.count("@")
-            or posixpath.normpath(parts.path or "/") != (parts.path.rstrip("/") or "/")
-            or any(c in url for c in "\\\r\n\t ")
-        ):
-            message = "issuer or audience lead to an unclean address"
-            raise InvalidToken(message)
+        url = _PLACEHOLDER.sub(lambda match: self._part(match, values), self._template)
+        path = urlsplit(url).path
+        if "//" in path or not {".", ".."}.isdisjoint(path.split("/")):
+            raise InvalidToken(_UNCLEAN)
         return url
 
+    def _part(self, match: re.Match[str], values: dict[str, str]) -> str:
+        value = values[match[1]]
+        allowed = _HOST_VALUE if match.start() < self._path_at else _PATH_VALUE
+        if allowed.fullmatch(value) is None:
+            raise InvalidToken(_UNCLEAN)
+        return value
 
-def _claims(value: str | list[str] | None) -> Iterable[str]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else value
+
+_UNCLEAN: Final = "issuer or audience lead to an unclean address"
 
 
-def _is_alternation(group: str) -> bool:
-    return bool(group) and all(_LITERAL.fullmatch(part) for part in group.split("|"))
+def _lists_literals(name: str, *patterns: str) -> bool:
+    """Whether all groups of this name, in whatever pattern, are lists of literals."""
+    for pattern in patterns:
+        groups = [body for found, body in _FLAT_GROUP.findall(pattern) if found == name]
+        if len(groups) != _GROUP_START.findall(pattern).count(name):
+            return False
+        if not all(_LITERAL.fullmatch(part) for body in groups for part in body.split("|")):
+            return False
+    return True
 
 
 def _check_url(url: str) -> None:
@@ -107,6 +115,9 @@ def _check_url(url: str) -> None:
         _ = parts.port
     except ValueError:
         ok = False
-    if not ok:
-        message = "jwks_public_endpoint: an http or https URL is needed"
+    if not ok or "{{" in url:
+        message = (
+            "jwks_public_endpoint: an http or https URL is needed, "
+            "with placeholders only of the form {{group}}"
+        )
         raise ConfigError(message)

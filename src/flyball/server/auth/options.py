@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class TokenOptions:
     """Keys and demands of one kind of token; see the options of the same names."""
 
-    hmac_secret_key: str = ""
-    hmac_previous_secret_key: str = ""
+    hmac_secret_key: str = field(default="", repr=False)
+    hmac_previous_secret_key: str = field(default="", repr=False)
     hmac_previous_secret_key_valid_until: int = 0
     """Unix seconds; 0: always."""
     rsa_public_key: str = ""

@@ -5,10 +5,10 @@ The claims are those of Centrifugo: see the options reference of ``client.token`
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,8 +20,10 @@ from flyball.server.auth.jose import EcKey, HmacKey, InvalidToken, RsaKey, pem_k
 from flyball.server.channels.re2 import compile_re2
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flyball.core.clock import Clock
-    from flyball.server.auth.jose import Key, Token
+    from flyball.server.auth.jose import Header, Key, Token
     from flyball.server.auth.jwks import JwksClient
     from flyball.server.auth.options import TokenOptions
 
@@ -37,16 +39,22 @@ __all__ = [
 
 MAX_EXPIRY: Final = 365 * 24 * 3600
 """Seconds: expiries further away are cut to this."""
+MAX_SOURCE_LENGTH: Final = 4096
+"""Characters of ``iss``, and of all of ``aud``, where they are looked at."""
+MAX_HEADERS: Final = 64
+MAX_HEADER_LENGTH: Final = 512
+"""Of the headers that are known without parsing."""
+_CLAIM_NAME: Final = re.compile(r"[a-zA-Z_]+")
 
 
 class TokenExpired(FlyballError):
-    """The token is right, but its time is over."""
+    """The token is right, but its time is over (or did not come yet)."""
 
 
 class BoolValue(msgspec.Struct):
     """A switch inside an override."""
 
-    value: bool = False
+    value: bool | None = None
 
 
 class OverrideClaim(msgspec.Struct):
@@ -63,16 +71,16 @@ class SubscribeOptionsClaim(msgspec.Struct):
     """One entry of ``subs``."""
 
     info: Raw = NO_DATA
-    b64info: str = ""
+    b64info: str | None = None
     data: Raw = NO_DATA
-    b64data: str = ""
+    b64data: str | None = None
     override: OverrideClaim | None = None
 
 
 class CommonClaims(msgspec.Struct):
-    """Claims of both kinds of token."""
+    """Claims of both kinds of token. Null is the same as absent."""
 
-    sub: str = ""
+    sub: str | None = None
     exp: int | float | None = None
     nbf: int | float | None = None
     iat: int | float | None = None
@@ -90,7 +98,7 @@ class ConnectClaims(CommonClaims):
 
     meta: Raw = NO_DATA
     channels: list[str] | None = None
-    subs: dict[str, SubscribeOptionsClaim] | None = None
+    subs: dict[str, SubscribeOptionsClaim | None] | None = None
 
 
 class SubscriptionClaims(CommonClaims):
@@ -154,58 +162,55 @@ class TokenVerifier:
     Args:
         options: keys and demands.
         clock: for expiry.
-        jwks: fetches key sets, if ``options`` names an endpoint.
+        jwks: fetches key sets; needed if ``options`` names an endpoint.
 
     Raises:
-        ConfigError: a key, pattern or endpoint is malformed; names the option.
+        ConfigError: a key, pattern, claim name or endpoint is malformed; names the option.
     """
 
     def __init__(self, options: TokenOptions, clock: Clock, jwks: JwksClient | None = None) -> None:
         self._options = options
         self._clock = clock
-        self._jwks = jwks
         self._issuer_regex = _pattern(options.issuer, options.issuer_regex, "issuer")
         self._audience_regex = _pattern(options.audience, options.audience_regex, "audience")
-        self._endpoint: EndpointTemplate | None = None
+        self._picky = bool(
+            options.issuer or options.audience or options.issuer_regex or options.audience_regex
+        )
+        if options.user_id_claim and _CLAIM_NAME.fullmatch(options.user_id_claim) is None:
+            message = f"user_id_claim: {options.user_id_claim!r} may have only letters and _"
+            raise ConfigError(message)
+        self._key_sets: tuple[EndpointTemplate, JwksClient] | None = None
         self._keys: list[Key] = []
+        self._previous: HmacKey | None = None
         if options.jwks_public_endpoint:
-            self._endpoint = EndpointTemplate(
-                options.jwks_public_endpoint,
-                issuer_regex=options.issuer_regex,
-                audience_regex=options.audience_regex,
-                safe=not options.insecure_skip_jwks_endpoint_safety_check,
-            )
+            self._key_sets = _key_sets(options, jwks)
         else:
             self._keys = _own_keys(options)
-        self._previous = (
-            HmacKey(options.hmac_previous_secret_key)
-            if options.hmac_previous_secret_key and self._endpoint is None
-            else None
-        )
+            if options.hmac_previous_secret_key:
+                self._previous = HmacKey(options.hmac_previous_secret_key)
+        self._headers: dict[str, Header] = {}
         self._connect_decoder = msgspec.json.Decoder(ConnectClaims)
         self._subscribe_decoder = msgspec.json.Decoder(SubscriptionClaims)
 
     async def verify_connect_token(self, text: str) -> ConnectToken:
-        """A connection token, verified.
+        """A connection token, verified. Waits only if a key set must be fetched.
 
         Raises:
-            TokenExpired: its time is over.
+            TokenExpired: its time is over, or did not come yet.
             InvalidToken: anything else is wrong with it.
+            Error: 100, its key set cannot be fetched now.
         """
-        token = take_apart(text)
-        claims = _claims(self._connect_decoder, token)
+        token = take_apart(text, self._headers)
+        claims: ConnectClaims = _claims(self._connect_decoder, token)
         await self._check(token, claims)
-        if claims.channel is not None:
+        if claims.channel:
             message = "it names a channel: this is a subscription token"
             raise InvalidToken(message)
+        self._check_time(claims)
         subs: dict[str, SubscribeClaims] = {}
-        if claims.subs is not None:
+        if claims.subs:
             for channel, given in claims.subs.items():
-                subs[channel] = SubscribeClaims(
-                    _json_or_base64(given.info, given.b64info, "b64info"),
-                    _json_or_base64(given.data, given.b64data, "b64data"),
-                    _override(given.override),
-                )
+                subs[channel] = NO_CLAIMS if given is None else _subscribe_claims(given)
         elif claims.channels:
             subs = dict.fromkeys(claims.channels, NO_CLAIMS)
         return ConnectToken(
@@ -219,13 +224,17 @@ class TokenVerifier:
     async def verify_subscribe_token(self, text: str) -> SubscribeToken:
         """A subscription token, verified. Whether it fits the request is for the caller to see.
 
+        Waits only if a key set must be fetched.
+
         Raises:
-            TokenExpired: its time is over.
+            TokenExpired: its time is over, or did not come yet.
             InvalidToken: anything else is wrong with it.
+            Error: 100, its key set cannot be fetched now.
         """
-        token = take_apart(text)
-        claims = _claims(self._subscribe_decoder, token)
+        token = take_apart(text, self._headers)
+        claims: SubscriptionClaims = _claims(self._subscribe_decoder, token)
         await self._check(token, claims)
+        self._check_time(claims)
         if not claims.channel:
             message = "it names no channel"
             raise InvalidToken(message)
@@ -239,67 +248,36 @@ class TokenVerifier:
             _override(claims.override),
         )
 
-    # -- signature and time
+    # -- source, signature and time
 
     async def _check(self, token: Token, claims: CommonClaims) -> None:
-        if not self._options.insecure_skip_token_signature_verify:
-            await self._check_signature(token, claims)
-        self._check_source(claims)
-        now = self._clock.time()
-        if claims.nbf is not None and claims.nbf > now:
-            message = "it is not valid yet (nbf)"
-            raise InvalidToken(message)
-        if claims.exp is not None and claims.exp <= now:
-            raise TokenExpired
-
-    async def _check_signature(self, token: Token, claims: CommonClaims) -> None:
-        algorithm = token.header.alg
-        if self._endpoint is not None:
-            await self._check_by_key_set(token, claims)
+        # The source comes first, so that no keys are fetched for strangers' tokens.
+        if self._picky:
+            self._check_source(claims)
+        if self._options.insecure_skip_token_signature_verify:
             return
-        for key in self._keys:
-            if key.handles(algorithm):
-                if key.verifies(algorithm, token.signed, token.signature):
-                    return
-                if self._previous_key_verifies(token):
-                    return
-                message = "the signature is wrong"
-                raise InvalidToken(message)
-        message = f"there is no key for algorithm {algorithm[:16]!r}"
-        raise InvalidToken(message)
-
-    def _previous_key_verifies(self, token: Token) -> bool:
-        previous, until = self._previous, self._options.hmac_previous_secret_key_valid_until
-        if previous is None or not previous.handles(token.header.alg):
-            return False
-        if until and self._clock.time() > until:
-            return False
-        return previous.verifies(token.header.alg, token.signed, token.signature)
-
-    async def _check_by_key_set(self, token: Token, claims: CommonClaims) -> None:
-        assert self._endpoint is not None
-        header = token.header
-        if self._jwks is None or not header.kid:
-            message = "it names no key (kid)"
-            raise InvalidToken(message)
-        url = self._endpoint.url(claims.iss, claims.aud)
-        key = await self._jwks.key(url, header.kid, header.alg)
-        if key is None or not key.handles(header.alg):
-            message = f"there is no key for kid {header.kid[:64]!r} and {header.alg[:16]!r}"
-            raise InvalidToken(message)
-        if not key.verifies(header.alg, token.signed, token.signature):
-            message = "the signature is wrong"
-            raise InvalidToken(message)
+        if self._key_sets is not None:
+            await self._check_by_key_set(*self._key_sets, token, claims)
+        else:
+            self._check_signature(token)
+        if token.head not in self._headers and len(token.head) <= MAX_HEADER_LENGTH:
+            # A backend signs all its tokens with the same few headers; strangers add none.
+            if len(self._headers) >= MAX_HEADERS:
+                self._headers.clear()
+            self._headers[token.head] = token.header
 
     def _check_source(self, claims: CommonClaims) -> None:
         options = self._options
-        issuer, audience = claims.iss or "", claims.aud or ""
-        audiences = [audience] if isinstance(audience, str) else audience
+        issuer, audiences = claims.iss or "", _audiences(claims)
         if options.issuer and issuer != options.issuer:
             message = "it is of another issuer (iss)"
             raise InvalidToken(message)
         if options.audience and options.audience not in audiences:
             message = "it is for another audience (aud)"
+            raise InvalidToken(message)
+        # Matching may take long for long texts, and nothing is verified yet.
+        if len(issuer) > MAX_SOURCE_LENGTH or sum(map(len, audiences)) > MAX_SOURCE_LENGTH:
+            message = f"its issuer or audience is longer than {MAX_SOURCE_LENGTH} characters"
             raise InvalidToken(message)
         if self._issuer_regex is not None and not self._issuer_regex.search(issuer):
             message = "its issuer (iss) does not match issuer_regex"
@@ -310,33 +288,101 @@ class TokenVerifier:
             message = "its audience (aud) does not match audience_regex"
             raise InvalidToken(message)
 
+    def _check_signature(self, token: Token) -> None:
+        algorithm = token.header.alg
+        handled = False
+        for key in self._keys:
+            if key.handles(algorithm):
+                if key.verifies(algorithm, token.signed, token.signature):
+                    return
+                handled = True
+        previous = self._previous
+        if previous is not None and previous.handles(algorithm):
+            until = self._options.hmac_previous_secret_key_valid_until
+            if (not until or self._clock.time() <= until) and previous.verifies(
+                algorithm, token.signed, token.signature
+            ):
+                return
+            handled = True
+        message = (
+            "the signature is wrong"
+            if handled
+            else f"there is no key for algorithm {algorithm[:16]!r}"
+        )
+        raise InvalidToken(message)
+
+    async def _check_by_key_set(
+        self, endpoint: EndpointTemplate, jwks: JwksClient, token: Token, claims: CommonClaims
+    ) -> None:
+        header = token.header
+        if not header.kid:
+            message = "it names no key (kid)"
+            raise InvalidToken(message)
+        if header.alg not in KEY_SET_ALGORITHMS:
+            message = f"keys of a key set are not for algorithm {header.alg[:16]!r}"
+            raise InvalidToken(message)
+        url = endpoint.url(claims.iss or "", _audiences(claims))
+        key = await jwks.key(url, header.kid, header.alg)
+        if key is None or not key.handles(header.alg):
+            message = f"there is no key for kid {header.kid[:64]!r} and {header.alg[:16]!r}"
+            raise InvalidToken(message)
+        if not key.verifies(header.alg, token.signed, token.signature):
+            message = "the signature is wrong"
+            raise InvalidToken(message)
+
+    def _check_time(self, claims: CommonClaims) -> None:
+        if claims.exp is None and claims.nbf is None:
+            return
+        now = self._clock.time()
+        # Too early is answered as too late is: the client asks its backend for another token.
+        if claims.nbf is not None and claims.nbf > now:
+            message = "it is not valid yet (nbf)"
+            raise TokenExpired(message)
+        if claims.exp is not None and claims.exp <= now:
+            raise TokenExpired
+
     # -- claims
 
     def _user(self, token: Token, claims: CommonClaims) -> str:
         claim = self._options.user_id_claim
         if not claim or claim == "sub":
-            return claims.sub
-        value = msgspec.json.decode(token.claims).get(claim)
-        if value is None:
-            return ""
-        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            return claims.sub or ""
+        return _as_text(msgspec.json.decode(token.claims, type=dict[str, Raw]).get(claim))
 
     def _expiry(self, claims: CommonClaims) -> float:
         expire_at = claims.exp if claims.expire_at is None else claims.expire_at
         if not expire_at or expire_at <= 0:
             return 0.0
-        return min(float(expire_at), self._clock.time() + MAX_EXPIRY)
+        # First the smaller one: a number in JSON may be too large for a float.
+        return float(min(expire_at, self._clock.time() + MAX_EXPIRY))
 
 
 NO_CLAIMS: Final = SubscribeClaims(NO_DATA, NO_DATA, None)
+KEY_SET_ALGORITHMS: Final = frozenset(
+    ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
+)
+
+
+def _key_sets(
+    options: TokenOptions, jwks: JwksClient | None
+) -> tuple[EndpointTemplate, JwksClient]:
+    endpoint = EndpointTemplate(
+        options.jwks_public_endpoint,
+        issuer_regex=options.issuer_regex,
+        audience_regex=options.audience_regex,
+        safe=not options.insecure_skip_jwks_endpoint_safety_check,
+    )
+    if jwks is None:
+        message = "jwks_public_endpoint: a verifier with an endpoint needs a JwksClient"
+        raise ConfigError(message)
+    jwks.prepare()
+    return endpoint, jwks
 
 
 def _own_keys(options: TokenOptions) -> list[Key]:
     keys: list[Key] = []
     if options.hmac_secret_key:
         keys.append(HmacKey(options.hmac_secret_key))
-    elif options.hmac_previous_secret_key:
-        keys.append(HmacKey(options.hmac_previous_secret_key))
     if options.rsa_public_key:
         keys.append(pem_key(options.rsa_public_key, "rsa_public_key", RsaKey))
     if options.ecdsa_public_key:
@@ -356,16 +402,35 @@ def _pattern(exact: str, regex: str, name: str) -> re.Pattern[str] | None:
 def _claims(decoder: msgspec.json.Decoder[Any], token: Token) -> Any:
     try:
         return decoder.decode(token.claims)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except msgspec.ValidationError as error:
+        # Names the place and the types; never the value.
         message = f"the claims are malformed: {error}"
         raise InvalidToken(message) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        message = "the claims are no JSON"
+        raise InvalidToken(message) from None
+
+
+def _audiences(claims: CommonClaims) -> Sequence[str]:
+    audience = claims.aud
+    if audience is None:
+        return ()
+    return (audience,) if isinstance(audience, str) else audience
+
+
+def _subscribe_claims(given: SubscribeOptionsClaim) -> SubscribeClaims:
+    return SubscribeClaims(
+        _json_or_base64(given.info, given.b64info, "b64info"),
+        _json_or_base64(given.data, given.b64data, "b64data"),
+        _override(given.override),
+    )
 
 
 def _override(claim: OverrideClaim | None) -> Override | None:
     if claim is None:
         return None
     values = (getattr(claim, name) for name in OverrideClaim.__struct_fields__)
-    return Override(*(v.value if v is not None else None for v in values))
+    return Override(*(None if v is None else bool(v.value) for v in values))
 
 
 def _json_or_base64(json: Raw, base64: str | None, name: str) -> Raw:
@@ -374,7 +439,7 @@ def _json_or_base64(json: Raw, base64: str | None, name: str) -> Raw:
         return payload(bytes(json)) if json and json != NULL else NO_DATA
     try:
         return payload(b64decode(base64, validate=True))
-    except (binascii.Error, ValueError):
+    except ValueError:
         message = f"{name} is no base64"
         raise InvalidToken(message) from None
 
@@ -385,8 +450,30 @@ NULL: Final = Raw(b"null")
 def _meta(meta: Raw) -> Any:
     if not meta or meta == NULL:
         return None
-    value = msgspec.json.decode(meta)
+    value = _value(meta)
     if not isinstance(value, dict):
         message = "meta is no object"
         raise InvalidToken(message)
     return value
+
+
+def _value(json: Raw) -> Any:
+    try:
+        return msgspec.json.decode(json)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        message = "a claim is no JSON"
+        raise InvalidToken(message) from None
+
+
+def _as_text(json: Raw | None) -> str:
+    """A claim of any type as a user id: numbers in plain decimals, the rest as JSON."""
+    if json is None or json == NULL:
+        return ""
+    value = _value(json)
+    if isinstance(value, str):
+        return value
+    text = bytes(json).decode()
+    if isinstance(value, float):
+        text = format(Decimal(repr(value)), "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return text
