@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from flyball.transports.http_fast import HttpResponse
 
 from flyball.core.errors import Disconnect
 from flyball.core.events import Connecting, Subscribing
@@ -19,6 +18,7 @@ from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
 from flyball.server.channels.rules import ChannelRules, ChannelRulesOptions
 from flyball.server.config.schema_channel import ChannelOptions, MapOptions, SharedPollOptions
+from flyball.transports.http_fast import HttpResponse
 
 KEY = "api-key"
 NOW = 1795495400.0

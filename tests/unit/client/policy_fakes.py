@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from msgspec import Raw
 
+from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.channels import ChannelRules, ChannelRulesOptions
 from flyball.server.client.connect import ConnectHandlers
 from flyball.server.client.operations import OperationHandlers
