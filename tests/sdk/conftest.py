@@ -1,0 +1,101 @@
+"""The server as a user starts it, for the official SDKs to talk to."""
+
+import json
+
+import pytest
+from sdk_server import API_KEY, SECRET, ServerProcess
+
+NAMESPACES = [
+    {
+        "name": "chat",
+        "presence": True,
+        "join_leave": True,
+        "force_push_join_leave": True,
+        "history_size": 50,
+        "history_ttl": "300s",
+        "force_recovery": True,
+        "allow_subscribe_for_client": True,
+        "allow_publish_for_subscriber": True,
+        "allow_presence_for_subscriber": True,
+        "allow_history_for_subscriber": True,
+    },
+    {
+        "name": "short",
+        "history_size": 2,
+        "history_ttl": "300s",
+        "force_recovery": True,
+        "allow_subscribe_for_client": True,
+    },
+    {
+        "name": "cache",
+        "history_size": 1,
+        "history_ttl": "300s",
+        "force_recovery": True,
+        "force_recovery_mode": "cache",
+        "auto_cache_recover": True,
+        "allow_subscribe_for_client": True,
+    },
+    {
+        "name": "delta",
+        "history_size": 50,
+        "history_ttl": "300s",
+        "force_recovery": True,
+        "allowed_delta_types": ["fossil"],
+        "delta_publish": True,
+        "allow_subscribe_for_client": True,
+    },
+    {
+        "name": "tags",
+        "history_size": 50,
+        "history_ttl": "300s",
+        "force_recovery": True,
+        "allow_tags_filter": True,
+        "allow_subscribe_for_client": True,
+    },
+    {"name": "private", "presence": True},
+    {
+        "name": "bin",
+        "publication_data_format": "binary",
+        "allow_subscribe_for_client": True,
+        "allow_publish_for_client": True,
+    },
+]
+
+CONFIG = {
+    "client": {
+        "token": {"hmac_secret_key": SECRET},
+        "ping_interval": "2s",
+        "pong_timeout": "1s",
+        "expired_close_delay": "1s",
+        "expired_sub_close_delay": "1s",
+        "presence_update_interval": "1s",
+        "channel_limit": 20,
+        "subscribe_to_user_personal_channel": {"enabled": True},
+    },
+    "rpc": {"ping": {"enabled": True}},
+    "http_api": {"key": API_KEY},
+    "health": {"enabled": True},
+    "channel": {"namespaces": NAMESPACES},
+}
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory):
+    """A configuration with a namespace for each thing the SDKs can do."""
+    file = tmp_path_factory.mktemp("server") / "config.json"
+    file.write_text(json.dumps(CONFIG))
+    return file
+
+
+@pytest.fixture(scope="session")
+def server(config_file):
+    """``flyball -c config.json``, shared by the tests: each uses channels and users of its own."""
+    with ServerProcess(config_file) as process:
+        yield process
+
+
+@pytest.fixture
+def own_server(config_file):
+    """A server that a test may stop."""
+    with ServerProcess(config_file) as process:
+        yield process
