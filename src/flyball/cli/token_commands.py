@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeAlias
 
 import typer
 
 from flyball.cli.config_commands import DEFAULT_PATH, reported
+from flyball.core.errors import Error, FlyballError
+from flyball.protocol import codes
 
 if TYPE_CHECKING:
-    from flyball.server.auth import TokenVerifier
+    from flyball.server.auth import TokenOptions, TokenVerifier
     from flyball.server.config import Config
 
 WEEK: Final = 604_800
@@ -41,39 +44,44 @@ def generate_token(
 
 
 def generate_subscription_token(
-    channel: Annotated[str, typer.Option("--channel", "-s", help="Channel.")],
     config: _Path = DEFAULT_PATH,
     user: _User = "",
+    channel: Annotated[str, typer.Option("--channel", "-s", help="Channel; required.")] = "",
     ttl: _Ttl = WEEK,
     quiet: _Quiet = False,
 ) -> None:
     """Make a subscription token."""
+    if not channel:
+        typer.echo("channel is required")
+        raise typer.Exit(1)
     _generate(config, user, ttl, channel, quiet=quiet)
 
 
 def check_token(
-    token: Annotated[str, typer.Argument(help="Connection token.")], config: _Path = DEFAULT_PATH
+    token: Annotated[str, typer.Argument(help="Connection token.", show_default=False)] = "",
+    config: _Path = DEFAULT_PATH,
 ) -> None:
     """Check a connection token against the configuration."""
 
-    async def check(tokens: TokenVerifier, _: TokenVerifier) -> str:
-        verified = await tokens.verify_connect_token(token)
-        return f"valid token for {_named(verified.user, quoted=False)}"
+    async def check(verifier: TokenVerifier) -> tuple[str, Iterable[str]]:
+        verified = await verifier.verify_connect_token(token)
+        return f"valid token for {_named(verified.user, quoted=False)}", verified.subs
 
-    _check(config, token, check)
+    _check(config, token, "checktoken", check)
 
 
 def check_subscription_token(
-    token: Annotated[str, typer.Argument(help="Subscription token.")], config: _Path = DEFAULT_PATH
+    token: Annotated[str, typer.Argument(help="Subscription token.", show_default=False)] = "",
+    config: _Path = DEFAULT_PATH,
 ) -> None:
     """Check a subscription token against the configuration."""
 
-    async def check(_: TokenVerifier, tokens: TokenVerifier) -> str:
-        verified = await tokens.verify_subscribe_token(token)
-        who = _named(verified.user, quoted=True)
-        return f'valid subscription token for {who} and channel "{verified.channel}"'
+    async def check(verifier: TokenVerifier) -> tuple[str, Iterable[str]]:
+        verified = await verifier.verify_subscribe_token(token)
+        who, channel = _named(verified.user, quoted=True), verified.channel
+        return f'valid subscription token for {who} and channel "{channel}"', (channel,)
 
-    _check(config, token, check)
+    _check(config, token, "checksubtoken", check)
 
 
 _COMMANDS: Final[dict[str, Callable[..., None]]] = {
@@ -98,19 +106,24 @@ def _named(user: str, *, quoted: bool) -> str:
     return f'user "{user}"' if quoted else f"user {user}"
 
 
+def _options(config: Config, *, subscription: bool) -> TokenOptions:
+    """What holds for tokens of this kind."""
+    from flyball.server.build import token_options
+
+    client = config.client
+    own = subscription and client.subscription_token.enabled
+    return token_options(client.subscription_token if own else client.token, config)
+
+
 def _generate(path: str, user: str, ttl: int, channel: str | None, *, quiet: bool) -> None:
     import time
 
     from flyball.server.auth.make import token_for
-    from flyball.server.build import token_options
     from flyball.server.config.durations import format_duration
 
     with reported():
-        config = _load(path)
-        source = config.client.token
-        if channel is not None and config.client.subscription_token.enabled:
-            source = config.client.subscription_token
-        token = token_for(token_options(source, config), user, ttl, time.time(), channel)
+        options = _options(_load(path), subscription=channel is not None)
+        token = token_for(options, user, ttl, time.time(), channel)
     if quiet:
         typer.echo(token, nl=False)
         return
@@ -122,36 +135,60 @@ def _generate(path: str, user: str, ttl: int, channel: str | None, *, quiet: boo
 
 
 def _check(
-    path: str, token: str, verify: Callable[[TokenVerifier, TokenVerifier], Awaitable[str]]
+    path: str,
+    token: str,
+    command: str,
+    verify: Callable[[TokenVerifier], Awaitable[tuple[str, Iterable[str]]]],
 ) -> None:
     from flyball.core.clock import LoopClock
-    from flyball.server.auth import InvalidToken, JwksClient, TokenExpired
-    from flyball.server.auth.jose import take_apart
-    from flyball.server.build import token_verifiers
+    from flyball.server.auth import JwksClient, TokenVerifier
+    from flyball.server.auth.jose import InvalidToken, take_apart
+    from flyball.server.build import channel_rules
 
-    async def run() -> str:
-        jwks = JwksClient()
+    async def run() -> tuple[str, Iterable[str]]:
         try:
-            tokens, sub_tokens = token_verifiers(config, LoopClock(), jwks)
-            return await verify(tokens, sub_tokens or tokens)
+            return await verify(verifier)
         finally:
             await jwks.close()
 
     with reported():
         config = _load(path)
-        try:
-            parts: Any = take_apart(token)
-        except InvalidToken as error:
-            typer.echo(f"error: {error}")
-            raise typer.Exit(1) from None
-        claims = parts.claims.decode(errors="replace")
-        try:
-            found = asyncio.run(run())
-        except (InvalidToken, TokenExpired) as error:
-            reason = "token expired" if isinstance(error, TokenExpired) else str(error)
-            algorithm = parts.header.alg
-            typer.echo(
-                f"error: token with algorithm {algorithm} and claims {claims} has error: {reason}"
-            )
-            raise typer.Exit(1) from None
+        # A signature that the server would skip is still worth knowing about.
+        options = replace(
+            _options(config, subscription=command == "checksubtoken"),
+            insecure_skip_token_signature_verify=False,
+        )
+        jwks = JwksClient()
+        verifier = TokenVerifier(options, LoopClock(), jwks)
+        rules = channel_rules(config)
+    if not token:
+        _fail(f"provide token to check [flyball {command} <TOKEN>]")
+    try:
+        parts = take_apart(token)
+    except InvalidToken as error:
+        _fail(_problem(error))
+    claims = parts.claims.decode(errors="replace")
+    try:
+        found, channels = asyncio.run(run())
+        if any(rules.namespace(channel) is None for channel in channels):
+            raise Error(codes.UNKNOWN_CHANNEL)
+    except FlyballError as error:
+        algorithm = parts.header.alg
+        _fail(f"token with algorithm {algorithm} and claims {claims} has error: {_problem(error)}")
     typer.echo(f"{found}\npayload: {claims}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}")
+    raise typer.Exit(1)
+
+
+def _problem(error: FlyballError) -> str:
+    from flyball.server.auth import TokenExpired
+
+    if isinstance(error, TokenExpired):
+        return "token expired"
+    if isinstance(error, Error):
+        problem = f"{error.code}: {error.message}"
+        return f"{problem} ({error.detail})" if error.detail else problem
+    return f"invalid token: {error}"
