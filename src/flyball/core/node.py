@@ -13,14 +13,9 @@ import msgspec
 from flyball.core.clock import Clock, LoopClock
 from flyball.core.cluster import (
     Cluster,
-    DisconnectUser,
     NodeInfo,
     NodeMetrics,
-    RefreshUser,
-    SubscribeUser,
     SurveyResult,
-    UnsubscribeUser,
-    options_to_dict,
 )
 from flyball.core.eager import run_now
 from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError
@@ -45,16 +40,16 @@ from flyball.core.types import (
     PublishResult,
     Raw,
     StreamPosition,
-    SubscribeOptions,
     to_payload,
 )
 from flyball.core.upkeep import Upkeep
+from flyball.core.users import UserOperations
 from flyball.protocol import codes, messages
 from flyball.protocol.codes import DisconnectCode, UnsubscribeCode
 from flyball.protocol.messages import Push
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from flyball.core.broker import Broker, Controller, PresenceManager
     from flyball.core.subscription import Subscription
@@ -73,7 +68,7 @@ UNIDIRECTIONAL_DISCONNECTS: dict[int, DisconnectCode] = {
 """A connect error as a disconnect, where there are no replies; all others are 3004."""
 
 
-class Node(HandlerDecorators):
+class Node(HandlerDecorators, UserOperations):
     """Sessions, channels and handlers of one process.
 
     Args:
@@ -118,7 +113,7 @@ class Node(HandlerDecorators):
         self.metrics_source: Callable[[], NodeMetrics] | None = None
         """Gives the metrics shown in :meth:`info`."""
         self._links = BrokerLinks(self.broker, lambda channel: channel in self.hub.channels)
-        self._cluster = Cluster(self)
+        self.cluster = Cluster(self)
         self._upkeep = Upkeep(self)
         self._newcomers: dict[Session, None] = {}
         """Sessions that are not connected yet, or were refused."""
@@ -142,8 +137,8 @@ class Node(HandlerDecorators):
         self._started_at = self.clock.monotonic()
         await self.broker.start(self)
         if self.controller is not None:
-            await self.controller.start(self._cluster, self.id)
-            self._cluster.start()
+            await self.controller.start(self.cluster, self.id)
+            self.cluster.start()
 
     async def shutdown(self) -> None:
         """Closes every client with 3001 (they reconnect elsewhere), then the engine."""
@@ -156,7 +151,7 @@ class Node(HandlerDecorators):
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self.timers.close()
         if self.controller is not None:
-            await self._cluster.stop()
+            await self.cluster.stop()
             await self.controller.close()
         await self.broker.close()
         await self.presence_manager.close()
@@ -254,111 +249,16 @@ class Node(HandlerDecorators):
                 total[name] = total.get(name, 0) + count
         return total
 
-    # -- users
-
-    async def subscribe_user(
-        self,
-        user: str,
-        channel: str,
-        options: SubscribeOptions,
-        *,
-        client: str = "",
-        session: str = "",
-        recover_since: StreamPosition | None = None,
-    ) -> None:
-        """Subscribes the live connections of ``user``, on all nodes.
-
-        ``client`` and ``session`` narrow to one connection. ``recover_since`` is told to the
-        client as its position.
-        """
-        op = SubscribeUser(
-            uid=self.id,
-            user=user,
-            client=client,
-            session=session,
-            channel=channel,
-            options=options_to_dict(options),
-            info=bytes(options.info),
-            data=bytes(options.data),
-            since=recover_since,
-        )
-        await self._cluster.everywhere(op)
-
-    async def unsubscribe_user(
-        self,
-        user: str,
-        channel: str,
-        *,
-        client: str = "",
-        session: str = "",
-        code: UnsubscribeCode = codes.UNSUBSCRIBE_SERVER,
-    ) -> None:
-        """Ends subscriptions of ``user``, on all nodes; an empty channel means all of them."""
-        op = UnsubscribeUser(
-            uid=self.id,
-            user=user,
-            client=client,
-            session=session,
-            channel=channel,
-            code=code.code,
-            reason=code.reason,
-        )
-        await self._cluster.everywhere(op)
-
-    async def disconnect_user(
-        self,
-        user: str,
-        *,
-        code: int = codes.DISCONNECT_FORCE_NO_RECONNECT.code,
-        reason: str = codes.DISCONNECT_FORCE_NO_RECONNECT.reason,
-        client: str = "",
-        session: str = "",
-        whitelist: Sequence[str] = (),
-    ) -> None:
-        """Ends the connections of ``user``, on all nodes, sparing the client ids in ``whitelist``."""
-        op = DisconnectUser(
-            uid=self.id,
-            user=user,
-            client=client,
-            session=session,
-            code=code,
-            reason=reason,
-            whitelist=list(whitelist),
-        )
-        await self._cluster.everywhere(op)
-
-    async def refresh_user(
-        self,
-        user: str,
-        *,
-        client: str = "",
-        session: str = "",
-        expired: bool = False,
-        expire_at: float = 0.0,
-        info: Raw | None = None,
-    ) -> None:
-        """Changes the expiry (Unix seconds, 0 never) of the connections of ``user``, on all nodes."""
-        op = RefreshUser(
-            uid=self.id,
-            user=user,
-            client=client,
-            session=session,
-            expired=expired,
-            expire_at=expire_at,
-            info=bytes(info) if info else b"",
-        )
-        await self._cluster.everywhere(op)
-
     # -- nodes
 
     async def info(self) -> list[NodeInfo]:
         """All nodes as this one knows them."""
-        return self._cluster.nodes()
+        return self.cluster.nodes()
 
     @property
     def num_nodes(self) -> int:
         """Nodes known to this one, itself included."""
-        return len(self._cluster.nodes())
+        return len(self.cluster.nodes())
 
     def own_info(self) -> NodeInfo:
         """This node."""
@@ -388,11 +288,11 @@ class Node(HandlerDecorators):
             TimeoutError: not all answered within ``timeout`` seconds.
         """
         self.metrics.actions["survey"] += 1
-        return await self._cluster.survey(op, data, to_node, timeout)
+        return await self.cluster.survey(op, data, to_node, timeout)
 
     def on_survey(self, op: str, handler: Callable[[bytes], bytes | Awaitable[bytes]]) -> None:
         """Answers surveys of ``op`` on this node: ``handler(data)`` returns the answer's data."""
-        self._cluster.on_survey(op, handler)
+        self.cluster.on_survey(op, handler)
 
     # -- for transports
 

@@ -1,0 +1,120 @@
+"""What a program does with the live connections of a user, on all nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flyball.core.cluster import (
+    DisconnectUser,
+    RefreshUser,
+    SubscribeUser,
+    UnsubscribeUser,
+    options_to_dict,
+)
+from flyball.core.types import Raw, StreamPosition, SubscribeOptions
+from flyball.protocol import codes
+from flyball.protocol.codes import UnsubscribeCode
+
+if TYPE_CHECKING:
+    from flyball.core.cluster import Cluster
+
+
+class UserOperations:
+    """The part of a node that acts on users. Operations reach every node of the cluster."""
+
+    id: str
+    cluster: Cluster
+
+    async def subscribe_user(
+        self,
+        user: str,
+        channel: str,
+        options: SubscribeOptions,
+        *,
+        client: str = "",
+        session: str = "",
+        recover_since: StreamPosition | None = None,
+    ) -> None:
+        """Subscribes the live connections of ``user``, on all nodes.
+
+        ``client`` and ``session`` narrow to one connection. ``recover_since`` is told to the
+        client as its position.
+        """
+        op = SubscribeUser(
+            uid=self.id,
+            user=user,
+            client=client,
+            session=session,
+            channel=channel,
+            options=options_to_dict(options),
+            info=bytes(options.info),
+            data=bytes(options.data),
+            since=recover_since,
+        )
+        await self.cluster.everywhere(op)
+
+    async def unsubscribe_user(
+        self,
+        user: str,
+        channel: str,
+        *,
+        client: str = "",
+        session: str = "",
+        code: UnsubscribeCode = codes.UNSUBSCRIBE_SERVER,
+    ) -> None:
+        """Ends subscriptions of ``user``, on all nodes; an empty channel means all of them."""
+        op = UnsubscribeUser(
+            uid=self.id,
+            user=user,
+            client=client,
+            session=session,
+            channel=channel,
+            code=code.code,
+            reason=code.reason,
+        )
+        await self.cluster.everywhere(op)
+
+    async def disconnect_user(
+        self,
+        user: str,
+        *,
+        code: int = codes.DISCONNECT_FORCE_NO_RECONNECT.code,
+        reason: str = codes.DISCONNECT_FORCE_NO_RECONNECT.reason,
+        client: str = "",
+        session: str = "",
+        whitelist: Sequence[str] = (),
+    ) -> None:
+        """Ends the connections of ``user``, on all nodes, sparing the client ids in ``whitelist``."""
+        op = DisconnectUser(
+            uid=self.id,
+            user=user,
+            client=client,
+            session=session,
+            code=code,
+            reason=reason,
+            whitelist=list(whitelist),
+        )
+        await self.cluster.everywhere(op)
+
+    async def refresh_user(
+        self,
+        user: str,
+        *,
+        client: str = "",
+        session: str = "",
+        expired: bool = False,
+        expire_at: float = 0.0,
+        info: Raw | None = None,
+    ) -> None:
+        """Changes the expiry (Unix seconds, 0 never) of the connections of ``user``, on all nodes."""
+        op = RefreshUser(
+            uid=self.id,
+            user=user,
+            client=client,
+            session=session,
+            expired=expired,
+            expire_at=expire_at,
+            info=bytes(info) if info else b"",
+        )
+        await self.cluster.everywhere(op)
