@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+import structlog
 from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from flyball.core.eager import run_now
 from flyball.core.errors import Error
 from flyball.server.auth import InvalidToken, JwksClient, TokenOptions, TokenVerifier
 from flyball.server.auth import jwks as jwks_module
@@ -221,3 +223,194 @@ async def test_unsafe_template_stays_in_its_path(endpoint, clock, client):
         with pytest.raises(InvalidToken, match="unclean"):
             await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "k1", iss=issuer))
     assert endpoint.requests == 0
+
+
+async def test_callers_without_a_task(endpoint, clock, client):
+    """A verification begun by hand goes on in a task; later ones do not wait at all."""
+    endpoint.keys = [published(KEYS["ES256"], "k1")]
+    checking = verifier(endpoint, clock, client)
+    text = token(KEYS["ES256"], "ES256", "k1")
+    begun = run_now(checking.verify_connect_token(text))
+    assert isinstance(begun, asyncio.Task)
+    assert (await begun).user == "42"
+    assert run_now(checking.verify_connect_token(text)).user == "42"
+
+
+async def test_a_caller_who_goes_away_takes_nothing_along(endpoint, clock, client):
+    endpoint.keys = [published(KEYS["ES256"], "k1")]
+    checking = verifier(endpoint, clock, client)
+    text = token(KEYS["ES256"], "ES256", "k1")
+    first = asyncio.create_task(checking.verify_connect_token(text))
+    second = asyncio.create_task(checking.verify_connect_token(text))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).user == "42"
+    assert endpoint.requests == 1
+
+
+async def test_closing_answers_who_waits(endpoint, clock):
+    client = JwksClient(clock)
+    asked = asyncio.Event()
+
+    async def answer(_request):
+        asked.set()
+        await asyncio.sleep(30)
+
+    endpoint.answer = answer
+    checking = verifier(endpoint, clock, client)
+    text = token(KEYS["ES256"], "ES256", "k1")
+    waiting = asyncio.create_task(checking.verify_connect_token(text))
+    await asked.wait()
+    await client.close()
+    for verification in (waiting, checking.verify_connect_token(text)):
+        with pytest.raises(Error):
+            await verification
+    await client.close()
+
+
+async def test_a_second_try_helps(endpoint, clock, client):
+    endpoint.keys = [published(KEYS["ES256"], "k1")]
+
+    async def answer(_request):
+        endpoint.answer = None
+        return web.Response(status=503)
+
+    endpoint.answer = answer
+    checking = verifier(endpoint, clock, client)
+    verified = await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "k1"))
+    assert (verified.user, endpoint.requests) == ("42", 2)
+
+
+async def test_keys_in_use_stay_and_others_end(endpoint, clock, client):
+    endpoint.keys = [published(KEYS["ES256"], "k1")]
+    checking = verifier(endpoint, clock, client)
+    text = token(KEYS["ES256"], "ES256", "k1")
+    for _ in range(4):
+        await checking.verify_connect_token(text)
+        clock.advance(jwks_module.KEEP * 0.75)
+    assert endpoint.requests == 1
+    endpoint.answer = _status
+    clock.advance(jwks_module.KEEP)
+    with pytest.raises(Error):
+        await checking.verify_connect_token(text)
+
+
+async def test_a_failed_look_is_not_repeated_at_once(endpoint, clock, client):
+    endpoint.answer = _status
+    checking = verifier(endpoint, clock, client)
+    text = token(KEYS["ES256"], "ES256", "k1")
+    for _ in range(20):
+        with pytest.raises(Error) as caught:
+            await checking.verify_connect_token(text)
+        assert caught.value.code == 100
+    assert endpoint.requests == jwks_module.TRIES
+
+
+async def test_redirects_are_not_followed(endpoint, clock, client):
+    paths = []
+
+    async def answer(request):
+        paths.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    endpoint.answer = answer
+    checking = verifier(endpoint, clock, client)
+    with pytest.raises(Error):
+        await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "k1"))
+    assert set(paths) == {"/keys"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"keys":{}}',
+        b'{"keys":' + b"[" * 200_000,
+        b'{"keys":[' + b'{"a":' * 100_000,
+        b'{"keys":"\xff"}',
+    ],
+)
+async def test_answers_that_are_no_key_sets(endpoint, clock, client, body):
+    async def answer(_request):
+        return web.Response(body=body)
+
+    endpoint.answer = answer
+    checking = verifier(endpoint, clock, client)
+    with pytest.raises(Error):
+        await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "k1"))
+
+
+async def test_broken_keys_do_not_spoil_the_set(endpoint, clock, client):
+    good = published(KEYS["ES256"], "good")
+    endpoint.keys = [
+        None,
+        1,
+        {"kid": 1},
+        {**good, "kid": "off-curve", "y": good["x"]},
+        {**good, "kid": "no-curve", "crv": "P-1"},
+        {**good, "kid": "no-text", "x": 1},
+        published(KEYS["RS256"], "even", e="AA"),
+        published(KEYS["RS256"], "huge", n="_" * 20_000),
+        published(KEYS["RS256"], "small", n="_" * 80),
+        published(KEYS["EdDSA"], "short", x="AAAA"),
+        published(KEYS["EdDSA"], "x25519", crv="X25519"),
+        good,
+    ]
+    checking = verifier(endpoint, clock, client)
+    assert (await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "good"))).user == "42"
+    for kid in ("off-curve", "no-curve", "no-text"):
+        with pytest.raises(InvalidToken):
+            await checking.verify_connect_token(token(KEYS["ES256"], "ES256", kid))
+    for kid in ("even", "huge", "small"):
+        with pytest.raises(InvalidToken):
+            await checking.verify_connect_token(token(KEYS["RS256"], "RS256", kid))
+    for kid in ("short", "x25519"):
+        with pytest.raises(InvalidToken):
+            await checking.verify_connect_token(token(KEYS["EdDSA"], "EdDSA", kid))
+
+
+async def test_strange_endpoints_do_not_push_out_good_ones(endpoint, clock, client, monkeypatch):
+    monkeypatch.setattr(jwks_module, "MAX_ENDPOINTS", 5)
+    endpoint.keys = [published(KEYS["ES256"], "k1")]
+
+    async def answer(request):
+        return web.json_response({"keys": endpoint.keys if request.path == "/good" else []})
+
+    endpoint.answer = answer
+    checking = verifier(
+        endpoint,
+        clock,
+        client,
+        jwks_public_endpoint=endpoint.url.replace("keys", "{{tenant}}"),
+        issuer_regex="(?P<tenant>.+)",
+        insecure_skip_jwks_endpoint_safety_check=True,
+    )
+    good = token(KEYS["ES256"], "ES256", "k1", iss="good")
+    await checking.verify_connect_token(good)
+    for i in range(20):
+        with pytest.raises(InvalidToken):
+            await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "k1", iss=f"x{i}"))
+    asked = endpoint.requests
+    assert (await checking.verify_connect_token(good)).user == "42"
+    assert endpoint.requests == asked
+
+
+async def test_strangers_make_us_fetch_nothing(endpoint, clock, client):
+    checking = verifier(endpoint, clock, client, audience="us")
+    with pytest.raises(InvalidToken, match="aud"):
+        await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "k1", aud="them"))
+    assert endpoint.requests == 0
+
+
+async def test_logs_hide_credentials(endpoint, clock, client):
+    endpoint.answer = _status
+    url = endpoint.url.replace("http://", "http://name:password@") + "?key=private"
+    checking = verifier(endpoint, clock, client, jwks_public_endpoint=url)
+    with structlog.testing.capture_logs() as logs, pytest.raises(Error) as caught:
+        await checking.verify_connect_token(token(KEYS["ES256"], "ES256", "k1"))
+    assert len(logs) == jwks_module.TRIES
+    for shown in (*map(str, logs), str(caught.value)):
+        assert "127.0.0.1" in shown
+        assert "password" not in shown
+        assert "private" not in shown

@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -373,3 +374,28 @@ def test_captured_tokens_of_the_original():
                 assert run_now(checking).user == claims.get("sub", "")
             seen += 1
     assert seen > 20
+
+
+def test_captured_tokens_of_both_kinds():
+    """Whatever the frame it came in, a captured token has the right signature and form."""
+    text = Path(__file__).parents[2].joinpath("golden", "wire-examples.jsonl").read_text()
+    found = set(re.findall(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", text))
+    kinds = {"connect": 0, "subscribe": 0}
+    for captured in found:
+        claims = json.loads(base64.urlsafe_b64decode(captured.split(".")[1] + "=="))
+        exp = claims.get("exp", NOW)
+        checking = TokenVerifier(TokenOptions(hmac_secret_key="secret"), TestClock(exp - 1))
+        if "channel" in claims:
+            kinds["subscribe"] += 1
+            verified = run_now(checking.verify_subscribe_token(captured))
+            assert (verified.user, verified.channel) == (claims["sub"], claims["channel"])
+            with pytest.raises(InvalidToken, match="channel"):
+                run_now(checking.verify_connect_token(captured))
+        else:
+            kinds["connect"] += 1
+            verified = run_now(checking.verify_connect_token(captured))
+            assert verified.user == claims.get("sub", "")
+            assert verified.subs.keys() == claims.get("subs", {}).keys()
+        assert verified.expire_at == claims.get("exp", 0)
+    assert kinds["connect"] > 15
+    assert kinds["subscribe"] > 5
