@@ -67,12 +67,19 @@ class Disconnect(FlyballError):
     """
 
     def __init__(
-        self, code: int | DisconnectCode, reason: str | None = None, *, detail: str = ""
+        self,
+        code: int | DisconnectCode,
+        reason: str | None = None,
+        *,
+        detail: str = "",
+        error: Error | None = None,
     ) -> None:
         entry = code if isinstance(code, DisconnectCode) else codes.DISCONNECTS.get(code)
         self.code: int = entry.code if entry else int(code)  # type: ignore[arg-type]
         self.reason: str = reason if reason is not None else (entry.reason if entry else "")
         self.detail: str = detail
+        self.error: Error | None = error
+        """The error this stands for, where a transport has no replies to tell it by."""
         super().__init__(self.code, self.reason)
 
     def __str__(self) -> str:

@@ -348,7 +348,7 @@ class Node(HandlerDecorators, UserOperations):
         code = self.options.uni_connect_disconnects.get(error.code)
         if code is None:
             code = UNIDIRECTIONAL_DISCONNECTS.get(error.code, codes.DISCONNECT_SERVER_ERROR)
-        return Disconnect(code, detail=str(error))
+        return Disconnect(code, detail=str(error), error=error)
 
     def session_started(self, session: Session) -> None:
         """The session's credentials are known."""

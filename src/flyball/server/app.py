@@ -145,8 +145,19 @@ class Server:
                 build.websocket_options(config),
                 self.limits,
             )
+        streams = build.stream_endpoints(config, self.node, self.limits) if clients else {}
+        emulation = build.emulation_endpoint(config, self.node) if clients else {}
         options = ListenerOptions(host=address[0], port=address[1], ssl_context=context)
-        return Listener(options, websockets=websockets, api=api, app=app)
+        listener = Listener(
+            options,
+            websockets=websockets,
+            api=api,
+            routes={path: endpoint.route() for path, endpoint in (streams | emulation).items()},
+            app=app,
+        )
+        for endpoint in streams.values():
+            endpoint.dispatch = listener.dispatch
+        return listener
 
     def _api_handler(self) -> ApiHandler:
         options = self.config.http_api

@@ -15,12 +15,18 @@ from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
+from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.streaming import endpoint as streaming
+from flyball.transports.streaming.emulation import EmulationEndpoint
+from flyball.transports.streaming.endpoint import Kind, StreamEndpoint, StreamOptions
 from flyball.transports.websocket.endpoint import WebSocketOptions
 
 if TYPE_CHECKING:
     from flyball.core.clock import Clock
+    from flyball.core.node import Node
     from flyball.server.config import Config, Token
+    from flyball.transports.limits import ConnectionLimits
 
 VERSION = f"{__version__} OSS"
 """Told to clients in the connect result, in the form that SDKs know."""
@@ -170,3 +176,49 @@ def websocket_options(config: Config) -> WebSocketOptions:
         keep_headers=frozenset({header.lower()} if header else ()),
         keep_remote_addr=False,
     )
+
+
+def stream_endpoints(
+    config: Config, node: Node, limits: ConnectionLimits
+) -> dict[str, StreamEndpoint]:
+    """The streaming endpoints that are on, by path."""
+    kinds: tuple[tuple[Kind, SSE | HTTPStream | UniSSE | UniHTTPStream], ...] = (
+        (streaming.SSE, config.sse),
+        (streaming.HTTP_STREAM, config.http_stream),
+        (streaming.UNI_SSE, config.uni_sse),
+        (streaming.UNI_HTTP_STREAM, config.uni_http_stream),
+    )
+    return {
+        options.handler_prefix.rstrip("/"): StreamEndpoint(
+            node, kind, origin_policy(config), _stream_options(config, options), limits
+        )
+        for kind, options in kinds
+        if options.enabled
+    }
+
+
+def _stream_options(
+    config: Config, options: SSE | HTTPStream | UniSSE | UniHTTPStream
+) -> StreamOptions:
+    statuses = None
+    if (
+        isinstance(options, UniSSE | UniHTTPStream)
+        and options.connect_code_to_http_response.enabled
+    ):
+        transforms = options.connect_code_to_http_response.transforms
+        statuses = {t.code: (t.to.status_code, t.to.body) for t in transforms}
+    header = config.client.user_id_http_header
+    return StreamOptions(
+        max_request_body_size=options.max_request_body_size,
+        keep_headers=frozenset({header.lower()} if header else ()),
+        connect_statuses=statuses,
+    )
+
+
+def emulation_endpoint(config: Config, node: Node) -> dict[str, EmulationEndpoint]:
+    """Where commands of streaming clients come in, if there are such clients."""
+    if not (config.sse.enabled or config.http_stream.enabled):
+        return {}
+    options = config.emulation
+    endpoint = EmulationEndpoint(node, origin_policy(config), options.max_request_body_size)
+    return {options.handler_prefix.rstrip("/"): endpoint}

@@ -48,11 +48,30 @@ class HttpResponse(msgspec.Struct, frozen=True):
     """More headers; values must be clean of control characters."""
 
 
+class Takeover(msgspec.Struct, frozen=True):
+    """An answer that does not end: whoever gives it takes the connection."""
+
+    take: Callable[[asyncio.Transport, RequestHead], None]
+    """Called with the connection and the request's head; answers by itself from then on."""
+
+
 Handler = Callable[
-    [str, str, str, Mapping[str, str], bytes], "HttpResponse | Awaitable[HttpResponse]"
+    [str, str, str, Mapping[str, str], bytes],
+    "HttpResponse | Takeover | Awaitable[HttpResponse]",
 ]
 """Called with method, path, query (as sent), headers (lower-case names; shared between
 requests, so only to be read) and body. Answers at once or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRoute:
+    """Who serves a path."""
+
+    handler: Handler
+    max_body_size: int = 0
+    """Bytes; 0: what :class:`HttpLimits` says."""
+    too_large: Callable[[Mapping[str, str]], HttpResponse] | None = None
+    """The answer to a longer body, given the request's headers; a plain 413 if not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +132,8 @@ class HttpFastPath(asyncio.Protocol):
         "_body",
         "_buffer",
         "_date",
+        "_find",
         "_hand_over",
-        "_handler",
         "_head",
         "_is_blocked",
         "_is_mine",
@@ -131,14 +150,14 @@ class HttpFastPath(asyncio.Protocol):
 
     def __init__(
         self,
-        handler: Handler,
+        find: Callable[[str], HttpRoute],
         limits: HttpLimits,
         watch: Watch,
         is_mine: Callable[[bytes], bool],
         hand_over: Callable[[asyncio.Transport, bytes], None],
         known_heads: KnownHeads,
     ) -> None:
-        self._handler = handler
+        self._find = find
         self._limits = limits
         self._watch = watch
         self._is_mine = is_mine
@@ -263,8 +282,8 @@ class HttpFastPath(asyncio.Protocol):
 
     def _expect_body(self, head: RequestHead) -> bool:
         self._phase = _Phase.BODY
-        if head.content_length > self._limits.max_body_size:
-            self._refuse(413)
+        if head.content_length > self._max_body_size(head):
+            self._refuse_body(head)
             return False
         expects = head.headers.get("expect")
         if expects is not None:
@@ -291,8 +310,8 @@ class HttpFastPath(asyncio.Protocol):
             except BadChunks:
                 self._refuse(400)
                 return False
-            if len(chunks.content) > self._limits.max_body_size:
-                self._refuse(413)
+            if len(chunks.content) > self._max_body_size(head):
+                self._refuse_body(head)
                 return False
             if not is_complete:
                 return False
@@ -302,6 +321,17 @@ class HttpFastPath(asyncio.Protocol):
         self._head = None
         self._handle(head, body)
         return self._phase is _Phase.HEAD
+
+    def _max_body_size(self, head: RequestHead) -> int:
+        return self._find(head.path).max_body_size or self._limits.max_body_size
+
+    def _refuse_body(self, head: RequestHead) -> None:
+        too_large = self._find(head.path).too_large
+        if too_large is None:
+            self._refuse(413)
+            return
+        self._stopping = True  # the body is not read: nothing can follow it
+        self._respond(head, too_large(head.headers))
 
     def _give_away(self) -> None:
         """The next request belongs to somebody else, and so do the connection's later ones."""
@@ -316,7 +346,11 @@ class HttpFastPath(asyncio.Protocol):
 
     def _handle(self, head: RequestHead, body: bytes) -> None:
         try:
-            answer: Any = self._handler(head.method, head.path, head.query, head.headers, body)
+            handler = self._find(head.path).handler
+            answer: Any = handler(head.method, head.path, head.query, head.headers, body)
+            if type(answer) is Takeover:
+                self._surrender(head, answer)
+                return
             if type(answer) is not HttpResponse:
                 if asyncio.iscoroutine(answer):
                     answer = run_now(answer)
@@ -327,6 +361,15 @@ class HttpFastPath(asyncio.Protocol):
             logger.exception("the handler of %s %s failed", head.method, head.path)
             answer = HttpResponse(b"Internal Server Error\n", 500, "text/plain; charset=utf-8")
         self._respond(head, answer)
+
+    def _surrender(self, head: RequestHead, answer: Takeover) -> None:
+        """The connection goes to the giver of the answer; unread bytes are its client's fault."""
+        self._flush()
+        self._phase = _Phase.CLOSED
+        self._buffer.clear()
+        self._watch.discard(self)
+        if not self._wire.is_closing():
+            answer.take(self._wire, head)
 
     def _wait_for(self, head: RequestHead, future: asyncio.Future[HttpResponse]) -> None:
         self._phase = _Phase.HANDLING

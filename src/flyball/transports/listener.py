@@ -12,6 +12,7 @@ from flyball.transports.http_fast import (
     Handler,
     HttpFastPath,
     HttpLimits,
+    HttpRoute,
     KnownHeads,
     close_gently,
 )
@@ -63,6 +64,8 @@ class Api:
 class Listener:
     """A port with WebSocket endpoints, a fast path for an API, and an ASGI app for the rest.
 
+    ``routes`` are further exact paths on the fast path, such as streaming endpoints.
+
     Example::
 
         listener = Listener(
@@ -84,11 +87,15 @@ class Listener:
         *,
         websockets: Mapping[str, WebSocketEndpoint] | None = None,
         api: Api | None = None,
+        routes: Mapping[str, HttpRoute] | None = None,
         app: Any = None,
     ) -> None:
         self.options = options or ListenerOptions()
         self._websockets = {path.encode(): e for path, e in (websockets or {}).items()}
         self._api = api
+        self._routes = dict(routes or {})
+        self._route_paths = frozenset(path.encode() for path in self._routes)
+        self._api_route = HttpRoute(api.handler) if api else None
         self._api_path = api.prefix.encode() if api else b""
         self._api_below = self._api_path + b"/"
         self._known_heads = KnownHeads()
@@ -166,14 +173,22 @@ class Listener:
 
     # -- finding the protocol of a connection
 
-    def _is_api(self, target: bytes) -> bool:
-        if self._api is None or not target.startswith(self._api_path):
-            return False
+    def _is_fast(self, target: bytes) -> bool:
+        """Whether the HTTP fast path serves this target."""
         path = target.partition(b"?")[0]
+        if path in self._route_paths:
+            return True
+        if self._api is None or not path.startswith(self._api_path):
+            return False
         return path == self._api_path or path.startswith(self._api_below)
 
+    def _find(self, path: str) -> HttpRoute:
+        route = self._routes.get(path, self._api_route)
+        assert route is not None  # only targets that passed _is_fast come here
+        return route
+
     def _is_ours(self, target: bytes) -> bool:
-        return self._is_api(target) or target.partition(b"?")[0] in self._websockets
+        return self._is_fast(target) or target.partition(b"?")[0] in self._websockets
 
     def websocket_for(self, target: bytes) -> WebSocketEndpoint | None:
         """The WebSocket endpoint at a request's target, if any."""
@@ -195,12 +210,12 @@ class Listener:
     def hand_over(self, wire: asyncio.Transport, target: bytes, data: bytes) -> bool:
         """Gives a connection to the protocol for ``target``; False if there is none."""
         protocol: asyncio.Protocol
-        if self._api is not None and self._is_api(target):
+        if self._is_fast(target):
             protocol = HttpFastPath(
-                self._api.handler,
+                self._find,
                 self.options.http,
                 self.watch,
-                self._is_api,
+                self._is_fast,
                 self.dispatch,
                 self._known_heads,
             )

@@ -1,0 +1,92 @@
+"""``/emulation``: commands of streaming clients, for a session on any node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flyball.protocol.codec import DecodeError
+from flyball.protocol.json_codec import JSON
+from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.http_fast import HttpResponse, HttpRoute
+from flyball.transports.streaming.endpoint import BINARY, cors_headers, preflight
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+    from flyball.core.node import Node
+    from flyball.protocol.messages import EmulationRequest
+    from flyball.transports.origin import OriginPolicy
+
+OP: Final = "flyball_emulation"
+"""Name of the survey that carries commands to another node."""
+
+
+@dataclass(slots=True)
+class EmulationEndpoint:
+    """Hands commands to sessions; replies travel over the session's stream."""
+
+    node: Node
+    origins: OriginPolicy
+    max_request_body_size: int = 65536
+    """Bytes."""
+
+    def __post_init__(self) -> None:
+        self.node.on_survey(OP, self._from_another_node)
+
+    def route(self) -> HttpRoute:
+        """This endpoint for a listener."""
+        return HttpRoute(self.handle, self.max_request_body_size, self._too_large)
+
+    def handle(
+        self, method: str, _path: str, _query: str, headers: Mapping[str, str], body: bytes
+    ) -> HttpResponse | Awaitable[HttpResponse]:
+        """Answers one request; something to await if the session is on another node."""
+        if method == "OPTIONS":
+            return preflight(self.origins, headers)
+        if method != "POST":
+            return self._answer(405, headers)
+        if len(body) > self.max_request_body_size:
+            return self._too_large(headers)
+        codec = PROTOBUF if headers.get("content-type") == BINARY else JSON
+        try:
+            request = codec.decode_emulation(body)
+        except DecodeError:
+            return self._answer(400, headers)
+        if request.node == self.node.id:
+            deliver(self.node, request)
+            return self._answer(204, headers)
+        return self._forward(request, headers)
+
+    async def _forward(self, request: EmulationRequest, headers: Mapping[str, str]) -> HttpResponse:
+        node = self.node
+        if all(info.uid != request.node for info in await node.info()):
+            return self._answer(404, headers)
+        try:
+            await node.survey(OP, PROTOBUF.encode_message(request), request.node)
+        except TimeoutError:
+            return self._answer(500, headers)
+        return self._answer(204, headers)
+
+    def _from_another_node(self, data: bytes) -> bytes:
+        from flyball.protocol.messages import EmulationRequest
+
+        deliver(self.node, PROTOBUF.decode_message(EmulationRequest, data))
+        return b""
+
+    def _too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+        return self._answer(413, headers)
+
+    def _answer(self, status: int, headers: Mapping[str, str]) -> HttpResponse:
+        cors = tuple(cors_headers(self.origins, headers))
+        return HttpResponse(status=status, content_type="", headers=cors)
+
+
+def deliver(node: Node, request: EmulationRequest) -> None:
+    """Gives commands to a session of this node; an unknown session is no error."""
+    session = node.hub.by_session_id.get(request.session)
+    if session is None or not session.transport.emulation or not request.data:
+        return
+    session.transport.cork()
+    session.receive(bytes(request.data))
+    session.transport.uncork()

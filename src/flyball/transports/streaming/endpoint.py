@@ -1,0 +1,236 @@
+"""Where streaming responses begin: one table row for each kind, one endpoint class for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs
+
+from flyball.protocol.codec import DecodeError
+from flyball.protocol.json_codec import JSON
+from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
+from flyball.transports.http_head import is_safe_value, status_line
+from flyball.transports.streaming.framing import (
+    EventFraming,
+    StreamFraming,
+    UniEventFraming,
+    UniStreamFraming,
+    stream_framing,
+)
+from flyball.transports.streaming.transport import (
+    HttpStreamTransport,
+    SseTransport,
+    Start,
+    StreamTransport,
+    UniHttpStreamTransport,
+    UniSseTransport,
+)
+from flyball.transports.websocket.endpoint import remote_address
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from flyball.core.errors import Disconnect
+    from flyball.core.node import Node
+    from flyball.protocol.codec import Codec
+    from flyball.protocol.messages import ConnectRequest
+    from flyball.transports.http_head import RequestHead
+    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.origin import OriginPolicy
+
+TEXT: Final = "text/plain; charset=utf-8"
+BINARY: Final = "application/octet-stream"
+EVENTS: Final = "text/event-stream; charset=utf-8"
+MAX_AGE: Final = "300"
+
+_STREAM_HEADERS: Final = (
+    ("Cache-Control", "private, no-cache, no-store, must-revalidate, max-age=0"),
+    ("Connection", "keep-alive"),
+    ("Expire", "0"),  # sic: clients may know it by this name
+    ("Pragma", "no-cache"),
+    ("X-Accel-Buffering", "no"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of streaming endpoint."""
+
+    transport: type[StreamTransport]
+    framing: type[StreamFraming]
+    methods: tuple[str, ...]
+    content_type: str = ""
+    """Empty: by the encoding."""
+    protobuf: bool = False
+    """Clients may choose Protobuf by the type of their request."""
+    query: bool = False
+    """With GET the request comes in the query as ``cf_connect``."""
+    default: bytes | None = None
+    """The request where the query has none; None: there must be one."""
+
+
+HTTP_STREAM: Final = Kind(HttpStreamTransport, StreamFraming, ("POST", "OPTIONS"), protobuf=True)
+SSE: Final = Kind(SseTransport, EventFraming, ("GET", "POST"), EVENTS, query=True)
+UNI_HTTP_STREAM: Final = Kind(UniHttpStreamTransport, UniStreamFraming, ("POST", "OPTIONS"))
+UNI_SSE: Final = Kind(
+    UniSseTransport, UniEventFraming, ("GET", "POST"), EVENTS, query=True, default=b"{}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """Settings of a streaming endpoint."""
+
+    max_request_body_size: int = 65536
+    """Bytes."""
+    keep_headers: frozenset[str] | None = None
+    """Request headers (lower case) that sessions keep; None: all."""
+    connect_statuses: dict[int, tuple[int, str]] | None = None
+    """Connect error or disconnect code to HTTP status and body (empty: the error's text), for
+    unidirectional kinds; codes that are not listed get 500. None: the stream tells."""
+
+
+@dataclass(slots=True)
+class StreamEndpoint:
+    """Accepts streaming connections of one kind."""
+
+    node: Node
+    kind: Kind
+    origins: OriginPolicy
+    options: StreamOptions = field(default_factory=StreamOptions)
+    limits: ConnectionLimits | None = None
+    dispatch: Callable[[asyncio.Transport, bytes], None] | None = None
+    """Takes a connection back between two requests; without it connections end with the stream."""
+
+    def route(self) -> HttpRoute:
+        """This endpoint for a listener."""
+        return HttpRoute(self.handle, self.options.max_request_body_size, self._too_large)
+
+    def handle(
+        self, method: str, _path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> HttpResponse | Takeover:
+        """Answers one request: by a stream, or by why there is none."""
+        if self.limits is not None and not self.limits.admits():
+            return HttpResponse(status=503, content_type="")
+        kind = self.kind
+        if method not in kind.methods:
+            return self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, headers)
+        if method == "OPTIONS":
+            return preflight(self.origins, headers)
+        if len(body) > self.options.max_request_body_size:
+            return self._too_large(headers)
+        if kind.query and method == "GET":
+            given = parse_qs(query, keep_blank_values=True).get("cf_connect")
+            asked = given[0].encode("utf-8", "surrogateescape") if given else kind.default
+            if not asked:
+                return self._refuse(HTTPStatus.BAD_REQUEST, headers)
+            body = asked
+        request: ConnectRequest | None = None
+        if kind.framing.unidirectional:
+            try:
+                request = JSON.decode_connect(body)
+            except DecodeError:
+                return self._refuse(HTTPStatus.BAD_REQUEST, headers)
+        binary = kind.protobuf and headers.get("content-type") == BINARY
+        codec: Codec = PROTOBUF if binary else JSON
+
+        def take(wire: asyncio.Transport, head: RequestHead) -> None:
+            self._open(wire, head, codec, body, request)
+
+        return Takeover(take)
+
+    def _open(
+        self,
+        wire: asyncio.Transport,
+        head: RequestHead,
+        codec: Codec,
+        body: bytes,
+        request: ConnectRequest | None,
+    ) -> None:
+        kind = self.kind
+        framing = stream_framing(kind.framing, codec, chunked=head.http11)
+        keep = head.keep_alive and head.http11 and self.dispatch is not None
+        transport = kind.transport(
+            self.node, wire, framing, self._start(head, codec), self._back if keep else None
+        )
+        wire.set_protocol(transport)
+        session = self.node.open_session(transport, self._kept(head.headers), remote_address(wire))
+        transport.cork()
+        if request is None:
+            session.receive(body)
+        else:
+            session.connect_unidirectional(request)
+        transport.uncork()
+
+    def _back(self, wire: asyncio.Transport) -> None:
+        assert self.dispatch is not None
+        self.dispatch(wire, b"")
+
+    def _start(self, head: RequestHead, codec: Codec) -> Start:
+        cors = cors_headers(self.origins, head.headers)
+        content_type = self.kind.content_type or (TEXT if codec is JSON else BINARY)
+        lines = [*cors, *_STREAM_HEADERS, ("Content-Type", content_type)]
+        if head.http11:
+            lines.append(("Transfer-Encoding", "chunked"))
+        else:
+            lines.remove(("Connection", "keep-alive"))
+            lines.append(("Connection", "close"))
+        start = response_head(200, lines)
+        statuses = self.options.connect_statuses
+        if statuses is None or not self.kind.framing.unidirectional:
+            return Start(start)
+
+        def refuse(disconnect: Disconnect) -> bytes:
+            error = disconnect.error
+            code = error.code if error is not None else disconnect.code
+            text = error.message if error is not None else disconnect.reason
+            status, body = statuses.get(code, (500, "Internal Server Error"))
+            answer = (body or text).encode()
+            fields = [*cors, ("Content-Length", str(len(answer))), ("Content-Type", TEXT)]
+            return response_head(status, fields) + answer
+
+        return Start(start, refuse)
+
+    def _kept(self, headers: Mapping[str, str]) -> Mapping[str, str] | None:
+        keep = self.options.keep_headers
+        if keep is None:
+            return headers
+        return {name: headers[name] for name in keep if name in headers} or None
+
+    def _too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+        return self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers)
+
+    def _refuse(self, status: int, headers: Mapping[str, str]) -> HttpResponse:
+        cors = cors_headers(self.origins, headers)
+        return HttpResponse(status=int(status), content_type="", headers=tuple(cors))
+
+
+def response_head(status: int, headers: list[tuple[str, str]]) -> bytes:
+    """A status line and headers, ready for the wire."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"{status_line(status)}{lines}\r\n".encode("latin-1")
+
+
+def cors_headers(origins: OriginPolicy, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Headers that let an allowed page read the answer; none for other pages."""
+    origin = headers.get("origin")
+    if not origins.allows(origin) or not is_safe_value(origin or ""):
+        return []
+    found = [("Access-Control-Allow-Credentials", "true")]
+    wanted = headers.get("access-control-request-headers", "")
+    if wanted and is_safe_value(wanted):
+        found.append(("Access-Control-Allow-Headers", wanted))
+    found.append(("Access-Control-Allow-Origin", origin or ""))
+    return found
+
+
+def preflight(origins: OriginPolicy, headers: Mapping[str, str]) -> HttpResponse:
+    """The answer to a browser that asks whether it may POST."""
+    found = cors_headers(origins, headers)
+    if found:
+        found += [("Access-Control-Allow-Methods", "POST, OPTIONS")]
+        found += [("Access-Control-Max-Age", MAX_AGE)]
+    return HttpResponse(status=204, content_type="", headers=tuple(found))

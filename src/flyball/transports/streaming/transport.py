@@ -1,0 +1,218 @@
+"""One streaming response as a transport."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, ClassVar
+
+from flyball.core.errors import Disconnect
+from flyball.core.transport import Transport
+from flyball.protocol import codes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.core.node import Node
+    from flyball.transports.streaming.framing import StreamFraming
+
+LAST_CHUNK = b"0\r\n\r\n"
+WRITE_TIMEOUT = 1.0
+"""Seconds for which a client may take no byte at all."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds for which what was written may still be on its way when the connection is closed."""
+
+
+class Phase(Enum):
+    """Where a response stands."""
+
+    UNDECIDED = "undecided"  # the head waits for the outcome of connect
+    OPEN = "open"
+    DRAINING = "draining"  # closed, with bytes still to be taken
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a response begins, if it does."""
+
+    head: bytes
+    """Status line and headers of the stream."""
+    refuse: Callable[[Disconnect], bytes] | None = None
+    """A whole answer in place of the stream when connect is refused; None: the stream tells."""
+
+
+class StreamTransport(Transport, asyncio.Protocol):
+    """The connection of a streaming response; the client's side of it is not read any more."""
+
+    __slots__ = (
+        "_deadline",
+        "_give_back",
+        "_node",
+        "_phase",
+        "_start",
+        "_stuck_bytes",
+        "_wire",
+        "timer_tick",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        wire: asyncio.Transport,
+        framing: StreamFraming,
+        start: Start,
+        give_back: Callable[[asyncio.Transport], None] | None,
+    ) -> None:
+        """Takes over ``wire``; its protocol must be set to this object.
+
+        ``give_back`` takes the connection for its next request after the stream's end; None if
+        it cannot be kept.
+        """
+        super().__init__(framing, max_queue_size=node.options.queue_max_size)
+        self._node = node
+        self._wire = wire
+        self._give_back = give_back
+        self._start: Start | None = start
+        self._phase = Phase.UNDECIDED
+        self._stuck_bytes = 0
+        self._deadline = inf
+        self.timer_tick = 0
+        wire.set_write_buffer_limits(high=1, low=0)
+        if start.refuse is None:
+            self._begin()
+
+    @property
+    def disconnect_push(self) -> bool:  # type: ignore[override]
+        """See :attr:`Transport.disconnect_push`; a refused connect may have an answer instead."""
+        return self._start is None
+
+    def _begin(self) -> None:
+        start, self._start = self._start, None
+        if start is None:
+            return
+        self._phase = Phase.OPEN
+        framing: StreamFraming = self.framing  # type: ignore[assignment]
+        opening = framing.wrap(framing.opening) if framing.opening else b""
+        self._wire.write(start.head + opening)
+
+    # -- asyncio's protocol
+
+    def data_received(self, data: bytes) -> None:
+        """A client has nothing to say while it is answered: what it sends is dropped."""
+
+    def eof_received(self) -> None:
+        """The client went away: asyncio closes the connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The connection is gone."""
+        self._phase = Phase.GONE
+        self._disarm()
+        session, self.session = self.session, None
+        if session is not None:
+            session.connection_lost()
+        self.mark_closed()
+
+    def pause_writing(self) -> None:
+        """The client does not take everything."""
+        self.pause()
+        if self._phase is Phase.OPEN:
+            self._stuck_bytes = self._wire.get_write_buffer_size()
+            self._arm(WRITE_TIMEOUT)
+
+    def resume_writing(self) -> None:
+        """The client took everything."""
+        if self._phase is Phase.OPEN:
+            self._disarm()
+        self.resume()
+
+    # -- output
+
+    def _write(self, data: bytes) -> None:
+        if self._start is not None:
+            self._begin()
+        self._wire.write(data)
+
+    def _close(self, disconnect: Disconnect) -> None:
+        wire, start = self._wire, self._start
+        if self._phase is Phase.GONE:
+            return
+        if start is not None and start.refuse is not None:
+            wire.write(start.refuse(disconnect))
+            self._leave()
+        elif disconnect.code == codes.DISCONNECT_WRITE_ERROR.code:
+            wire.abort()
+        else:
+            framing: StreamFraming = self.framing  # type: ignore[assignment]
+            if framing.chunked and disconnect.code != codes.DISCONNECT_CONNECTION_CLOSED.code:
+                wire.write(LAST_CHUNK)
+            self._leave()
+
+    def _leave(self) -> None:
+        """The response is whole: the connection goes on without us, or ends."""
+        self.session = None
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None and not self._wire.get_write_buffer_size():
+            self._phase = Phase.GONE
+            self._disarm()
+            give_back(self._wire)
+            return
+        self._phase = Phase.DRAINING
+        self._arm(CLOSE_TIMEOUT)
+        self._wire.close()
+
+    # -- deadlines, on the node's timer wheel
+
+    def _arm(self, timeout: float) -> None:
+        self._deadline = self._node.clock.monotonic() + timeout
+        self._node.timers.arm(self, self._deadline)
+
+    def _disarm(self) -> None:
+        self._deadline = inf
+        if self.timer_tick:
+            self._node.timers.cancel(self)
+
+    def on_timer(self, now: float) -> None:
+        """A deadline has passed (called by the timer wheel)."""
+        if now < self._deadline or self._phase is Phase.GONE:
+            return
+        stuck = self._wire.get_write_buffer_size()
+        if self._phase is Phase.OPEN and stuck < self._stuck_bytes:
+            self._stuck_bytes = stuck  # slow, but it moves: the queue's limit looks after it
+            self._arm(WRITE_TIMEOUT)
+            return
+        if self.session is not None and not self.session.closed:
+            self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+        self._wire.abort()
+
+
+class HttpStreamTransport(StreamTransport):
+    """HTTP streaming; commands come through ``/emulation``."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "http_stream"
+    emulation: ClassVar[bool] = True
+
+
+class SseTransport(StreamTransport):
+    """Server-sent events; commands come through ``/emulation``."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "sse"
+    emulation: ClassVar[bool] = True
+
+
+class UniHttpStreamTransport(StreamTransport):
+    """HTTP streaming for clients that only receive."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "uni_http_stream"
+
+
+class UniSseTransport(StreamTransport):
+    """Server-sent events for clients that only receive."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "uni_sse"
