@@ -9,7 +9,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
@@ -191,6 +191,7 @@ names = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(names, json_values, max_size=6), st.sampled_from(["", "uid", "exp"]))
 def test_any_claims(claims, user_id_claim):
     text = raw_token(json.dumps(claims).encode("utf-8", "surrogatepass"))

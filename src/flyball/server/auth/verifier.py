@@ -251,17 +251,23 @@ class TokenVerifier:
     # -- source, signature and time
 
     async def _check(self, token: Token, claims: CommonClaims) -> None:
-        # The source comes first, so that no keys are fetched for strangers' tokens.
+        # What compares is first, so that no keys are fetched for strangers' tokens. What matches
+        # patterns comes after the signature: Python's patterns backtrack, and one crafted text
+        # could hold up everybody for minutes.
         if self._picky:
             self._check_source(claims)
-        if self._options.insecure_skip_token_signature_verify:
-            return
-        if self._key_sets is not None:
-            await self._check_by_key_set(*self._key_sets, token, claims)
-        else:
-            self._check_signature(token)
+        if not self._options.insecure_skip_token_signature_verify:
+            if self._key_sets is not None:
+                await self._check_by_key_set(*self._key_sets, token, claims)
+            else:
+                self._check_signature(token)
+            self._remember(token)
+        if self._picky:
+            self._check_source_patterns(claims)
+
+    def _remember(self, token: Token) -> None:
+        """A backend signs all its tokens with the same few headers; strangers add none."""
         if token.head not in self._headers and len(token.head) <= MAX_HEADER_LENGTH:
-            # A backend signs all its tokens with the same few headers; strangers add none.
             if len(self._headers) >= MAX_HEADERS:
                 self._headers.clear()
             self._headers[token.head] = token.header
@@ -275,10 +281,13 @@ class TokenVerifier:
         if options.audience and options.audience not in audiences:
             message = "it is for another audience (aud)"
             raise InvalidToken(message)
-        # Matching may take long for long texts, and nothing is verified yet.
+        # Patterns, that of a key set's address too, are tried on no longer texts.
         if len(issuer) > MAX_SOURCE_LENGTH or sum(map(len, audiences)) > MAX_SOURCE_LENGTH:
             message = f"its issuer or audience is longer than {MAX_SOURCE_LENGTH} characters"
             raise InvalidToken(message)
+
+    def _check_source_patterns(self, claims: CommonClaims) -> None:
+        issuer, audiences = claims.iss or "", _audiences(claims)
         if self._issuer_regex is not None and not self._issuer_regex.search(issuer):
             message = "its issuer (iss) does not match issuer_regex"
             raise InvalidToken(message)
@@ -401,6 +410,9 @@ def _pattern(exact: str, regex: str, name: str) -> re.Pattern[str] | None:
 
 def _claims(decoder: msgspec.json.Decoder[Any], token: Token) -> Any:
     try:
+        if not token.claims.isascii():
+            # The decoder does not look into raw values, and other clients get them as they are.
+            token.claims.decode()
         return decoder.decode(token.claims)
     except msgspec.ValidationError as error:
         # Names the place and the types; never the value.

@@ -1,0 +1,96 @@
+"""What is looked at before the signature, and what only after it."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from flyball.core.eager import run_now
+from flyball.server.auth import InvalidToken, TokenOptions, TokenVerifier
+from flyball.server.auth import verifier as verifier_module
+from flyball.server.auth.jose import encode
+from flyball.server.auth.make import sign
+from flyball.testing import TestClock
+
+SECRET = "a-secret-of-at-least-thirty-two-bytes"
+OPTIONS = TokenOptions(
+    hmac_secret_key=SECRET,
+    issuer_regex=r"^https://(\w+-?)+\.example\.com$",
+    audience_regex=r"^(a+)+$",
+)
+
+
+class Watched:
+    """A pattern that tells on what it was tried."""
+
+    def __init__(self, pattern):
+        self.pattern = re.compile(pattern)
+        self.tried = []
+
+    def search(self, text):
+        self.tried.append(text)
+        return self.pattern.search(text)
+
+
+def watched(options, monkeypatch):
+    patterns = []
+
+    def compile_watched(pattern, _option):
+        patterns.append(Watched(pattern))
+        return patterns[-1]
+
+    monkeypatch.setattr(verifier_module, "compile_re2", compile_watched)
+    return TokenVerifier(options, TestClock()), patterns
+
+
+@pytest.mark.parametrize("method", ["verify_connect_token", "verify_subscribe_token"])
+def test_patterns_are_never_tried_on_forged_tokens(monkeypatch, method):
+    """Each two characters more would take four times as long: 26 take seconds."""
+    checking, patterns = watched(OPTIONS, monkeypatch)
+    # Short ones here, so that a mistake fails this test and does not hang it.
+    claims = {"iss": "https://" + "a" * 8 + "!", "aud": ["a" * 8 + "!"], "channel": "ch"}
+    with pytest.raises(InvalidToken, match="signature"):
+        run_now(getattr(checking, method)(sign(claims, "not-the-secret")))
+    assert [pattern.tried for pattern in patterns] == [[], []]
+
+
+def test_patterns_are_tried_on_signed_tokens(monkeypatch):
+    checking, patterns = watched(OPTIONS, monkeypatch)
+    claims = {"sub": "42", "iss": "https://one.example.com", "aud": ["b", "aa"]}
+    assert run_now(checking.verify_connect_token(sign(claims, SECRET))).user == "42"
+    assert [pattern.tried for pattern in patterns] == [["https://one.example.com"], ["b", "aa"]]
+    for wrong, name in (({"iss": "https://x.org"}, "issuer_regex"), ({"aud": "b"}, "audience")):
+        with pytest.raises(InvalidToken, match=name):
+            run_now(checking.verify_connect_token(sign(claims | wrong, SECRET)))
+
+
+def test_skipping_the_signature_does_not_skip_the_source():
+    options = replace(OPTIONS, insecure_skip_token_signature_verify=True)
+    with pytest.raises(InvalidToken, match="issuer_regex"):
+        run_now(
+            TokenVerifier(options, TestClock()).verify_connect_token(
+                sign({"iss": "https://x.org", "aud": "a"}, "whatever")
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        b'{"info":{"n":"\xff"}}',
+        b'{"meta":{"n":"\xff"}}',
+        b'{"subs":{"ch":{"data":"\xff"}}}',
+        b'{"subs":{"ch":{"info":"\xff"}}}',
+    ],
+)
+def test_payloads_are_utf8(claims):
+    """Raw payloads are handed on: broken ones would fail when they reach other clients."""
+    import hashlib
+    import hmac
+
+    signed = encode(b'{"alg":"HS256"}') + b"." + encode(claims)
+    digest = hmac.new(SECRET.encode(), signed, hashlib.sha256).digest()
+    text = (signed + b"." + encode(digest)).decode()
+    options = TokenOptions(hmac_secret_key=SECRET)
+    with pytest.raises(InvalidToken):
+        run_now(TokenVerifier(options, TestClock()).verify_connect_token(text))
