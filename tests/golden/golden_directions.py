@@ -1,110 +1,19 @@
 """What a capture does not show of its session, row by row.
 
 A capture has the frames of one client. What happened beside them (server API calls, other
-clients, time that passed, elided payloads) stands here, by line number from 0. A row that is
-in none of these tables is played as it stands: a new connection, all frames in order.
+clients, time that passed, elided payloads) stands here, by line number from 0. A row without
+directions is played as it stands: a new connection, all frames in order.
 """
 
 import json
 import zlib
 
-from golden_socket import CLOSE, TEXT, frame
+import pytest
+from golden_socket import CLOSE, PONG, TEXT, frame
 
 X40 = "x" * 40
-
-NOT_BUILT = {
-    **dict.fromkeys((*range(60, 71), 146, 173, 177, 183, 205), "map subscriptions"),
-    **dict.fromkeys((*range(71, 75), 161, 162), "shared poll subscriptions"),
-    **dict.fromkeys((76, *range(87, 97)), "emulation endpoint"),
-    **dict.fromkeys((*range(77, 87), 88, 187), "http_stream transport"),
-    **dict.fromkeys((*range(97, 101), 190), "sse transport"),
-    **dict.fromkeys((*range(101, 108), 160, 185, 191), "uni_http_stream transport"),
-    **dict.fromkeys((*range(108, 113), 186, 188, 189), "uni_sse transport"),
-    **dict.fromkeys((*range(123, 129), 148, 192, 194, 202), "uni_websocket transport"),
-    **dict.fromkeys((131, 132), "uni_grpc transport"),
-    **dict.fromkeys((138, *range(152, 159)), "HTTP/3 and WebTransport"),
-    **dict.fromkeys((140, 141), "HTTP/2"),
-}
-"""Rows about parts that are not built yet, and which."""
-
-for _row in (76, 87, 89, 90, 91, 92, 93, 94, 95, 96):
-    NOT_BUILT[_row] = "emulation endpoint"
-
-SAME_CONNECTION = {2, 3, 4, 5, 182}
-"""Rows that go on where the one before stopped."""
-
-TIMES = {
-    1: 1795495350.5,
-    28: 1795495466.421,
-    30: 1795495472.233,
-    31: 1795495478.941,
-    32: 1795495479.060,
-    33: 1795495479.062,
-    34: 1795495479.064,
-    35: 1795495481.416,
-    36: 1795495485.314,
-    37: 1795495485.315,
-    39: 1795495485.625,
-    143: 1795495882.5,
-    171: 1795496301.5,
-    172: 1795496307.5,
-}
-"""Unix time at the start of a row, where it matters: seen in the row, or told by its tokens."""
-
-
-class Differs:
-    """A row in which Flyball answers something else, on purpose."""
-
-    def __init__(self, reason, change):
-        self.reason = reason
-        self.change = change
-        """Captured lines to ours."""
-
-
-def _reply_109(lines):
-    return [
-        *lines[:-1],
-        '{"id":3,"error":{"code":109,"message":"token expired"}}',
-    ]
-
-
-def _only_matching(lines):
-    return [line for line in lines if '"tags":{"k":"b"}' not in line]
-
-
-def _full(lines):
-    data = json.dumps(json.dumps({"v": "a" * 40, "z": 1}))
-    return [
-        *lines[:-1],
-        f'{{"push":{{"channel":"rec:1","pub":{{"data":{data},"offset":5,"tags":{{"k":"a"}}}}}}}}',
-    ]
-
-
-DIFFERENT = {
-    114: Differs("a refused method says so in its body", lambda _: ["Method Not Allowed\n"]),
-    171: Differs("a sub refresh with an expired token is refused with 109", _reply_109),
-    172: Differs("a refresh with a token without exp lifts the deadline", lambda lines: lines[:-1]),
-    181: Differs("a tags filter holds with delta too, and patches have their base", _only_matching),
-    182: Differs("after an empty recovery the first publication is in full", _full),
-}
-"""Rows of the original's known flaws, and what Flyball sends."""
-
-OPENED = {
-    30: {"path": "/connection/websocket?cf_ws_frame_ping_pong=true"},
-    129: {"headers": {"Sec-WebSocket-Extensions": "permessage-deflate"}},
-    130: {"path": "/connection/websocket?format=protobuf"},
-    165: {"headers": {"X-User-Id": "hu"}},
-    167: {"path": "/connection/websocket?format=protobuf"},
-    198: {
-        "path": "/connection/websocket?cf_protocol=protobuf",
-        "headers": {"Sec-WebSocket-Protocol": "centrifuge-json"},
-    },
-    199: {
-        "path": "/connection/websocket?format=json",
-        "headers": {"Sec-WebSocket-Protocol": "centrifuge-protobuf"},
-    },
-}
-"""How a row's connection was opened, where not plainly."""
+STEP = 0.06
+"""Seconds by which a moment may be missed: time moves in steps of 0.05."""
 
 DIRECTIONS = {}
 """Line number to an ``async def(play)`` that does the row."""
@@ -143,7 +52,10 @@ async def channel_limit(play):
 async def expired_token(play):
     await play.open()
     await play.rest(quietly=True)
-    play.stage.clock.advance(5.1)
+    play.stage.clock.advance(4.9)
+    await play.stage.quiet()
+    assert not play.socket.closed
+    play.stage.clock.advance(0.2)
     await play.end()
 
 
@@ -162,18 +74,33 @@ async def oversized(play):
 async def pings(play):
     await play.open()
     await play.send()
-    await play.time()
+    assert await play.time() <= 2 + STEP, "the first ping comes early, to spread the load"
     await play.send()
-    await play.time()
-    await play.time()
+    assert await play.time() == pytest.approx(2, abs=STEP)
+    assert await play.time() == pytest.approx(1, abs=STEP)
     await play.end()
 
 
 @row(29)
 async def stale(play):
     await play.open()
-    await play.time()
+    assert await play.time() == pytest.approx(1, abs=STEP)
     await play.end()
+
+
+@row(30)
+async def frame_pings(play):
+    await play.open()
+    await play.rest(quietly=True)
+    await play.pass_time(lambda: play.socket.pings, limit=2 + STEP)
+    play.socket.send("", PONG)
+    await play.stage.quiet()
+    waited = await play.pass_time(lambda: play.socket.pings > 1, limit=2 + STEP)
+    assert waited == pytest.approx(2, abs=STEP), "a pong frame counts as an answer"
+    await play.end()
+    waited = await play.pass_time(lambda: play.socket.closed, limit=1 + STEP)
+    assert waited == pytest.approx(1, abs=STEP)
+    assert play.lines()[-1] == "close 1006"
 
 
 @row(34)
@@ -181,7 +108,7 @@ async def no_pong(play):
     await play.open()
     await play.rest(quietly=True)
     await play.time()
-    await play.time()
+    assert await play.time() == pytest.approx(1, abs=STEP)
     await play.end()
 
 
@@ -228,6 +155,7 @@ async def slow_reader(play):
     lines = play.lines()
     pushed = {"push": {"channel": "plain:q", "pub": {"data": data}}}
     assert all(json.loads(line) == pushed for line in lines[2:-1])
+    assert play.stage.server.node.metrics.server_disconnects[3008] == 1
     # How many fit into the kernel's buffers, and whether a close frame still does, is chance.
     play.expected[2:3] = lines[2:-1]
     if lines[-1] == "close 1006":
@@ -385,7 +313,8 @@ async def connection_limit(play):
 async def token_expires(play):
     await play.open()
     await play.send()
-    await play.time()
+    # Half a second after 1795495882 to 1795495884, and the delay of a second.
+    assert await play.time() == pytest.approx(2.5, abs=1)
     await play.end()
 
 
@@ -437,6 +366,14 @@ async def inflating(play):
 
 
 # -- configurations Q to W
+
+
+@row(171)
+async def expired_sub_refresh(play):
+    await play.open()
+    await play.rest(quietly=True)
+    await play.time()
+    await play.end()
 
 
 @row(172)

@@ -53,7 +53,7 @@ class Stage:
         self.clock = CaptureClock()
         self.server = Server(self.config, clock=self.clock)
         self.pairs = {}
-        """Captured id or epoch to ours."""
+        """Captured id or epoch to ours; no two of either may become one."""
         self.main = None
         """The connection that rows share when they go on where the last one stopped."""
         self._sockets = []
@@ -147,7 +147,7 @@ class Stage:
         return sum(metrics.transport_sent.values()) + sum(metrics.transport_closes.values())
 
     async def pass_time_until_sent(self, limit=60.0):
-        """Moves the clock in small steps until the server says something."""
+        """Moves the clock in small steps until the server says something; returns the seconds."""
         before, passed = self._sent(), 0.0
         while self._sent() == before:
             assert passed < limit, f"the server said nothing for {limit} s"
@@ -156,6 +156,7 @@ class Stage:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         await self.quiet()
+        return passed
 
     # -- translation between the capture's ids and ours
 
@@ -171,8 +172,13 @@ class Stage:
         if MASKED.sub("?", expected) != MASKED.sub("?", actual):
             return f"captured {expected}\n     sent {actual}"
         for their, our in zip(theirs, ours, strict=True):
-            if self.pairs.setdefault(their, our) != our:
-                return f"captured {expected}\n     sent {actual}\n     where {their} stood for {self.pairs[their]}"
+            known = self.pairs.setdefault(their, our)
+            first = next(captured for captured, live in self.pairs.items() if live == our)
+            if (known, first) != (our, their):
+                return (
+                    f"captured {expected}\n     sent {actual}\n"
+                    f"     where {their} stood for {known}, and {our} for {first}"
+                )
         return ""
 
 

@@ -2,15 +2,22 @@
 
 import asyncio
 import base64
+import hashlib
 import os
 import struct
 import zlib
 
 MASK = bytes((1, 2, 3, 4))
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455, section 1.3."""
 TIMEOUT = 10.0
 """Real seconds until something expected counts as missing; nothing waits so long when all is well."""
+
+
+def accept_key(key):
+    """The ``Sec-WebSocket-Accept`` that answers ``key``."""
+    return base64.b64encode(hashlib.sha1((key + ACCEPT_SUFFIX).encode()).digest()).decode()
 
 
 def frame(opcode, payload, *, first_bits=0x80):
@@ -57,6 +64,7 @@ class Socket:
         """The same frames as they came."""
         self.pings = 0
         self.response_headers = []
+        self.key = ""
         self._reader, self._writer = reader, writer
         self._inflate = False
         self._news = asyncio.Event()
@@ -77,6 +85,7 @@ class Socket:
         lines = [f"GET {path} HTTP/1.1", *(f"{n}: {v}" for n, v in wanted.items())]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         socket = cls(reader, writer)
+        socket.key = wanted["Sec-WebSocket-Key"]
         status, socket.response_headers = await asyncio.wait_for(read_head(reader), TIMEOUT)
         assert " 101 " in status, status
         socket._inflate = any("permessage-deflate" in h for h in socket.response_headers)

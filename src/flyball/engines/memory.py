@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections import deque
 from heapq import heappop, heappush
-from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -121,13 +119,15 @@ class Sweeper:
 class Stream:
     """The publications of one channel that are kept, and its position."""
 
-    __slots__ = ("epoch", "expires_at", "meta_expires_at", "publications", "top", "versions")
+    __slots__ = ("_kept", "_size", "epoch", "expires_at", "meta_expires_at", "top", "versions")
 
     def __init__(self) -> None:
         self.epoch = new_epoch()
         self.top = 0
         """Offset of the newest publication, kept or not."""
-        self.publications: deque[Publication] = deque()
+        # A list takes a tenth of a small deque's memory, and gives slices.
+        self._kept: list[Publication] = []
+        self._size = 0  # of these only the last so many count
         self.expires_at = inf
         """Monotonic seconds when the publications are over."""
         self.meta_expires_at = inf
@@ -140,30 +140,49 @@ class Stream:
         """Top of the stream."""
         return StreamPosition(self.top, self.epoch)
 
+    @property
+    def newest(self) -> Publication | None:
+        """The last publication, if any is kept."""
+        return self._kept[-1] if self._kept else None
+
+    def append(self, publication: Publication, size: int) -> None:
+        """Adds a publication at the next offset and keeps the newest ``size``."""
+        self.top += 1
+        publication.offset = self.top
+        if self.top == 1:
+            publication.epoch = self.epoch
+        self._kept.append(publication)
+        excess = len(self._kept) - size
+        # Long streams are cut now and then: moving the rest down each time would cost more.
+        if excess > 0 and (excess >= size >> 3 or size < self._size):
+            del self._kept[:excess]
+        self._size = size
+
+    def clear(self) -> None:
+        """Drops the publications; the position lives on."""
+        self._kept.clear()
+        self.expires_at = inf
+
+    def __len__(self) -> int:
+        return min(len(self._kept), self._size)
+
     def read(self, query: HistoryFilter) -> list[Publication]:
         """The publications that ``query`` asks for."""
-        publications, limit = self.publications, query.limit
-        if limit == 0 or not publications:
+        kept, limit = self._kept, query.limit
+        if limit == 0 or not kept:
             return []
-        first, count = publications[0].offset, len(publications)
+        first, end = kept[0].offset, len(kept)
+        oldest = start = max(end - self._size, 0)
         # Offsets in the stream are without holes: a position is an index.
-        start, end = 0, count
         if query.reverse:
             if query.since is not None:
-                end = min(max(query.since.offset - first, 0), count)
+                end = min(max(query.since.offset - first, oldest), end)
             if limit > 0:
-                start = max(end - limit, 0)
-        else:
-            if query.since is not None:
-                start = min(max(query.since.offset + 1 - first, 0), count)
-            if limit > 0:
-                end = min(start + limit, count)
-        # Walk from the nearer end: readers mostly want the newest few of a long stream.
-        if start > count - end:
-            newest_first = islice(reversed(publications), count - end, count - start)
-            return list(newest_first) if query.reverse else list(newest_first)[::-1]
-        oldest_first = list(islice(publications, start, end))
-        return oldest_first[::-1] if query.reverse else oldest_first
+                start = max(end - limit, oldest)
+            return kept[start:end][::-1]
+        if query.since is not None:
+            start = min(max(query.since.offset + 1 - first, oldest), end)
+        return kept[start : start + limit if limit > 0 else end]
 
 
 class MemoryBroker(Broker):
@@ -220,8 +239,8 @@ class MemoryBroker(Broker):
             stream = self._stream(channel, options.history_meta_ttl)
             if options.version and _is_old(stream, options):
                 return PublishResult(stream.top, stream.epoch, "version")
-            if options.delta and stream.publications:
-                previous = stream.publications[-1]
+            if options.delta:
+                previous = stream.newest
             position = self._append(channel, stream, publication, options)
             result = PublishResult(position.offset, position.epoch)
         if repeat_key:
@@ -235,16 +254,9 @@ class MemoryBroker(Broker):
     def _append(
         self, channel: str, stream: Stream, publication: Publication, options: PublishOptions
     ) -> StreamPosition:
-        stream.top += 1
-        publication.offset = stream.top
-        if stream.top == 1:
-            publication.epoch = stream.epoch
+        stream.append(publication, options.history_size)
         if options.version:
             stream.versions = (options.version, options.version_epoch)
-        kept = stream.publications
-        kept.append(publication)
-        while len(kept) > options.history_size:
-            kept.popleft()
         stream.expires_at = self._clock.monotonic() + options.history_ttl
         self._stream_sweeper.watch(channel, stream.expires_at)
         return StreamPosition(stream.top, stream.epoch)
@@ -268,7 +280,7 @@ class MemoryBroker(Broker):
         """See :meth:`Broker.remove_history`."""
         stream = self._streams.get(channel)
         if stream is not None:
-            _clear(stream)
+            stream.clear()
 
     def forget(self, channel: str) -> None:
         """Drops the stream with its position, as a restart would: the next one is a new epoch."""
@@ -286,7 +298,7 @@ class MemoryBroker(Broker):
         if stream is None:
             stream = self._streams[channel] = Stream()
         elif stream.expires_at <= now:
-            _clear(stream)
+            stream.clear()
         stream.meta_expires_at = now + ttl if ttl else inf
         self._stream_sweeper.watch(channel, stream.meta_expires_at)
         return stream
@@ -299,7 +311,7 @@ class MemoryBroker(Broker):
             del self._streams[channel]
             return inf
         if stream.expires_at <= now:
-            _clear(stream)
+            stream.clear()
         return min(stream.expires_at, stream.meta_expires_at)
 
     def _remember(self, key: str, result: PublishResult, ttl: float) -> None:
@@ -318,11 +330,6 @@ class MemoryBroker(Broker):
 
 
 NO_RESULT = PublishResult()
-
-
-def _clear(stream: Stream) -> None:
-    stream.publications.clear()
-    stream.expires_at = inf
 
 
 def _is_old(stream: Stream, options: PublishOptions) -> bool:

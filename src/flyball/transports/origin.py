@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from flyball.core.errors import ConfigError
+from flyball.transports.http_head import is_safe_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class OriginPolicy:
@@ -42,6 +43,23 @@ class OriginPolicy:
             if len(self._allowed) < 1024 and len(origin) < 256:
                 self._allowed[origin] = known
         return known
+
+
+def cors_headers(origins: OriginPolicy, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Headers that let an allowed page read the answer; none for other pages.
+
+    HTTP requests are served either way: it is the browser that keeps the answer from the page.
+    ``headers`` are the request's, with lower-case names.
+    """
+    origin = headers.get("origin", "")
+    if not origins.allows(origin) or not is_safe_value(origin):
+        return []
+    found = [("Access-Control-Allow-Credentials", "true")]
+    wanted = headers.get("access-control-request-headers", "")
+    if wanted and is_safe_value(wanted):
+        found.append(("Access-Control-Allow-Headers", wanted))
+    found.append(("Access-Control-Allow-Origin", origin))
+    return found
 
 
 def glob_to_regex(glob: str) -> str:

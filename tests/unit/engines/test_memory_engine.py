@@ -89,7 +89,7 @@ def test_expired_streams_are_given_back():
     for n in range(100):
         publish(broker, f"ch{n}", history_ttl=10, history_meta_ttl=20)
     clock.advance(12)
-    assert all(not s.publications for s in broker._streams.values())
+    assert all(not len(s) for s in broker._streams.values())
     clock.advance(12)
     assert not broker._streams
     clock.advance(100)
@@ -172,6 +172,17 @@ def test_a_forgotten_stream_starts_anew():
     assert run_now(broker.history("ch", HistoryFilter(0))).position == StreamPosition(
         1, second.epoch
     )
+
+
+def test_long_streams_are_cut_now_and_then():
+    broker = MemoryBroker(TestClock())
+    for n in range(1, 2001):
+        publish(broker, history_size=1000)
+        stream = broker._streams["ch"]
+        assert len(stream) == min(n, 1000)
+        assert len(stream._kept) <= 1125
+    read = run_now(broker.history("ch", HistoryFilter()))
+    assert [p.offset for p in read.publications] == [*range(1001, 2001)]
 
 
 @given(

@@ -4,7 +4,7 @@ Everything is plain ASGI, to be served by any ASGI server or mounted in another 
 """
 
 from .demo import DemoOptions, demo_routes
-from .endpoints import cors_headers, health_route, init_route, metrics_route
+from .endpoints import health_route, init_route, metrics_route
 from .router import Apps, Route, Router, build_apps
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Route",
     "Router",
     "build_apps",
-    "cors_headers",
     "demo_routes",
     "health_route",
     "init_route",

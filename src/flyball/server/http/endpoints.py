@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from flyball.server.metrics import CONTENT_TYPE, exposition
+from flyball.transports.origin import cors_headers
 
-from .asgi import JSON, NO_SNIFF, header, respond, respond_status
+from .asgi import JSON, NO_SNIFF, header, respond
 from .router import Route
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .asgi import Receive, Scope, Send
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
+_CORS_REQUEST: Final = ("origin", "access-control-request-headers")
 
 
 def health_route(path: str = "/health", *, external: bool = False) -> Route:
@@ -56,28 +57,13 @@ def init_route(
         if limits is not None and not limits.admits():
             await respond(send, 503)
         elif scope["method"] != "GET":
-            await respond_status(send, HTTPStatus.METHOD_NOT_ALLOWED, headers=[(b"allow", b"GET")])
+            await respond(send, 405, headers=[(b"allow", b"GET")])
         else:
-            headers = [NO_SNIFF, _NO_STORE, *cors_headers(origins, scope)]
+            asked = {name: header(scope, name.encode()) or "" for name in _CORS_REQUEST}
+            cors = [
+                (n.lower().encode(), v.encode("latin-1")) for n, v in cors_headers(origins, asked)
+            ]
+            headers = [NO_SNIFF, _NO_STORE, (b"vary", b"Origin"), *cors]
             await respond(send, 200, b"{}", content_type=JSON, headers=headers)
 
     return Route(path, init, external=True, option="init.handler_prefix")
-
-
-def cors_headers(origins: OriginPolicy, scope: Scope) -> list[tuple[bytes, bytes]]:
-    """Headers that let an allowed page read the answer; none for other pages.
-
-    The request is served either way: it is the browser that keeps the answer from the page.
-    """
-    origin = header(scope, b"origin")
-    if not origins.allows(origin):
-        return []
-    found = [
-        (b"access-control-allow-origin", (origin or "").encode("latin-1")),
-        (b"access-control-allow-credentials", b"true"),
-        (b"vary", b"Origin"),
-    ]
-    asked = header(scope, b"access-control-request-headers")
-    if asked:
-        found.append((b"access-control-allow-headers", asked.encode("latin-1")))
-    return found

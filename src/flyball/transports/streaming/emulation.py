@@ -9,7 +9,8 @@ from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.http_fast import HttpResponse, HttpRoute
-from flyball.transports.streaming.endpoint import BINARY, cors_headers, preflight
+from flyball.transports.origin import cors_headers
+from flyball.transports.streaming.endpoint import BINARY, preflight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping

@@ -11,7 +11,8 @@ from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
-from flyball.transports.http_head import is_safe_value, status_line
+from flyball.transports.http_head import status_line
+from flyball.transports.origin import cors_headers
 from flyball.transports.streaming.framing import (
     EventFraming,
     StreamFraming,
@@ -212,19 +213,6 @@ def response_head(status: int, headers: list[tuple[str, str]]) -> bytes:
     """A status line and headers, ready for the wire."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"{status_line(status)}{lines}\r\n".encode("latin-1")
-
-
-def cors_headers(origins: OriginPolicy, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Headers that let an allowed page read the answer; none for other pages."""
-    origin = headers.get("origin")
-    if not origins.allows(origin) or not is_safe_value(origin or ""):
-        return []
-    found = [("Access-Control-Allow-Credentials", "true")]
-    wanted = headers.get("access-control-request-headers", "")
-    if wanted and is_safe_value(wanted):
-        found.append(("Access-Control-Allow-Headers", wanted))
-    found.append(("Access-Control-Allow-Origin", origin or ""))
-    return found
 
 
 def preflight(origins: OriginPolicy, headers: Mapping[str, str]) -> HttpResponse:

@@ -7,7 +7,8 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from flyball.transports.http_head import has_token, is_safe_value, plain_error
+from flyball.transports.http_head import has_token, plain_error
+from flyball.transports.origin import cors_headers
 from flyball.transports.websocket import deflate
 
 if TYPE_CHECKING:
@@ -93,21 +94,12 @@ def refuse(
     ``text`` is the body in place of the status text, for errors that are not the handshake's
     own (those alone name the WebSocket version).
     """
-    lines = cors_headers(head, origins) + (_VERSION_LINE if text is None else "")
+    lines = _cors_lines(head, origins) + (_VERSION_LINE if text is None else "")
     return Refusal(status, plain_error(status, text, lines, close=close))
 
 
-def cors_headers(head: RequestHead, origins: OriginPolicy) -> str:
-    """CORS header lines of an answer: none if the origin is not allowed."""
-    headers = head.headers
-    origin = headers.get("origin", "")
-    if not origins.allows(origin) or not is_safe_value(origin):
-        return ""
-    lines = "Access-Control-Allow-Credentials: true\r\n"
-    wanted = headers.get("access-control-request-headers", "")
-    if wanted and is_safe_value(wanted):
-        lines += f"Access-Control-Allow-Headers: {wanted}\r\n"
-    return f"{lines}Access-Control-Allow-Origin: {origin}\r\n"
+def _cors_lines(head: RequestHead, origins: OriginPolicy) -> str:
+    return "".join(f"{n}: {v}\r\n" for n, v in cors_headers(origins, head.headers))
 
 
 def _check(head: RequestHead) -> int:

@@ -1,0 +1,118 @@
+"""Every captured row: replayed, different on purpose, or not built yet.
+
+Rows are line numbers of ``wire-examples.jsonl``, from 0.
+"""
+
+import json
+
+REPLAYED = frozenset(
+    (
+        *range(1, 27),  # A: commands, errors and closes
+        *range(28, 40),  # B: what takes time, and limits
+        *range(41, 59),  # D: recovery, delta, filters, server API
+        *(*range(113, 123), 129, 130),  # F: handshakes
+        134,  # G
+        *(136, 137),  # K
+        *(143, 144, 145, 147, 149, 150),  # J
+        *range(164, 170),  # N
+        *(174, 175),  # Q
+        *(178, 179),  # R
+        *(193, *range(195, 202)),  # V: frames byte for byte
+        *(204, 206),  # W
+    )
+)
+"""Rows that must come back as captured."""
+
+NOT_BUILT = {
+    **dict.fromkeys((*range(60, 71), 146, 173, 177, 183, 205), "map subscriptions"),
+    **dict.fromkeys((*range(71, 75), 161, 162), "shared poll subscriptions"),
+    **dict.fromkeys((76, *range(87, 97)), "emulation endpoint"),
+    **dict.fromkeys((*range(77, 87), 88, 187), "http_stream transport"),
+    **dict.fromkeys((*range(97, 101), 190), "sse transport"),
+    **dict.fromkeys((*range(101, 108), 160, 185, 191), "uni_http_stream transport"),
+    **dict.fromkeys((*range(108, 113), 186, 188, 189), "uni_sse transport"),
+    **dict.fromkeys((*range(123, 129), 148, 192, 194, 202), "uni_websocket transport"),
+    **dict.fromkeys((131, 132), "uni_grpc transport"),
+    **dict.fromkeys((138, *range(152, 159)), "HTTP/3 and WebTransport"),
+    **dict.fromkeys((140, 141), "HTTP/2"),
+}
+"""Rows about parts that are not built yet, and which."""
+
+SAME_CONNECTION = {2, 3, 4, 5, 182}
+"""Rows that go on where the one before stopped."""
+
+TIMES = {
+    1: 1795495350.5,
+    28: 1795495466.421,
+    30: 1795495472.233,
+    31: 1795495478.941,
+    32: 1795495479.060,
+    33: 1795495479.062,
+    34: 1795495479.064,
+    35: 1795495481.416,
+    36: 1795495485.314,
+    37: 1795495485.315,
+    39: 1795495485.625,
+    143: 1795495882.5,
+    171: 1795496301.5,
+    172: 1795496307.5,
+}
+"""Unix time at the start of a row, where it matters: seen in the row, or told by its tokens."""
+
+
+class Differs:
+    """A row in which Flyball answers something else, on purpose."""
+
+    def __init__(self, reason, change):
+        self.reason = reason
+        self.change = change
+        """Captured lines to ours."""
+
+
+def _refused_and_ended(lines):
+    return [
+        *lines[:-1],
+        '{"id":3,"error":{"code":109,"message":"token expired"}}',
+        '{"push":{"channel":"rec:1","unsubscribe":{"code":2501,"reason":"subscription expired"}}}',
+    ]
+
+
+def _only_matching(lines):
+    return [line for line in lines if '"tags":{"k":"b"}' not in line]
+
+
+def _full(lines):
+    data = json.dumps(json.dumps({"v": "a" * 40, "z": 1}))
+    return [
+        *lines[:-1],
+        f'{{"push":{{"channel":"rec:1","pub":{{"data":{data},"offset":5,"tags":{{"k":"a"}}}}}}}}',
+    ]
+
+
+DIFFERENT = {
+    171: Differs(
+        "a sub refresh with an expired token is refused with 109, and the deadline holds",
+        _refused_and_ended,
+    ),
+    172: Differs("a refresh with a token without exp lifts the deadline", lambda lines: lines[:-1]),
+    181: Differs("a tags filter holds with delta too, and patches have their base", _only_matching),
+    182: Differs("after an empty recovery the first publication is in full", _full),
+}
+"""Rows of the original's known flaws, and what Flyball sends."""
+
+OPENED = {
+    30: {"path": "/connection/websocket?cf_ws_frame_ping_pong=true"},
+    129: {"headers": {"Sec-WebSocket-Extensions": "permessage-deflate"}},
+    130: {"path": "/connection/websocket?format=protobuf"},
+    165: {"headers": {"X-User-Id": "hu"}},
+    167: {"path": "/connection/websocket?format=protobuf"},
+    198: {
+        "path": "/connection/websocket?cf_protocol=protobuf",
+        "headers": {"Sec-WebSocket-Protocol": "centrifuge-json"},
+    },
+    199: {
+        "path": "/connection/websocket?format=json",
+        "headers": {"Sec-WebSocket-Protocol": "centrifuge-protobuf"},
+    },
+}
+"""How a row's connection was opened, where not plainly."""
