@@ -26,6 +26,9 @@ TOKEN_USER_U = (
 )
 """User ``u``, without expiry."""
 
+ADDED_HEADERS = frozenset(("allow", "cache-control", "date", "vary", "x-content-type-options"))
+"""Headers that pages beside the WebSocket endpoint may have in addition."""
+
 
 class CaptureClock(TestClock):
     """A test clock whose Unix time can be set to that of a capture."""
@@ -246,3 +249,9 @@ def token_claims(token):
     """The claims of a captured token, without a look at its signature."""
     part = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def sorted_headers(lines):
+    """Headers without regard to order and letter case, less those that we may add."""
+    pairs = (line.split(":", 1) for line in lines)
+    return sorted(f"{n.lower()}:{v}" for n, v in pairs if n.lower() not in ADDED_HEADERS)

@@ -23,14 +23,15 @@ REPLAYED = frozenset(
 )
 """Rows that must come back as captured."""
 
+STREAMS = frozenset((*range(76, 113), 160, *range(185, 192)))
+"""Rows of http_stream, sse, emulation, uni_http_stream and uni_sse: test_golden_streams.py."""
+
+ELSEWHERE: dict[int, str] = {}
+"""Rows that are replayed by tests of their own, and which."""
+
 NOT_BUILT = {
     **dict.fromkeys((*range(60, 71), 146, 173, 177, 183, 205), "map subscriptions"),
     **dict.fromkeys((*range(71, 75), 161, 162), "shared poll subscriptions"),
-    **dict.fromkeys((76, *range(87, 97)), "emulation endpoint"),
-    **dict.fromkeys((*range(77, 87), 88, 187), "http_stream transport"),
-    **dict.fromkeys((*range(97, 101), 190), "sse transport"),
-    **dict.fromkeys((*range(101, 108), 160, 185, 191), "uni_http_stream transport"),
-    **dict.fromkeys((*range(108, 113), 186, 188, 189), "uni_sse transport"),
     **dict.fromkeys((*range(123, 129), 148, 192, 194, 202), "uni_websocket transport"),
     **dict.fromkeys((131, 132), "uni_grpc transport"),
     **dict.fromkeys((138, *range(152, 159)), "HTTP/3 and WebTransport"),
