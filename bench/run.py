@@ -68,6 +68,8 @@ class Case:
     """Arguments of rtload for Flyball only (the floor speaks JSON and checks nothing)."""
     memory: bool = False
     """The result is memory of an idle client, not CPU; the floor is not run."""
+    baseline: tuple[str, ...] = ()
+    """Arguments of rtload for Flyball itself: what the result is compared with, not the floor."""
 
 
 @dataclass(slots=True)
@@ -118,7 +120,22 @@ def cases(idle_clients: int) -> list[Case]:
         Case("connect", "connect and close", connect, 7.0),
         Case("connect", "connect and close, JWT", connect, 7.0, ("--token", token())),
         Case("idle", f"memory of {idle_clients} idle clients", idle, 12.0, memory=True),
+        *streams(idle_clients),
     ]
+
+
+def streams(idle_clients: int) -> list[Case]:
+    """HTTP streaming and SSE beside our own WebSocket doing the same."""
+    found = []
+    fanout = ("--mode", "fanout", "--conns", "1000", "--rate", "50")
+    idle = ("--mode", "idle", "--conns", str(idle_clients))
+    for name in ("http_stream", "sse"):
+        own = ("--transport", name)
+        title = f"fan-out to 1000, 50 msg/s, {name} beside WebSocket"
+        found.append(Case("streams", title, fanout, 1.5, own, baseline=fanout))
+        title = f"memory of {idle_clients} idle {name} clients beside WebSocket"
+        found.append(Case("streams", title, idle, 1.5, own, memory=True, baseline=idle))
+    return found
 
 
 def build() -> None:
@@ -158,6 +175,8 @@ def write_config(folder: Path, port: int) -> Path:
         "http_api": {"key": API_KEY},
         "log": {"level": "error"},
         "health": {"enabled": True},
+        "http_stream": {"enabled": True},
+        "sse": {"enabled": True},
         "client": {
             "allow_anonymous_connect_without_token": True,
             "token": {"hmac_secret_key": TOKEN_SECRET},
@@ -255,7 +274,13 @@ def run_case(case: Case, seconds: int, repeats: int, command: list[str]) -> Resu
         for _ in range(repeats):
             with tempfile.TemporaryDirectory(prefix="flyball-bench-") as name:
                 folder = Path(name)
-                if not case.memory:
+                if case.baseline:
+                    port = free_port()
+                    config = write_config(folder, port)
+                    ours = Server([*command, "-c", str(config)], port, folder, health=True)
+                    with contextlib.closing(_Stop(ours)):
+                        result.floor.append(run_load(ours, case.baseline, seconds))
+                elif not case.memory:
                     port = free_port()
                     floor = Server([str(BIN / "rtlimit"), str(port)], port, folder, health=False)
                     with contextlib.closing(_Stop(floor)):
@@ -290,6 +315,14 @@ def figures(result: Result) -> dict[str, Any]:
         return {**line, "problem": result.problem}
     if case.memory:
         kb = median(result.flyball, "pss_kb_per_conn")
+        if case.baseline:
+            ratio = kb / median(result.floor, "pss_kb_per_conn")
+            return {
+                **line,
+                "kb_per_client": round(kb, 1),
+                "ratio": round(ratio, 2),
+                "met": ratio <= case.target,
+            }
         return {**line, "kb_per_client": round(kb, 1), "met": kb <= case.target}
     floor, ours = median(result.floor, "cpu_us_per_op"), median(result.flyball, "cpu_us_per_op")
     ratio = ours / floor if floor else float("inf")
@@ -313,9 +346,12 @@ def row(line: dict[str, Any]) -> str:
     verdict = "met" if line["met"] else "missed"
     if "kb_per_client" in line:
         kb = line["kb_per_client"]
+        if "ratio" in line:
+            ratio = f"{line['ratio']:.2f}×"
+            return f"| {line['case']} | – | {kb} KB each | {ratio} | – | ≤ {line['target']:g}×, {verdict} | – |"
         return f"| {line['case']} | – | {kb} KB each | – | – | ≤ {line['target']:g} KB, {verdict} | – |"
     p99 = f"{line['p99_us'] / 1000:.1f} ms" if line["p99_us"] else "–"
-    lost = line["lost"] if line["group"] in ("fanout", "direct") else "–"
+    lost = line["lost"] if line["group"] in ("fanout", "direct", "streams") else "–"
     return (
         f"| {line['case']} | {line['floor_us']:.1f} µs | {line['flyball_us']:.1f} µs "
         f"| {line['ratio']:.2f}× | {p99} | ≤ {line['target']:g}×, {verdict} | {lost} |"
