@@ -1,0 +1,159 @@
+"""Nodes that hear of each other, act for each other and answer each other."""
+
+import asyncio
+
+import pytest
+
+import flyball
+from flyball.core.errors import Error
+from flyball.core.node import Node, NodeOptions
+from flyball.testing import TestClient, TestClock, Wires, settle
+
+
+@pytest.fixture
+def clock():
+    return TestClock()
+
+
+@pytest.fixture
+def wires():
+    return Wires()
+
+
+@pytest.fixture
+async def nodes(clock, wires):
+    found = [
+        Node(NodeOptions(name=name), clock=clock, controller=wires.controller())
+        for name in ("one", "two", "three")
+    ]
+    for node in found:
+        node.on_connecting(lambda event: flyball.Credentials(user=event.token))
+        node.on_subscribe(lambda event: flyball.SubscribeOptions())
+        await node.start()
+    pass_time(clock, 3)
+    yield found
+    for node in found:
+        await node.shutdown()
+
+
+def pass_time(clock, seconds):
+    for _ in range(seconds):
+        clock.advance(1)
+
+
+async def connected(node, user="ann"):
+    client = TestClient(node)
+    await client.connect(token=user)
+    return client
+
+
+async def names(node):
+    return {info.name for info in await node.info()}
+
+
+async def test_nodes_know_each_other(nodes):
+    for node in nodes:
+        assert await names(node) == {"one", "two", "three"}
+        assert node.num_nodes == 3
+
+
+async def test_what_nodes_say_of_themselves(nodes, clock):
+    await connected(nodes[1])
+    pass_time(clock, 3)
+    info = {i.name: i for i in await nodes[0].info()}["two"]
+    assert (info.uid, info.num_clients, info.num_users) == (nodes[1].id, 1, 1)
+    assert info.uptime == 6
+
+
+async def test_a_node_that_leaves_is_forgotten_at_once(nodes):
+    await nodes[2].shutdown()
+    assert await names(nodes[0]) == {"one", "two"}
+
+
+async def test_a_silent_node_is_forgotten_after_seven_seconds(nodes, clock, wires):
+    wires.cut(nodes[2].id)
+    pass_time(clock, 6)
+    assert await names(nodes[0]) == {"one", "two", "three"}
+    pass_time(clock, 2)
+    assert await names(nodes[0]) == {"one", "two"}
+    wires.mend(nodes[2].id)
+    pass_time(clock, 3)
+    assert await names(nodes[0]) == {"one", "two", "three"}
+
+
+async def test_operations_reach_sessions_on_every_node(nodes):
+    clients = [await connected(node) for node in nodes]
+    other = await connected(nodes[1], "bob")
+    options = flyball.SubscribeOptions(data=b'{"d":1}')
+    await nodes[0].subscribe_user("ann", "news", options)
+    await settle()
+    for client in clients:
+        (push,) = client.take("news")
+        assert bytes(push.subscribe.data) == b'{"d":1}'
+        assert "news" in client.session.subscriptions
+    assert not other.session.subscriptions
+    await nodes[2].unsubscribe_user("ann", "news")
+    await settle()
+    for client in clients:
+        (push,) = client.take("news")
+        assert push.unsubscribe.code == 2000
+    await nodes[1].disconnect_user("ann", whitelist=[clients[0].session.client_id])
+    await settle()
+    assert [client.closed_code for client in clients] == [None, 3503, 3503]
+    assert other.closed_code is None
+
+
+async def test_expiry_is_changed_everywhere(nodes, clock):
+    client = await connected(nodes[1])
+    await nodes[0].refresh_user("ann", expired=True)
+    await settle()
+    assert client.closed_code == 3005
+
+
+async def test_survey(nodes):
+    for node in nodes:
+        node.on_survey("sum", lambda data, node=node: data + node.options.name.encode())
+    answers = await nodes[0].survey("sum", b"from ")
+    assert {a.data for a in answers.values()} == {b"from one", b"from two", b"from three"}
+    answers = await nodes[0].survey("sum", b"to ", nodes[2].id)
+    assert [(uid, a.data) for uid, a in answers.items()] == [(nodes[2].id, b"to three")]
+
+
+async def test_surveys_carry_errors(nodes):
+    def refuse(data):
+        raise Error(103)
+
+    nodes[1].on_survey("ask", refuse)
+    answers = await nodes[0].survey("ask", b"", nodes[1].id)
+    assert answers[nodes[1].id].code == 103
+    answers = await nodes[0].survey("ask", b"", nodes[2].id)
+    assert answers[nodes[2].id].code == 104
+
+
+async def test_a_survey_waits_ten_seconds_and_no_longer(nodes, clock, wires):
+    nodes[1].on_survey("ask", lambda data: b"")
+    wires.cut(nodes[1].id)
+    asking = asyncio.ensure_future(nodes[0].survey("ask", b"", nodes[1].id))
+    await settle()
+    clock.advance(9.9)
+    await settle()
+    assert not asking.done()
+    clock.advance(0.2)
+    with pytest.raises(TimeoutError, match="0 of 1 nodes answered 'ask' in 10 s"):
+        await asking
+
+
+async def test_channels_of_all_nodes(nodes):
+    for node in nodes:
+        client = await connected(node)
+        await client.subscribe("a:1")
+    client = await connected(nodes[0])
+    await client.subscribe("b:1")
+    assert await nodes[1].channels() == {"a:1": 3, "b:1": 1}
+    assert await nodes[1].channels("b*") == {"b:1": 1}
+
+
+async def test_what_is_not_understood_is_left_alone(nodes, wires, caplog):
+    wires.send(nodes[1].id, b'{"type":"news from the future"}', nodes[0].id)
+    assert "not understood" in caplog.text
+    assert await names(nodes[0]) == {"one", "two", "three"}
