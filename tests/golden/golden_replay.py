@@ -51,6 +51,8 @@ class Stage:
         file = tmp_path / "config.json"
         file.write_text(json.dumps(config))
         flags = {"http_server.port": "0", "http_server.address": "127.0.0.1"}
+        if "uni_grpc" in config:
+            flags["uni_grpc.port"] = "0"
         self.config = load_config(str(file), environ={}, flags=flags).config
         check(self.config)
         self.clock = CaptureClock()

@@ -26,14 +26,13 @@ REPLAYED = frozenset(
 STREAMS = frozenset((*range(76, 113), 160, *range(185, 192)))
 """Rows of http_stream, sse, emulation, uni_http_stream and uni_sse: test_golden_streams.py."""
 
-ELSEWHERE: dict[int, str] = {}
+ELSEWHERE = {131: "test_golden_grpc.py", 132: "test_golden_grpc.py"}
 """Rows that are replayed by tests of their own, and which."""
 
 NOT_BUILT = {
     **dict.fromkeys((*range(60, 71), 146, 173, 177, 183, 205), "map subscriptions"),
     **dict.fromkeys((*range(71, 75), 161, 162), "shared poll subscriptions"),
     **dict.fromkeys((*range(123, 129), 148, 192, 194, 202), "uni_websocket transport"),
-    **dict.fromkeys((131, 132), "uni_grpc transport"),
     **dict.fromkeys((138, *range(152, 159)), "HTTP/3 and WebTransport"),
     **dict.fromkeys((140, 141), "HTTP/2"),
 }

@@ -150,8 +150,8 @@ def _answer(session: Session, credentials: Credentials, runs: list[SubscribeRun]
     result.data = to_payload(credentials.data)
     if runs:
         result.subs = {run.channel: run.result for run in runs}
-    if options.ping_interval and transport.app_ping:
-        result.ping = int(options.ping_interval)
+    if session.ping_interval and transport.app_ping:
+        result.ping = int(session.ping_interval)
         result.pong = bool(options.pong_timeout) and not unidirectional
     result.session = session.session_id
     if transport.emulation:

@@ -321,13 +321,19 @@ class Session:
 
     # -- timers
 
+    @property
+    def ping_interval(self) -> float:
+        """Seconds between pings; 0 for none."""
+        own = self.transport.ping_interval
+        return self.node.options.ping_interval if own is None else own
+
     def started(self) -> None:
         """The session is connected: pings and expiry begin."""
-        options, now = self.node.options, self.node.clock.monotonic()
+        interval, now = self.ping_interval, self.node.clock.monotonic()
         self._stale_deadline = NEVER
-        if options.ping_interval:
+        if interval:
             # Spread over half an interval, lest all clients of a restart ping together.
-            self._next_ping = now + options.ping_interval * (0.5 + self.node.random() / 2)
+            self._next_ping = now + interval * (0.5 + self.node.random() / 2)
         self.arm()
 
     def set_expiry(self, expire_at: float) -> None:
@@ -403,7 +409,7 @@ class Session:
 
     def _ping(self, now: float) -> None:
         options, transport = self.node.options, self.transport
-        self._next_ping = now + options.ping_interval
+        self._next_ping = now + self.ping_interval
         if not transport.app_ping:
             return
         self._send(transport.framing.ping, "ping")

@@ -70,6 +70,8 @@ class Transport(ABC):
     """``websocket``, ``sse``, ... as in metrics and proxy requests."""
     emulation: ClassVar[bool] = False
     """Commands come by other requests (``/emulation``); the connect result names the session."""
+    ping_interval: ClassVar[float | None] = None
+    """Seconds between pings where the transport has its own; None: the node's option."""
     disconnect_push: ClassVar[bool] = False
     """A server's close is announced by a push, for want of close frames."""
 
@@ -139,7 +141,7 @@ class Transport(ABC):
         queue, self._queue = self._queue, None
         # A slow reader gets no flush: its queue is what it is closed for.
         if queue and disconnect.code != codes.DISCONNECT_SLOW.code:
-            self._write(b"".join(queue))
+            self._write_all(queue)
         self.mark_closed()
         self._close(disconnect)
 
@@ -207,7 +209,11 @@ class Transport(ABC):
         self._queued_bytes = 0
         self._direct = True
         if queue:
-            self._write(queue[0] if len(queue) == 1 else b"".join(queue))
+            self._write_all(queue)
+
+    def _write_all(self, frames: list[bytes]) -> None:
+        """Gives frames that waited to the wire, in as few writes as it knows."""
+        self._write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     # -- for subclasses
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -46,6 +46,47 @@ if TYPE_CHECKING:
     from flyball.server.config import Config, TLSConfig
 
 logger = structlog.get_logger("flyball.server")
+
+HTTP_PORT_KEYS: Final = (
+    "http_server.address and http_server.port, or internal_address and internal_port"
+)
+
+
+class Port(Protocol):
+    """A listener of any protocol. The order at the end: stop, shut the node down, close."""
+
+    @property
+    def options(self) -> PortOptions:
+        """Where it listens."""
+
+    @property
+    def port(self) -> int:
+        """The port in use, once started."""
+
+    async def start(self) -> None:
+        """Opens the port; raises ``OSError`` if that cannot be."""
+
+    def stop_accepting(self) -> None:
+        """Takes no more connections."""
+
+    async def close(self) -> None:
+        """Ends what is left."""
+
+
+class PortOptions(Protocol):
+    """What start-up tells of a port."""
+
+    @property
+    def host(self) -> str:
+        """Empty for all interfaces."""
+
+    @property
+    def port(self) -> int:
+        """0 for any free one."""
+
+    @property
+    def ssl_context(self) -> object | None:
+        """None: no TLS."""
 
 
 class Server:
@@ -93,7 +134,7 @@ class Server:
 
     # -- what is where
 
-    def _listeners(self, *, demo: bool) -> list[Listener]:
+    def _listeners(self, *, demo: bool) -> list[Port]:
         config = self.config
         server = config.http_server
         external = (server.address, server.port)
@@ -112,7 +153,7 @@ class Server:
         )
         fast = None if api is None else Api(config.http_api.handler_prefix, api.handle)
         external_api = fast if not split or config.http_api.external else None
-        listeners = [
+        listeners: list[Port] = [
             self._listener(external, server.tls, external_api, apps.external, clients=True)
         ]
         if split:
@@ -123,6 +164,11 @@ class Server:
             listeners.append(
                 self._listener(internal, tls, internal_api, apps.internal, clients=False)
             )
+        self._port_keys: dict[Port, str] = dict.fromkeys(listeners, HTTP_PORT_KEYS)
+        if config.uni_grpc.enabled:
+            grpc = build.uni_grpc_listener(config, self.node, self.limits)
+            self._port_keys[grpc] = "uni_grpc.address and uni_grpc.port"
+            listeners.append(grpc)
         return listeners
 
     def _listener(
@@ -227,8 +273,8 @@ class Server:
             except OSError as error:
                 where = f"{options.host or '*'}:{options.port}"
                 message = (
-                    f"cannot listen on {where} (http_server.address and http_server.port, or "
-                    f"internal_address and internal_port): {error.strerror or error}"
+                    f"cannot listen on {where} ({self._port_keys[listener]}): "
+                    f"{error.strerror or error}"
                 )
                 raise ConfigError(message) from error
             logger.info(

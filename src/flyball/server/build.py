@@ -10,11 +10,13 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from flyball._version import __version__
+from flyball.core.errors import ConfigError
 from flyball.core.options import NodeOptions
 from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
+from flyball.server.config.pem import tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.transports.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.server.config import Config, Token
     from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.unigrpc.listener import UniGrpcListener
 
 VERSION = f"{__version__} OSS"
 """Told to clients in the connect result, in the form that SDKs know."""
@@ -212,6 +215,35 @@ def _stream_options(
         max_request_body_size=options.max_request_body_size,
         keep_headers=frozenset({header.lower()} if header else ()),
         connect_statuses=statuses,
+    )
+
+
+def uni_grpc_listener(config: Config, node: Node, limits: ConnectionLimits) -> UniGrpcListener:
+    """The port of the GRPC stream.
+
+    Raises:
+        ConfigError: GRPC is not installed, or a certificate or key is wrong.
+    """
+    try:
+        from flyball.transports.unigrpc.listener import GrpcTls, UniGrpcListener, UniGrpcOptions
+    except ImportError as error:
+        message = f"uni_grpc.enabled: {error}; install the extra: pip install 'flyball[grpc]'"
+        raise ConfigError(message) from None
+    options = config.uni_grpc
+    tls = None
+    if options.tls.enabled:
+        tls = GrpcTls(*tls_server_pem(options.tls, "uni_grpc.tls"))
+    header = config.client.user_id_http_header
+    return UniGrpcListener(
+        node,
+        UniGrpcOptions(
+            host=options.address,
+            port=options.port,
+            max_receive_message_size=options.max_receive_message_size,
+            tls=tls,
+            keep_headers=frozenset({header.lower()} if header else ()),
+        ),
+        limits,
     )
 
 

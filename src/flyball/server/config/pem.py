@@ -71,6 +71,22 @@ def tls_server_context(tls: TLSConfig, key: str = "http_server.tls") -> ssl.SSLC
     return context
 
 
+def tls_server_pem(tls: TLSConfig, key: str) -> tuple[bytes, bytes, bytes | None]:
+    """Private key, certificate chain and clients' authorities of a listener, as PEM.
+
+    For servers that make no use of Python's TLS. Client authorities are None if clients need
+    no certificate.
+
+    Raises:
+        ConfigError: Certificate or key is missing or wrong.
+    """
+    tls_server_context(tls, key)  # finds what is wrong, and says it in terms of the options
+    private = read_pem(f"{key}.key_pem", tls.key_pem)
+    cert = read_pem(f"{key}.cert_pem", tls.cert_pem)
+    authorities = tls.client_ca_pem
+    return private, cert, read_pem(f"{key}.client_ca_pem", authorities) if authorities else None
+
+
 def tls_client_context(tls: TLSConfig, key: str) -> ssl.SSLContext:
     """Make the TLS context of a client: TLS 1.2 or newer, system roots unless ``server_ca_pem``.
 

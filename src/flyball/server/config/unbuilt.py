@@ -27,7 +27,6 @@ SWITCHES: Final = (
     "grpc_api.enabled",
     "webtransport.enabled",
     "uni_websocket.enabled",
-    "uni_grpc.enabled",
     "admin.enabled",
     "swagger.enabled",
     "debug.enabled",

@@ -1,0 +1,1 @@
+"""The unidirectional stream over GRPC, on a port of its own."""
