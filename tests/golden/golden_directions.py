@@ -347,7 +347,7 @@ async def unmasked(play):
     await play.end_raw()
 
 
-@row(195, 196, 200, 201)
+@row(195, 196, 200, 201, 202)
 async def raw_frames(play):
     await play.open()
     for data in play.row["sent"][0]["frames_hex"]:
@@ -362,6 +362,34 @@ async def inflating(play):
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = compressor.compress(b" " * 20000) + compressor.flush(zlib.Z_SYNC_FLUSH)
     play.socket.write(frame(TEXT, data[:-4], first_bits=0xC0))
+    await play.end_raw()
+
+
+@row(123, 148)
+async def uni(play):
+    await play.open()
+    await play.send()
+    channel, *data = ("x", 0, 1, 2) if play.number == 148 else ("plain:1", 1)
+    await play.stage.publish(channel, *data)
+    if play.number == 123:
+        assert await play.time() <= 3 + STEP
+    await play.stage.api("disconnect", user="42" if play.number == 148 else "u")
+    await play.end()
+
+
+@row(127)
+async def uni_stale(play):
+    await play.open()
+    assert await play.time() == pytest.approx(2, abs=STEP)
+    await play.end()
+
+
+@row(194)
+async def uni_pings(play):
+    await play.open()
+    play.socket.write(bytes.fromhex(play.row["sent"][0]["frames_hex"][0]))
+    await play.socket.until(lambda: play.socket.raw, "connect")
+    assert await play.time() <= 2 + STEP
     await play.end_raw()
 
 

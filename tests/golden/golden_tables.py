@@ -10,14 +10,14 @@ REPLAYED = frozenset(
         *range(1, 27),  # A: commands, errors and closes
         *range(28, 40),  # B: what takes time, and limits
         *range(41, 59),  # D: recovery, delta, filters, server API
-        *(*range(113, 123), 129, 130),  # F: handshakes
+        *range(113, 131),  # F: handshakes
         134,  # G
         *(136, 137),  # K
-        *(143, 144, 145, 147, 149, 150),  # J
+        *(143, 144, 145, *range(147, 151)),  # J
         *range(164, 170),  # N
         *(174, 175),  # Q
         *(178, 179),  # R
-        *(193, *range(195, 202)),  # V: frames byte for byte
+        *range(192, 203),  # V: frames byte for byte
         *(204, 206),  # W
     )
 )
@@ -32,7 +32,6 @@ ELSEWHERE = {131: "test_golden_grpc.py", 132: "test_golden_grpc.py"}
 NOT_BUILT = {
     **dict.fromkeys((*range(60, 71), 146, 173, 177, 183, 205), "map subscriptions"),
     **dict.fromkeys((*range(71, 75), 161, 162), "shared poll subscriptions"),
-    **dict.fromkeys((*range(123, 129), 148, 192, 194, 202), "uni_websocket transport"),
     **dict.fromkeys((138, *range(152, 159)), "HTTP/3 and WebTransport"),
     **dict.fromkeys((140, 141), "HTTP/2"),
 }
@@ -100,7 +99,11 @@ DIFFERENT = {
 }
 """Rows of the original's known flaws, and what Flyball sends."""
 
+_UNI = {"path": "/connection/uni_websocket"}
+
 OPENED = {
+    **dict.fromkeys((123, *range(125, 128), 148, 194, 202), _UNI),
+    124: {"path": "/connection/uni_websocket?cf_connect=%7B%7D"},
     30: {"path": "/connection/websocket?cf_ws_frame_ping_pong=true"},
     129: {"headers": {"Sec-WebSocket-Extensions": "permessage-deflate"}},
     130: {"path": "/connection/websocket?format=protobuf"},

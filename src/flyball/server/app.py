@@ -35,7 +35,6 @@ from flyball.server.metrics import (
 )
 from flyball.transports.limits import ConnectionLimits
 from flyball.transports.listener import Api, Listener, ListenerOptions
-from flyball.transports.websocket.endpoint import WebSocketEndpoint
 
 if TYPE_CHECKING:
     import ssl
@@ -182,15 +181,7 @@ class Server:
     ) -> Listener:
         config = self.config
         context: ssl.SSLContext | None = tls_server_context(tls) if tls.enabled else None
-        websockets = {}
-        if clients and not config.websocket.disabled:
-            path = config.websocket.handler_prefix.rstrip("/")
-            websockets[path] = WebSocketEndpoint(
-                self.node,
-                build.origin_policy(config),
-                build.websocket_options(config),
-                self.limits,
-            )
+        websockets = build.websocket_endpoints(config, self.node, self.limits) if clients else {}
         streams = build.stream_endpoints(config, self.node, self.limits) if clients else {}
         emulation = build.emulation_endpoint(config, self.node) if clients else {}
         options = ListenerOptions(host=address[0], port=address[1], ssl_context=context)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flyball._version import __version__
 from flyball.core.errors import ConfigError
@@ -18,11 +18,13 @@ from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesO
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 from flyball.server.config.pem import tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
+from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
 from flyball.transports.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import Kind, StreamEndpoint, StreamOptions
-from flyball.transports.websocket.endpoint import WebSocketOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
     from flyball.core.clock import Clock
@@ -165,20 +167,41 @@ def origin_policy(config: Config) -> OriginPolicy:
     return OriginPolicy(config.client.allowed_origins)
 
 
-def websocket_options(config: Config) -> WebSocketOptions:
-    """Settings of the WebSocket endpoint."""
-    websocket = config.websocket
+def websocket_endpoints(
+    config: Config, node: Node, limits: ConnectionLimits
+) -> dict[str, WebSocketEndpoint]:
+    """The WebSocket endpoints that are on, by path."""
+    origins = origin_policy(config)
+    found: dict[str, WebSocketEndpoint] = {}
+    if not config.websocket.disabled:
+        options = WebSocketOptions(**_websocket_options(config, config.websocket))
+        path = config.websocket.handler_prefix.rstrip("/")
+        found[path] = WebSocketEndpoint(node, origins, options, limits)
+    uni = config.uni_websocket
+    if uni.enabled:
+        uni_options = UniWebSocketOptions(
+            **_websocket_options(config, uni),
+            join_push_messages=uni.join_push_messages,
+            disable_closing_handshake=uni.disable_closing_handshake,
+            disable_disconnect_push=uni.disable_disconnect_push,
+        )
+        path = uni.handler_prefix.rstrip("/")
+        found[path] = UniWebSocketEndpoint(node, origins, uni_options, limits)
+    return found
+
+
+def _websocket_options(config: Config, options: WebSocketSection) -> dict[str, Any]:
     header = config.client.user_id_http_header
-    return WebSocketOptions(
-        message_size_limit=websocket.message_size_limit,
-        decompressed_message_size_limit=websocket.decompressed_message_size_limit,
-        compression=websocket.compression,
-        compression_level=websocket.compression_level,
-        compression_min_size=websocket.compression_min_size,
-        write_timeout=websocket.write_timeout,
-        keep_headers=frozenset({header.lower()} if header else ()),
-        keep_remote_addr=False,
-    )
+    return {
+        "message_size_limit": options.message_size_limit,
+        "decompressed_message_size_limit": options.decompressed_message_size_limit,
+        "compression": options.compression,
+        "compression_level": options.compression_level,
+        "compression_min_size": options.compression_min_size,
+        "write_timeout": options.write_timeout,
+        "keep_headers": frozenset({header.lower()} if header else ()),
+        "keep_remote_addr": False,
+    }
 
 
 def stream_endpoints(

@@ -26,7 +26,6 @@ SWITCHES: Final = (
     "rpc.without_namespace.proxy_enabled",
     "grpc_api.enabled",
     "webtransport.enabled",
-    "uni_websocket.enabled",
     "admin.enabled",
     "swagger.enabled",
     "debug.enabled",

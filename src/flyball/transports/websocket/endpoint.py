@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
@@ -50,6 +50,10 @@ class WebSocketOptions:
 class WebSocketEndpoint:
     """Accepts WebSocket connections and opens their sessions."""
 
+    transport_class: ClassVar[type[WebSocketTransport]] = WebSocketTransport
+    subprotocols: ClassVar[bool] = True
+    """Clients choose the encoding by a subprotocol or in the query."""
+
     def __init__(
         self,
         node: Node,
@@ -62,9 +66,14 @@ class WebSocketEndpoint:
         self.origins = origins
         self.options = options
         self.limits = limits
+        self._shared = self.shared()
+
+    def shared(self) -> Shared:
+        """What the connections of this endpoint have in common."""
+        options = self.options
         inflated_limit = options.decompressed_message_size_limit or 10 * options.message_size_limit
-        self._shared = Shared(
-            node=node,
+        return Shared(
+            node=self.node,
             message_size_limit=options.message_size_limit,
             write_timeout=options.write_timeout,
             inflater=Inflater(inflated_limit) if options.compression else None,
@@ -76,13 +85,18 @@ class WebSocketEndpoint:
             return Refusal(503, SERVICE_UNAVAILABLE)
         if head.has_body and head.method == "GET":
             return Refusal(400, plain_error(400, close=True))
-        return negotiate(head, self.origins, compression=self.options.compression)
+        return negotiate(
+            head,
+            self.origins,
+            compression=self.options.compression,
+            subprotocols=self.subprotocols,
+        )
 
     def open(
         self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport
     ) -> WebSocketTransport:
         """Sends the 101 answer and opens the session; ``wire`` belongs to it from now on."""
-        transport = WebSocketTransport(
+        transport = self.transport_class(
             self._shared,
             wire,
             self.framing(acceptance),

@@ -44,6 +44,10 @@ class Shared:
     message_size_limit: int
     write_timeout: float
     inflater: Inflater | None
+    close_frames: bool = True
+    """We say goodbye with a close frame (RFC 6455, section 7)."""
+    disconnect_push: bool = False
+    """A message says why, before the close frame."""
 
 
 class WebSocketTransport(Transport, asyncio.Protocol):
@@ -255,7 +259,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         code = disconnect.code
         if code == codes.DISCONNECT_WRITE_ERROR.code:
             self._wire.abort()
-        elif code == codes.DISCONNECT_CONNECTION_CLOSED.code:
+        elif code == codes.DISCONNECT_CONNECTION_CLOSED.code or not self._shared.close_frames:
             self._drop()
         else:
             self._wire.write(frames.build_close(code, disconnect.reason))
