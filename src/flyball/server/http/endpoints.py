@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flyball.server.metrics import CONTENT_TYPE, exposition
+from flyball.transports.asgi_tools import JSON, NO_SNIFF, header, respond
 from flyball.transports.origin import cors_headers
 
-from .asgi import JSON, NO_SNIFF, header, respond
 from .router import Route
 
 if TYPE_CHECKING:
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     from prometheus_client.registry import Collector
 
+    from flyball.transports.asgi_tools import Receive, Scope, Send
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
-
-    from .asgi import Receive, Scope, Send
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _CORS_REQUEST: Final = ("origin", "access-control-request-headers")

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flyball.core.errors import ConfigError
-
-from .asgi import NO_SNIFF, TEXT, AsgiApp, respond
+from flyball.transports.asgi_tools import NO_SNIFF, TEXT, AsgiApp, respond
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .asgi import Message, Receive, Scope, Send
+    from flyball.transports.asgi_tools import Message, Receive, Scope, Send
 
 NOT_FOUND: Final = b"404 page not found\n"
 
