@@ -37,7 +37,7 @@ class EmulationEndpoint:
 
     def route(self) -> HttpRoute:
         """This endpoint for a listener."""
-        return HttpRoute(self.handle, self.max_request_body_size, self._too_large)
+        return HttpRoute(self.handle, self.max_request_body_size, self.too_large)
 
     def handle(
         self, method: str, _path: str, _query: str, headers: Mapping[str, str], body: bytes
@@ -48,7 +48,7 @@ class EmulationEndpoint:
         if method != "POST":
             return self._answer(405, headers)
         if len(body) > self.max_request_body_size:
-            return self._too_large(headers)
+            return self.too_large(headers)
         codec = PROTOBUF if headers.get("content-type") == BINARY else JSON
         try:
             request = codec.decode_emulation(body)
@@ -75,7 +75,8 @@ class EmulationEndpoint:
         deliver(self.node, PROTOBUF.decode_message(EmulationRequest, data))
         return b""
 
-    def _too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+    def too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+        """The answer to a body over the limit."""
         return self._answer(413, headers)
 
     def _answer(self, status: int, headers: Mapping[str, str]) -> HttpResponse:

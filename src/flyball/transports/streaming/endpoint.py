@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from flyball.protocol.codec import DecodeError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from flyball.core.errors import Disconnect
     from flyball.core.node import Node
+    from flyball.core.transport import Transport
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
     from flyball.transports.http_head import RequestHead
@@ -94,6 +95,16 @@ class StreamOptions:
     unidirectional kinds; codes that are not listed get 500. None: the stream tells."""
 
 
+class Admission(NamedTuple):
+    """A request that becomes a stream."""
+
+    codec: Codec
+    body: bytes
+    """The first frame of commands."""
+    request: ConnectRequest | None
+    """The connect request of a unidirectional stream."""
+
+
 @dataclass(slots=True)
 class StreamEndpoint:
     """Accepts streaming connections of one kind."""
@@ -108,12 +119,29 @@ class StreamEndpoint:
 
     def route(self) -> HttpRoute:
         """This endpoint for a listener."""
-        return HttpRoute(self.handle, self.options.max_request_body_size, self._too_large)
+        return HttpRoute(self.handle, self.options.max_request_body_size, self.too_large)
 
     def handle(
         self, method: str, _path: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> HttpResponse | Takeover:
         """Answers one request: by a stream, or by why there is none."""
+        answer = self.check(method, query, headers, body)
+        if isinstance(answer, HttpResponse):
+            return answer
+        admission = answer
+
+        def take(wire: asyncio.Transport, head: RequestHead) -> None:
+            self._open(wire, head, admission)
+
+        return Takeover(take)
+
+    def check(
+        self, method: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> HttpResponse | Admission:
+        """Decides on one request, whatever server it came through.
+
+        ``headers`` have lower-case names.
+        """
         if self.limits is not None and not self.limits.admits():
             return HttpResponse(status=503, content_type="")
         kind = self.kind
@@ -122,7 +150,7 @@ class StreamEndpoint:
         if method == "OPTIONS":
             return preflight(self.origins, headers)
         if len(body) > self.options.max_request_body_size:
-            return self._too_large(headers)
+            return self.too_large(headers)
         if kind.query and method == "GET":
             given = parse_qs(query, keep_blank_values=True).get("cf_connect")
             asked = given[0].encode("utf-8", "surrogateescape") if given else kind.default
@@ -136,62 +164,78 @@ class StreamEndpoint:
             except DecodeError:
                 return self._refuse(HTTPStatus.BAD_REQUEST, headers)
         binary = kind.protobuf and headers.get("content-type") == BINARY
-        codec: Codec = PROTOBUF if binary else JSON
+        return Admission(PROTOBUF if binary else JSON, body, request)
 
-        def take(wire: asyncio.Transport, head: RequestHead) -> None:
-            self._open(wire, head, codec, body, request)
-
-        return Takeover(take)
-
-    def _open(
+    def begin(
         self,
-        wire: asyncio.Transport,
-        head: RequestHead,
-        codec: Codec,
-        body: bytes,
-        request: ConnectRequest | None,
+        transport: Transport,
+        admission: Admission,
+        headers: Mapping[str, str],
+        address: str,
     ) -> None:
-        kind = self.kind
-        framing = stream_framing(kind.framing, codec, chunked=head.http11)
-        keep = head.keep_alive and head.http11 and self.dispatch is not None
-        transport = kind.transport(
-            self.node, wire, framing, self._start(head, codec), self._back if keep else None
-        )
-        wire.set_protocol(transport)
-        session = self.node.open_session(transport, self._kept(head.headers), remote_address(wire))
+        """Opens the session of an admitted request on its transport."""
+        session = self.node.open_session(transport, self._kept(headers), address)
         transport.cork()
-        if request is None:
-            session.receive(body)
+        if admission.request is None:
+            session.receive(admission.body)
         else:
-            session.connect_unidirectional(request)
+            session.connect_unidirectional(admission.request)
         transport.uncork()
+
+    def stream_headers(
+        self, headers: Mapping[str, str], admission: Admission
+    ) -> list[tuple[str, str]]:
+        """Headers of the stream that answers a request with ``headers``."""
+        cors = cors_headers(self.origins, headers)
+        content_type = self.kind.content_type or (TEXT if admission.codec is JSON else BINARY)
+        return [*cors, *_STREAM_HEADERS, ("Content-Type", content_type)]
+
+    def refusal(self, headers: Mapping[str, str]) -> Callable[[Disconnect], HttpResponse] | None:
+        """What answers a refused connect in place of the stream; None: the stream tells."""
+        statuses = self.options.connect_statuses
+        if statuses is None or not self.kind.framing.unidirectional:
+            return None
+
+        def refuse(disconnect: Disconnect) -> HttpResponse:
+            error = disconnect.error
+            code = error.code if error is not None else disconnect.code
+            text = error.message if error is not None else disconnect.reason
+            status, body = statuses.get(code, (500, "Internal Server Error"))
+            answer = (body or text).encode()
+            return HttpResponse(answer, status, TEXT, tuple(cors_headers(self.origins, headers)))
+
+        return refuse
+
+    def _open(self, wire: asyncio.Transport, head: RequestHead, admission: Admission) -> None:
+        kind = self.kind
+        framing = stream_framing(kind.framing, admission.codec, chunked=head.http11)
+        keep = head.keep_alive and head.http11 and self.dispatch is not None
+        start = self._start(head, admission)
+        transport = kind.transport(self.node, wire, framing, start, self._back if keep else None)
+        wire.set_protocol(transport)
+        self.begin(transport, admission, head.headers, remote_address(wire))
 
     def _back(self, wire: asyncio.Transport) -> None:
         assert self.dispatch is not None
         self.dispatch(wire, b"")
 
-    def _start(self, head: RequestHead, codec: Codec) -> Start:
-        cors = cors_headers(self.origins, head.headers)
-        content_type = self.kind.content_type or (TEXT if codec is JSON else BINARY)
-        lines = [*cors, *_STREAM_HEADERS, ("Content-Type", content_type)]
+    def _start(self, head: RequestHead, admission: Admission) -> Start:
+        lines = self.stream_headers(head.headers, admission)
         if head.http11:
             lines.append(("Transfer-Encoding", "chunked"))
         else:
             lines.remove(("Connection", "keep-alive"))
             lines.append(("Connection", "close"))
         start = response_head(200, lines)
-        statuses = self.options.connect_statuses
-        if statuses is None or not self.kind.framing.unidirectional:
+        refusal = self.refusal(head.headers)
+        if refusal is None:
             return Start(start)
 
         def refuse(disconnect: Disconnect) -> bytes:
-            error = disconnect.error
-            code = error.code if error is not None else disconnect.code
-            text = error.message if error is not None else disconnect.reason
-            status, body = statuses.get(code, (500, "Internal Server Error"))
-            answer = (body or text).encode()
-            fields = [*cors, ("Content-Length", str(len(answer))), ("Content-Type", TEXT)]
-            return response_head(status, fields) + answer
+            answer = refusal(disconnect)
+            size = ("Content-Length", str(len(answer.body)))
+            fields = [*answer.headers, size, ("Content-Type", answer.content_type)]
+            return response_head(answer.status, fields) + answer.body
 
         return Start(start, refuse)
 
@@ -201,7 +245,8 @@ class StreamEndpoint:
             return headers
         return {name: headers[name] for name in keep if name in headers} or None
 
-    def _too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+    def too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+        """The answer to a body over the limit."""
         return self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers)
 
     def _refuse(self, status: int, headers: Mapping[str, str]) -> HttpResponse:

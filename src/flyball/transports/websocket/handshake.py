@@ -12,6 +12,8 @@ from flyball.transports.origin import cors_headers
 from flyball.transports.websocket import deflate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flyball.transports.http_head import RequestHead
     from flyball.transports.origin import OriginPolicy
 
@@ -68,13 +70,11 @@ def negotiate(
         f"Sec-WebSocket-Accept: {accept}\r\n"
     )
     if subprotocols:
-        chosen = _choose_subprotocol(headers.get("sec-websocket-protocol"))
-        if chosen:
-            protobuf = _SUBPROTOCOLS[chosen] == "protobuf"
-            answer += f"Sec-WebSocket-Protocol: {chosen}\r\n"
-        if head.query:
-            wants_protobuf, frame_pings = _read_query(head.query)
-            protobuf = protobuf or wants_protobuf
+        offered = headers.get("sec-websocket-protocol")
+        choice = choose_encoding(offered.split(",") if offered else (), head.query)
+        protobuf, frame_pings = choice.protobuf, choice.frame_pings
+        if choice.subprotocol:
+            answer += f"Sec-WebSocket-Protocol: {choice.subprotocol}\r\n"
     compressed = compression and deflate.is_offered(headers.get("sec-websocket-extensions", ""))
     if compressed:
         answer += deflate.ANSWER
@@ -127,14 +127,21 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def _choose_subprotocol(offered: str | None) -> str | None:
-    if not offered:
-        return None
-    for name in offered.split(","):
-        name = name.strip()  # noqa: PLW2901 - the same thing, cleaned
-        if name in _SUBPROTOCOLS:
-            return name
-    return None
+class Encoding(NamedTuple):
+    """What a client asked for."""
+
+    subprotocol: str
+    """To be confirmed; empty for none."""
+    protobuf: bool
+    frame_pings: bool
+
+
+def choose_encoding(offered: Iterable[str], query: str) -> Encoding:
+    """The first subprotocol that we know; it or the query may ask for Protobuf."""
+    names = (name.strip() for name in offered)
+    chosen = next((name for name in names if name in _SUBPROTOCOLS), "")
+    protobuf, frame_pings = _read_query(query) if query else (False, False)
+    return Encoding(chosen, protobuf or _SUBPROTOCOLS.get(chosen) == "protobuf", frame_pings)
 
 
 def _read_query(query: str) -> tuple[bool, bool]:
