@@ -16,6 +16,7 @@ carry the client protocol of Centrifugo, so that its official SDKs are the clien
     flyball.run(node, port=8000)
 """
 
+from flyball import asgi
 from flyball._version import __version__
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.eager import eager
@@ -102,6 +103,7 @@ __all__ = [
     "TooSlowError",
     "Unsubscribed",
     "__version__",
+    "asgi",
     "eager",
     "run",
     "serve",

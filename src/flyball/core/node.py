@@ -164,6 +164,11 @@ class Node(HandlerDecorators, UserOperations):
     async def __aexit__(self, *_: object) -> None:
         await self.shutdown()
 
+    @property
+    def running(self) -> bool:
+        """Between :meth:`start` and the end of :meth:`shutdown`."""
+        return self._running
+
     def uptime(self) -> float:
         """Seconds since :meth:`start`."""
         return self.clock.monotonic() - self._started_at

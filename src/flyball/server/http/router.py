@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flyball.core.errors import ConfigError
-from flyball.transports.asgi_tools import NO_SNIFF, TEXT, AsgiApp, respond
+from flyball.transports.asgi.tools import NO_SNIFF, TEXT, AsgiApp, local_path, respond
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.transports.asgi_tools import Message, Receive, Scope, Send
+    from flyball.transports.asgi.tools import Message, Receive, Scope, Send
 
 NOT_FOUND: Final = b"404 page not found\n"
 
@@ -79,7 +79,7 @@ class Router:
         if kind == "lifespan":
             await _lifespan(receive, send)
             return
-        route = self.find(_local_path(scope))
+        route = self.find(local_path(scope))
         if kind == "websocket":
             if route is None or not route.websocket:
                 await _refuse_websocket(scope, send)
@@ -137,13 +137,6 @@ def build_apps(
 
 def _cut(path: str) -> str:
     return path.rstrip("/") or "/"
-
-
-def _local_path(scope: Scope) -> str:
-    """The path below the place this app is mounted at."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(root) else path
 
 
 async def _refuse_websocket(scope: Scope, send: Send) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -70,3 +70,35 @@ async def read_body(receive: Receive, limit: int) -> bytes | None:
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Request headers with lower-case names; repeated ones joined by commas."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def kept(headers: Mapping[str, str], keep: frozenset[str] | None) -> Mapping[str, str] | None:
+    """The headers that a session remembers; ``keep`` None: all."""
+    if keep is None:
+        return headers
+    return {name: headers[name] for name in keep if name in headers} or None
+
+
+def address_of(scope: Scope) -> str:
+    """``host:port`` of the peer as the server tells it, empty if it does not."""
+    client = scope.get("client")
+    if not client:
+        return ""
+    host, port = client[0], client[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def local_path(scope: Scope) -> str:
+    """The path below the place an app is mounted at."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path

@@ -1,0 +1,192 @@
+"""A node's connection endpoints as an ASGI app, for Starlette, FastAPI, Django and any server.
+
+::
+
+    node = flyball.Node()
+    app = FastAPI(lifespan=flyball.asgi.lifespan(node))
+    app.mount("/connection", flyball.asgi.app(node, origins=["https://example.com"]))
+
+Clients connect to ``/connection/websocket``; ``/connection/http_stream`` and
+``/connection/sse`` (with ``/connection/emulation``) are there for networks that break
+WebSocket. Run directly, the app starts and stops the node itself (``uvicorn module:app``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from flyball.transports.asgi.stream import AsgiEmulationEndpoint, AsgiStreamEndpoint, answer
+from flyball.transports.asgi.tools import headers_of, local_path
+from flyball.transports.asgi.websocket import AsgiWebSocketEndpoint, refuse
+from flyball.transports.http_fast import HttpResponse
+from flyball.transports.origin import OriginPolicy, cors_headers
+from flyball.transports.streaming import endpoint as streaming
+from flyball.transports.streaming.emulation import EmulationEndpoint
+from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
+from flyball.transports.websocket.endpoint import WebSocketOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
+
+    from flyball.core.node import Node
+    from flyball.transports.asgi.tools import AsgiApp, Receive, Scope, Send
+    from flyball.transports.limits import ConnectionLimits
+
+__all__ = ["App", "app", "lifespan"]
+
+_STREAMS: Final = {
+    "http_stream": streaming.HTTP_STREAM,
+    "sse": streaming.SSE,
+    "uni_http_stream": streaming.UNI_HTTP_STREAM,
+    "uni_sse": streaming.UNI_SSE,
+}
+TRANSPORTS: Final = ("websocket", *_STREAMS)
+"""Names for :func:`app`, and their paths below it."""
+
+
+def app(
+    node: Node,
+    *,
+    origins: Iterable[str] = (),
+    transports: Iterable[str] = ("websocket", "http_stream", "sse"),
+    websocket: WebSocketOptions | None = None,
+    max_request_body_size: int = 65536,
+    limits: ConnectionLimits | None = None,
+) -> App:
+    """The connection endpoints of ``node``.
+
+    Args:
+        node: where sessions live. It belongs to one event loop.
+        origins: web pages that may connect, such as ``https://*.example.com``; ``*`` for all.
+            Programs other than browsers send no origin and may always.
+        transports: some of ``websocket``, ``http_stream``, ``sse``, ``uni_http_stream`` and
+            ``uni_sse``; each is found at its name. ``/emulation`` comes with the second two.
+        websocket: limits of WebSocket messages. Compression and write timeouts are the
+            business of the ASGI server.
+        max_request_body_size: bytes of a request to a streaming endpoint or ``/emulation``.
+        limits: how many connections are taken, and how fast.
+
+    Raises:
+        ValueError: a transport is not known.
+        ConfigError: an origin is malformed.
+    """
+    return App(
+        node,
+        OriginPolicy(origins),
+        tuple(transports),
+        websocket or WebSocketOptions(),
+        max_request_body_size,
+        limits,
+    )
+
+
+class App:
+    """See :func:`app`."""
+
+    def __init__(
+        self,
+        node: Node,
+        origins: OriginPolicy,
+        transports: tuple[str, ...],
+        websocket: WebSocketOptions,
+        max_request_body_size: int,
+        limits: ConnectionLimits | None,
+    ) -> None:
+        for name in transports:
+            if name not in TRANSPORTS:
+                expected = ", ".join(TRANSPORTS)
+                raise ValueError(f"transport {name!r} is not known; expected some of {expected}")
+        self.node = node
+        self._origins = origins
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._websocket: AsgiApp | None = None
+        if "websocket" in transports:
+            self._websocket = AsgiWebSocketEndpoint(node, origins, websocket, limits)
+        options = StreamOptions(max_request_body_size=max_request_body_size)
+        self._http: dict[str, AsgiApp] = {"/init": self._init}
+        for name in transports:
+            if name in _STREAMS:
+                endpoint = StreamEndpoint(node, _STREAMS[name], origins, options, limits)
+                self._http[f"/{name}"] = AsgiStreamEndpoint(endpoint)
+        if {"http_stream", "sse"} & set(transports):
+            emulation = EmulationEndpoint(node, origins, max_request_body_size)
+            self._http["/emulation"] = AsgiEmulationEndpoint(emulation)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection, request or lifespan."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(receive, send)
+            return
+        await self._ready()
+        path = local_path(scope)
+        if kind == "websocket":
+            if self._websocket is not None and path == "/websocket":
+                await self._websocket(scope, receive, send)
+            else:
+                await receive()
+                await refuse(scope, send, 404)
+        elif kind == "http":
+            endpoint = self._http.get(path)
+            if endpoint is None:
+                text = "text/plain; charset=utf-8"
+                await answer(send, HttpResponse(b"404 page not found\n", 404, text))
+            else:
+                await endpoint(scope, receive, send)
+
+    async def _ready(self) -> None:
+        """Starts the node where the surrounding program did not; once."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise RuntimeError(
+                    "this flyball.Node lives in another event loop: "
+                    "use one node and one flyball.asgi.app for each process and loop"
+                )
+            self._loop = loop
+        if self.node.running:
+            return
+        if self._starting is None:
+            self._starting = loop.create_task(self.node.start())
+        await asyncio.shield(self._starting)
+
+    async def _init(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        cors = tuple(cors_headers(self._origins, headers_of(scope)))
+        if scope["method"] != "GET":
+            await answer(send, HttpResponse(status=405, content_type=""))
+            return
+        json = "application/json; charset=utf-8"
+        await answer(send, HttpResponse(b"{}", content_type=json, headers=cors))
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self._ready()
+                except Exception as error:  # noqa: BLE001 - the server is told, and stops
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.node.shutdown()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def lifespan(node: Node) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """A lifespan for Starlette and FastAPI: the node runs as long as the app.
+
+    Inside a lifespan of your own, ``async with node:`` does the same.
+    """
+
+    @asynccontextmanager
+    async def live(_app: Any) -> AsyncIterator[None]:
+        async with node:
+            yield
+
+    return live

@@ -1,0 +1,1 @@
+"""Connections that an ASGI server brings: WebSocket and streaming responses."""
