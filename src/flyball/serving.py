@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
 from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterato
     endpoint = WebSocketEndpoint(node, OriginPolicy(options.origins), options.websocket)
     listener = Listener(
         ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context),
-        websockets={options.path: endpoint},
-        app=options.app,
+        Site(websockets={options.path: endpoint}, app=options.app),
     )
     await node.start()
     try:

@@ -33,8 +33,10 @@ from flyball.server.metrics import (
     ServerMetrics,
     process_registry,
 )
+from flyball.transports.http_fast import HttpRoute
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Api, Listener, ListenerOptions
+from flyball.transports.listener import Listener, ListenerOptions
+from flyball.transports.site import Site
 
 if TYPE_CHECKING:
     import ssl
@@ -150,8 +152,7 @@ class Server:
             if config.prometheus.instrument_http_handlers
             else None,
         )
-        fast = None if api is None else Api(config.http_api.handler_prefix, api.handle)
-        external_api = fast if not split or config.http_api.external else None
+        external_api = api if not split or config.http_api.external else None
         listeners: list[Port] = [
             self._listener(external, server.tls, external_api, apps.external, clients=True)
         ]
@@ -159,7 +160,7 @@ class Server:
             tls = server.internal_tls
             if not tls.enabled and not server.tls_external:
                 tls = server.tls
-            internal_api = None if config.http_api.external else fast
+            internal_api = None if config.http_api.external else api
             listeners.append(
                 self._listener(internal, tls, internal_api, apps.internal, clients=False)
             )
@@ -174,27 +175,21 @@ class Server:
         self,
         address: tuple[str, int],
         tls: TLSConfig,
-        api: Api | None,
+        api: ApiHandler | None,
         app: object,
         *,
         clients: bool,
     ) -> Listener:
         config = self.config
         context: ssl.SSLContext | None = tls_server_context(tls) if tls.enabled else None
-        websockets = build.websocket_endpoints(config, self.node, self.limits) if clients else {}
-        streams = build.stream_endpoints(config, self.node, self.limits) if clients else {}
-        emulation = build.emulation_endpoint(config, self.node) if clients else {}
         options = ListenerOptions(host=address[0], port=address[1], ssl_context=context)
-        listener = Listener(
-            options,
-            websockets=websockets,
-            api=api,
-            routes={path: endpoint.route() for path, endpoint in (streams | emulation).items()},
-            app=app,
-        )
-        for endpoint in streams.values():
-            endpoint.dispatch = listener.dispatch
-        return listener
+        routes: dict[str, HttpRoute] = {}
+        if clients:
+            routes.update(build.stream_routes(config, self.node, self.limits))
+        if api is not None:
+            routes[config.http_api.handler_prefix.rstrip("/")] = HttpRoute(api.handle, subtree=True)
+        websockets = build.websocket_endpoints(config, self.node, self.limits) if clients else {}
+        return Listener(options, Site(websockets=websockets, routes=routes, app=app))
 
     def _api_handler(self) -> ApiHandler:
         options = self.config.http_api

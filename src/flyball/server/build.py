@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flyball.core.clock import Clock
     from flyball.core.node import Node
     from flyball.server.config import Config, Token
+    from flyball.transports.http_fast import HttpRoute
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.unigrpc.listener import UniGrpcListener
 
@@ -204,23 +205,25 @@ def _websocket_options(config: Config, options: WebSocketSection) -> dict[str, A
     }
 
 
-def stream_endpoints(
-    config: Config, node: Node, limits: ConnectionLimits
-) -> dict[str, StreamEndpoint]:
-    """The streaming endpoints that are on, by path."""
+def stream_routes(config: Config, node: Node, limits: ConnectionLimits) -> dict[str, HttpRoute]:
+    """The streaming endpoints that are on, and ``/emulation`` if they need it, by path."""
     kinds: tuple[tuple[Kind, SSE | HTTPStream | UniSSE | UniHTTPStream], ...] = (
         (streaming.SSE, config.sse),
         (streaming.HTTP_STREAM, config.http_stream),
         (streaming.UNI_SSE, config.uni_sse),
         (streaming.UNI_HTTP_STREAM, config.uni_http_stream),
     )
-    return {
-        options.handler_prefix.rstrip("/"): StreamEndpoint(
-            node, kind, origin_policy(config), _stream_options(config, options), limits
-        )
-        for kind, options in kinds
-        if options.enabled
-    }
+    origins = origin_policy(config)
+    found = {}
+    for kind, options in kinds:
+        if options.enabled:
+            endpoint = StreamEndpoint(node, kind, origins, _stream_options(config, options), limits)
+            found[options.handler_prefix.rstrip("/")] = endpoint.route()
+    if config.sse.enabled or config.http_stream.enabled:
+        section = config.emulation
+        emulation = EmulationEndpoint(node, origins, section.max_request_body_size)
+        found[section.handler_prefix.rstrip("/")] = emulation.route()
+    return found
 
 
 def _stream_options(
@@ -268,12 +271,3 @@ def uni_grpc_listener(config: Config, node: Node, limits: ConnectionLimits) -> U
         ),
         limits,
     )
-
-
-def emulation_endpoint(config: Config, node: Node) -> dict[str, EmulationEndpoint]:
-    """Where commands of streaming clients come in, if there are such clients."""
-    if not (config.sse.enabled or config.http_stream.enabled):
-        return {}
-    options = config.emulation
-    endpoint = EmulationEndpoint(node, origin_policy(config), options.max_request_body_size)
-    return {options.handler_prefix.rstrip("/"): endpoint}

@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from flyball.core.eager import run_now
+from flyball.transports.exchange import Exchange, Http1Exchange
 from flyball.transports.http_body import BadChunks, ChunkedBody
 from flyball.transports.http_head import (
     HEAD_END,
     BadRequestHead,
     RequestHead,
     parse_head,
+    path_of,
     plain_error,
     status_line,
 )
 
 if TYPE_CHECKING:
+    from flyball.transports.site import Site
     from flyball.transports.watch import Watch
 
 logger = logging.getLogger("flyball.transports")
@@ -51,8 +54,8 @@ class HttpResponse(msgspec.Struct, frozen=True):
 class Takeover(msgspec.Struct, frozen=True):
     """An answer that does not end: whoever gives it takes the connection."""
 
-    take: Callable[[asyncio.Transport, RequestHead], None]
-    """Called with the connection and the request's head; answers by itself from then on."""
+    take: Callable[[Exchange, RequestHead], None]
+    """Called with the exchange and the request's head; answers by itself from then on."""
 
 
 Handler = Callable[
@@ -72,6 +75,8 @@ class HttpRoute:
     """Bytes; 0: what :class:`HttpLimits` says."""
     too_large: Callable[[Mapping[str, str]], HttpResponse] | None = None
     """The answer to a longer body, given the request's headers; a plain 413 if not given."""
+    subtree: bool = False
+    """All paths below belong to it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +125,10 @@ class KnownHeads:
 
 
 class HttpFastPath(asyncio.Protocol):
-    """Serves one connection with a handler function.
+    """Serves one connection with the handler functions of a site.
 
-    Requests are handled one after the other; answers are in order. A request for which
-    ``is_mine`` says no (given the request line's target) is handed to ``hand_over`` with all
-    unread bytes, together with the connection.
+    Requests are handled one after the other; answers are in order. A request for which the site
+    has no route is handed to ``hand_over`` with all unread bytes, together with the connection.
     """
 
     __slots__ = (
@@ -132,16 +136,15 @@ class HttpFastPath(asyncio.Protocol):
         "_body",
         "_buffer",
         "_date",
-        "_find",
         "_hand_over",
         "_head",
         "_is_blocked",
-        "_is_mine",
         "_known_heads",
         "_limits",
         "_phase",
         "_pipelined",
         "_pipelined_size",
+        "_site",
         "_stopping",
         "_watch",
         "_wire",
@@ -150,17 +153,15 @@ class HttpFastPath(asyncio.Protocol):
 
     def __init__(
         self,
-        find: Callable[[str], HttpRoute],
+        site: Site,
         limits: HttpLimits,
         watch: Watch,
-        is_mine: Callable[[bytes], bool],
         hand_over: Callable[[asyncio.Transport, bytes], None],
         known_heads: KnownHeads,
     ) -> None:
-        self._find = find
+        self._site = site
         self._limits = limits
         self._watch = watch
-        self._is_mine = is_mine
         self._hand_over = hand_over
         self._known_heads = known_heads
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
@@ -265,7 +266,7 @@ class HttpFastPath(asyncio.Protocol):
         head = self._known_heads.get(raw)
         if head is None:
             target = raw[: raw.find(b"\r\n")].split(b" ", 2)
-            if len(target) == 3 and not self._is_mine(target[1]):
+            if len(target) == 3 and self._site.route(path_of(target[1])) is None:
                 self._give_away()
                 return False
             try:
@@ -323,10 +324,15 @@ class HttpFastPath(asyncio.Protocol):
         return self._phase is _Phase.HEAD
 
     def _max_body_size(self, head: RequestHead) -> int:
-        return self._find(head.path).max_body_size or self._limits.max_body_size
+        return self._route(head).max_body_size or self._limits.max_body_size
+
+    def _route(self, head: RequestHead) -> HttpRoute:
+        route = self._site.route(head.path)
+        assert route is not None  # only requests with a route come so far
+        return route
 
     def _refuse_body(self, head: RequestHead) -> None:
-        too_large = self._find(head.path).too_large
+        too_large = self._route(head).too_large
         if too_large is None:
             self._refuse(413)
             return
@@ -346,7 +352,7 @@ class HttpFastPath(asyncio.Protocol):
 
     def _handle(self, head: RequestHead, body: bytes) -> None:
         try:
-            handler = self._find(head.path).handler
+            handler = self._route(head).handler
             answer: Any = handler(head.method, head.path, head.query, head.headers, body)
             if type(answer) is Takeover:
                 self._surrender(head, answer)
@@ -369,7 +375,7 @@ class HttpFastPath(asyncio.Protocol):
         self._buffer.clear()
         self._watch.discard(self)
         if not self._wire.is_closing():
-            answer.take(self._wire, head)
+            answer.take(Http1Exchange(self._wire, head, self._hand_over), head)
 
     def _wait_for(self, head: RequestHead, future: asyncio.Future[HttpResponse]) -> None:
         self._phase = _Phase.HANDLING

@@ -130,6 +130,11 @@ def parse_head(data: bytes, *, max_headers: int = 200) -> RequestHead:
     return head
 
 
+def path_of(target: bytes) -> str:
+    """The path in a request line's target, as sent."""
+    return target.partition(b"?")[0].decode("latin-1")
+
+
 def _check_repeated(headers: dict[str, str]) -> None:
     if ", " in headers.get("host", ""):
         raise BadRequestHead(400, "too many Host headers")

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from flyball.transports.http_fast import (
-    Handler,
     HttpFastPath,
     HttpLimits,
-    HttpRoute,
     KnownHeads,
     close_gently,
 )
@@ -20,6 +18,7 @@ from flyball.transports.http_head import (
     HEAD_END,
     BadRequestHead,
     parse_head,
+    path_of,
     plain_error,
 )
 from flyball.transports.watch import Watch
@@ -27,10 +26,9 @@ from flyball.transports.websocket.handshake import Refusal
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
 
     from flyball.transports.asgi_server import AsgiServer
-    from flyball.transports.websocket.endpoint import WebSocketEndpoint
+    from flyball.transports.site import Site
 
 logger = logging.getLogger("flyball.transports")
 
@@ -52,28 +50,17 @@ class ListenerOptions:
     http: HttpLimits = field(default_factory=HttpLimits)
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The paths that go to the HTTP fast path."""
-
-    prefix: str
-    """Like ``/api``: this path and all below it."""
-    handler: Handler
-
-
 class Listener:
-    """A port with WebSocket endpoints, a fast path for an API, and an ASGI app for the rest.
-
-    ``routes`` are further exact paths on the fast path, such as streaming endpoints.
+    """A port that serves a site.
 
     Example::
 
-        listener = Listener(
-            ListenerOptions(port=8000),
+        site = Site(
             websockets={"/connection/websocket": endpoint},
-            api=Api("/api", handle),
+            routes={"/api": HttpRoute(handle, subtree=True)},
             app=asgi_app,
         )
+        listener = Listener(ListenerOptions(port=8000), site)
         await listener.start()
         ...
         listener.stop_accepting()
@@ -81,25 +68,10 @@ class Listener:
         await listener.close()
     """
 
-    def __init__(
-        self,
-        options: ListenerOptions | None = None,
-        *,
-        websockets: Mapping[str, WebSocketEndpoint] | None = None,
-        api: Api | None = None,
-        routes: Mapping[str, HttpRoute] | None = None,
-        app: Any = None,
-    ) -> None:
-        self.options = options or ListenerOptions()
-        self._websockets = {path.encode(): e for path, e in (websockets or {}).items()}
-        self._api = api
-        self._routes = dict(routes or {})
-        self._route_paths = frozenset(path.encode() for path in self._routes)
-        self._api_route = HttpRoute(api.handler) if api else None
-        self._api_path = api.prefix.encode() if api else b""
-        self._api_below = self._api_path + b"/"
+    def __init__(self, options: ListenerOptions, site: Site) -> None:
+        self.options = options
+        self.site = site
         self._known_heads = KnownHeads()
-        self._app = app
         self._asgi: AsgiServer | None = None
         self._server: asyncio.Server | None = None
         self._stopping = False
@@ -114,12 +86,12 @@ class Listener:
             OSError: it cannot be opened (in use, not permitted, no such address).
         """
         options = self.options
-        if self._app is not None:
+        if self.site.app is not None:
             # uvicorn takes long to import, and a process without an ASGI app needs none.
             from flyball.transports.asgi_server import AsgiServer
 
             self._asgi = AsgiServer(
-                self._app, options.http, self.watch, self._is_ours, self.dispatch
+                self.site.app, options.http, self.watch, self._is_ours, self.dispatch
             )
         loop = asyncio.get_running_loop()
         arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}
@@ -173,26 +145,9 @@ class Listener:
 
     # -- finding the protocol of a connection
 
-    def _is_fast(self, target: bytes) -> bool:
-        """Whether the HTTP fast path serves this target."""
-        path = target.partition(b"?")[0]
-        if path in self._route_paths:
-            return True
-        if self._api is None or not path.startswith(self._api_path):
-            return False
-        return path == self._api_path or path.startswith(self._api_below)
-
-    def _find(self, path: str) -> HttpRoute:
-        route = self._routes.get(path, self._api_route)
-        assert route is not None  # only targets that passed _is_fast come here
-        return route
-
     def _is_ours(self, target: bytes) -> bool:
-        return self._is_fast(target) or target.partition(b"?")[0] in self._websockets
-
-    def websocket_for(self, target: bytes) -> WebSocketEndpoint | None:
-        """The WebSocket endpoint at a request's target, if any."""
-        return self._websockets.get(target.partition(b"?")[0])
+        path = path_of(target)
+        return self.site.route(path) is not None or self.site.websocket(path) is not None
 
     def dispatch(self, wire: asyncio.Transport, data: bytes) -> None:
         """Takes a connection (back) between two requests; ``data`` is what was read already."""
@@ -210,14 +165,9 @@ class Listener:
     def hand_over(self, wire: asyncio.Transport, target: bytes, data: bytes) -> bool:
         """Gives a connection to the protocol for ``target``; False if there is none."""
         protocol: asyncio.Protocol
-        if self._is_fast(target):
+        if self.site.route(path_of(target)) is not None:
             protocol = HttpFastPath(
-                self._find,
-                self.options.http,
-                self.watch,
-                self._is_fast,
-                self.dispatch,
-                self._known_heads,
+                self.site, self.options.http, self.watch, self.dispatch, self._known_heads
             )
         elif self._asgi is not None:
             protocol = self._asgi.protocol()
@@ -298,7 +248,7 @@ class FirstBytes(asyncio.Protocol):
             self._wait(data)
             return None
         target = parts[1]
-        endpoint = listener.websocket_for(target)
+        endpoint = listener.site.websocket(path_of(target))
         if endpoint is None:
             return self._pass_on(target, data)
         size = data.find(HEAD_END) + 4

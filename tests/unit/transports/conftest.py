@@ -7,9 +7,11 @@ from wsclient import RawClient
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
+from flyball.transports.http_fast import HttpRoute
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Api, Listener, ListenerOptions
+from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
 from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
 
 
@@ -63,9 +65,11 @@ async def serve():
         )
         port = Listener(
             ListenerOptions("127.0.0.1", **(listener or {})),
-            websockets={"/connection/websocket": endpoint},
-            api=Api("/api", api) if api else None,
-            app=app,
+            Site(
+                websockets={"/connection/websocket": endpoint},
+                routes={"/api": HttpRoute(api, subtree=True)} if api else {},
+                app=app,
+            ),
         )
         await port.start()
         running.append((node, port))

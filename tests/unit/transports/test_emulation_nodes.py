@@ -13,6 +13,7 @@ from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.testing import TestClock, Wires
 from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint
@@ -33,7 +34,7 @@ class Server:
         endpoint = StreamEndpoint(self.node, streaming.HTTP_STREAM, ORIGINS)
         emulation = EmulationEndpoint(self.node, ORIGINS)
         routes = {"/http_stream": endpoint.route(), "/emulation": emulation.route()}
-        self.listener = Listener(ListenerOptions("127.0.0.1"), routes=routes)
+        self.listener = Listener(ListenerOptions("127.0.0.1"), Site(routes=routes))
 
     async def start(self):
         await self.node.start()

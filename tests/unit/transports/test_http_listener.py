@@ -363,10 +363,11 @@ async def test_close_lets_requests_finish_and_ends_idle_connections(serve):
 
 async def test_listens_on_both_families_and_shares_the_port():
     from flyball.transports.listener import Listener, ListenerOptions
+    from flyball.transports.site import Site
 
-    first = Listener(ListenerOptions(reuse_port=True))
+    first = Listener(ListenerOptions(reuse_port=True), Site())
     await first.start()
-    second = Listener(ListenerOptions(reuse_port=True, port=first.port))
+    second = Listener(ListenerOptions(reuse_port=True, port=first.port), Site())
     await second.start()
     _, writer = await asyncio.open_connection("127.0.0.1", first.port)
     writer.close()

@@ -15,6 +15,7 @@ from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.limits import ConnectionLimits
 from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
@@ -56,11 +57,8 @@ async def server(request):
     }
     emulation = EmulationEndpoint(node, origins, 500)
     routes = {path: e.route() for path, e in endpoints.items()}
-    listener = Listener(
-        ListenerOptions("127.0.0.1"), routes={**routes, "/emulation": emulation.route()}
-    )
-    for endpoint in endpoints.values():
-        endpoint.dispatch = listener.dispatch
+    site = Site(routes={**routes, "/emulation": emulation.route()})
+    listener = Listener(ListenerOptions("127.0.0.1"), site)
     await listener.start()
     yield Server(node, listener)
     while RawClient.opened:

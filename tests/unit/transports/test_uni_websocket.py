@@ -14,6 +14,7 @@ from flyball.protocol.json_codec import JSON
 from flyball.transports.limits import ConnectionLimits
 from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
 from flyball.transports.websocket.framing import plain_framing
 from flyball.transports.websocket.uni import (
     UniWebSocketEndpoint,
@@ -43,7 +44,7 @@ async def serve():
         endpoint = UniWebSocketEndpoint(
             node, OriginPolicy(origins), UniWebSocketOptions(**options), limits
         )
-        listener = Listener(ListenerOptions("127.0.0.1"), websockets={PATH: endpoint})
+        listener = Listener(ListenerOptions("127.0.0.1"), Site(websockets={PATH: endpoint}))
         await listener.start()
         running.append((node, listener))
         return node, listener.port

@@ -129,7 +129,6 @@ class AsgiStreamEndpoint:
         start = [
             (name.lower().encode(), value.encode("latin-1"))
             for name, value in endpoint.stream_headers(headers, admission)
-            if name != "Connection"  # the server's own business
         ]
         started = False
 

@@ -11,7 +11,6 @@ from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
-from flyball.transports.http_head import status_line
 from flyball.transports.origin import cors_headers
 from flyball.transports.streaming.framing import (
     EventFraming,
@@ -31,7 +30,6 @@ from flyball.transports.streaming.transport import (
 from flyball.transports.websocket.endpoint import remote_address
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
 
     from flyball.core.errors import Disconnect
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from flyball.core.transport import Transport
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
+    from flyball.transports.exchange import Exchange
     from flyball.transports.http_head import RequestHead
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
@@ -50,7 +49,6 @@ MAX_AGE: Final = "300"
 
 _STREAM_HEADERS: Final = (
     ("Cache-Control", "private, no-cache, no-store, must-revalidate, max-age=0"),
-    ("Connection", "keep-alive"),
     ("Expire", "0"),  # sic: clients may know it by this name
     ("Pragma", "no-cache"),
     ("X-Accel-Buffering", "no"),
@@ -114,8 +112,6 @@ class StreamEndpoint:
     origins: OriginPolicy
     options: StreamOptions = field(default_factory=StreamOptions)
     limits: ConnectionLimits | None = None
-    dispatch: Callable[[asyncio.Transport, bytes], None] | None = None
-    """Takes a connection back between two requests; without it connections end with the stream."""
 
     def route(self) -> HttpRoute:
         """This endpoint for a listener."""
@@ -130,8 +126,8 @@ class StreamEndpoint:
             return answer
         admission = answer
 
-        def take(wire: asyncio.Transport, head: RequestHead) -> None:
-            self._open(wire, head, admission)
+        def take(exchange: Exchange, head: RequestHead) -> None:
+            self._open(exchange, head.headers, admission)
 
         return Takeover(take)
 
@@ -206,38 +202,12 @@ class StreamEndpoint:
 
         return refuse
 
-    def _open(self, wire: asyncio.Transport, head: RequestHead, admission: Admission) -> None:
+    def _open(self, exchange: Exchange, headers: Mapping[str, str], admission: Admission) -> None:
         kind = self.kind
-        framing = stream_framing(kind.framing, admission.codec, chunked=head.http11)
-        keep = head.keep_alive and head.http11 and self.dispatch is not None
-        start = self._start(head, admission)
-        transport = kind.transport(self.node, wire, framing, start, self._back if keep else None)
-        wire.set_protocol(transport)
-        self.begin(transport, admission, head.headers, remote_address(wire))
-
-    def _back(self, wire: asyncio.Transport) -> None:
-        assert self.dispatch is not None
-        self.dispatch(wire, b"")
-
-    def _start(self, head: RequestHead, admission: Admission) -> Start:
-        lines = self.stream_headers(head.headers, admission)
-        if head.http11:
-            lines.append(("Transfer-Encoding", "chunked"))
-        else:
-            lines.remove(("Connection", "keep-alive"))
-            lines.append(("Connection", "close"))
-        start = response_head(200, lines)
-        refusal = self.refusal(head.headers)
-        if refusal is None:
-            return Start(start)
-
-        def refuse(disconnect: Disconnect) -> bytes:
-            answer = refusal(disconnect)
-            size = ("Content-Length", str(len(answer.body)))
-            fields = [*answer.headers, size, ("Content-Type", answer.content_type)]
-            return response_head(answer.status, fields) + answer.body
-
-        return Start(start, refuse)
+        framing = stream_framing(kind.framing, admission.codec, chunked=exchange.chunked)
+        start = Start(self.stream_headers(headers, admission), self.refusal(headers))
+        transport = kind.transport(self.node, exchange, framing, start)
+        self.begin(transport, admission, headers, remote_address(exchange.wire))
 
     def _kept(self, headers: Mapping[str, str]) -> Mapping[str, str] | None:
         keep = self.options.keep_headers
@@ -252,12 +222,6 @@ class StreamEndpoint:
     def _refuse(self, status: int, headers: Mapping[str, str]) -> HttpResponse:
         cors = cors_headers(self.origins, headers)
         return HttpResponse(status=int(status), content_type="", headers=tuple(cors))
-
-
-def response_head(status: int, headers: list[tuple[str, str]]) -> bytes:
-    """A status line and headers, ready for the wire."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"{status_line(status)}{lines}\r\n".encode("latin-1")
 
 
 def preflight(origins: OriginPolicy, headers: Mapping[str, str]) -> HttpResponse:

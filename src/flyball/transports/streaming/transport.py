@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flyball.core.node import Node
+    from flyball.transports.exchange import Exchange
+    from flyball.transports.http_fast import HttpResponse
     from flyball.transports.streaming.framing import StreamFraming
 
-LAST_CHUNK = b"0\r\n\r\n"
 WRITE_TIMEOUT = 1.0
 """Seconds for which a client may take no byte at all."""
 CLOSE_TIMEOUT = 5.0
@@ -38,9 +39,9 @@ class Phase(Enum):
 class Start:
     """How a response begins, if it does."""
 
-    head: bytes
-    """Status line and headers of the stream."""
-    refuse: Callable[[Disconnect], bytes] | None = None
+    headers: list[tuple[str, str]]
+    """Of the stream."""
+    refuse: Callable[[Disconnect], HttpResponse] | None = None
     """A whole answer in place of the stream when connect is refused; None: the stream tells."""
 
 
@@ -49,7 +50,7 @@ class StreamTransport(Transport, asyncio.Protocol):
 
     __slots__ = (
         "_deadline",
-        "_give_back",
+        "_exchange",
         "_node",
         "_phase",
         "_start",
@@ -61,25 +62,21 @@ class StreamTransport(Transport, asyncio.Protocol):
     def __init__(
         self,
         node: Node,
-        wire: asyncio.Transport,
+        exchange: Exchange,
         framing: StreamFraming,
         start: Start,
-        give_back: Callable[[asyncio.Transport], None] | None,
     ) -> None:
-        """Takes over ``wire``; its protocol must be set to this object.
-
-        ``give_back`` takes the connection for its next request after the stream's end; None if
-        it cannot be kept.
-        """
+        """Answers ``exchange``; becomes the protocol of its wire."""
         super().__init__(framing, max_queue_size=node.options.queue_max_size)
         self._node = node
-        self._wire = wire
-        self._give_back = give_back
+        self._exchange = exchange
+        self._wire = wire = exchange.wire
         self._start: Start | None = start
         self._phase = Phase.UNDECIDED
         self._stuck_bytes = 0
         self._deadline = inf
         self.timer_tick = 0
+        wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
         if start.refuse is None:
             self._begin()
@@ -96,7 +93,7 @@ class StreamTransport(Transport, asyncio.Protocol):
         self._phase = Phase.OPEN
         framing: StreamFraming = self.framing  # type: ignore[assignment]
         opening = framing.wrap(framing.opening) if framing.opening else b""
-        self._wire.write(start.head + opening)
+        self._exchange.start(200, start.headers, opening)
 
     # -- asyncio's protocol
 
@@ -140,26 +137,23 @@ class StreamTransport(Transport, asyncio.Protocol):
         if self._phase is Phase.GONE:
             return
         if start is not None and start.refuse is not None:
-            wire.write(start.refuse(disconnect))
+            self._exchange.answer(start.refuse(disconnect))
             self._leave()
         elif disconnect.code == codes.DISCONNECT_WRITE_ERROR.code:
             wire.abort()
         else:
-            framing: StreamFraming = self.framing  # type: ignore[assignment]
-            if framing.chunked and disconnect.code != codes.DISCONNECT_CONNECTION_CLOSED.code:
-                wire.write(LAST_CHUNK)
+            if disconnect.code != codes.DISCONNECT_CONNECTION_CLOSED.code:
+                self._exchange.finish()
             self._leave()
 
     def _leave(self) -> None:
         """The response is whole: the connection goes on without us, or ends."""
         self.session = None
-        give_back, self._give_back = self._give_back, None
-        if give_back is not None and not self._wire.get_write_buffer_size():
+        self._phase = Phase.DRAINING
+        if self._exchange.leave():
             self._phase = Phase.GONE
             self._disarm()
-            give_back(self._wire)
             return
-        self._phase = Phase.DRAINING
         self._arm(CLOSE_TIMEOUT)
         self._wire.close()
 
