@@ -66,3 +66,61 @@ class Gate:
             pass
         finally:
             writer.close()
+
+
+class UdpGate:
+    """The same for datagrams: what is shut loses them silently, as networks do."""
+
+    def __init__(self, port):
+        self._target = ("127.0.0.1", port)
+        self._open = True
+        self._links = {}
+        """Client address to a task that makes our socket towards the server."""
+
+    async def __aenter__(self):
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Datagrams(self._from_client), local_addr=("127.0.0.1", 0)
+        )
+        self.port = self._transport.get_extra_info("sockname")[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self._transport.close()
+        for link in await asyncio.gather(*self._links.values()):
+            link.close()
+
+    def shut(self):
+        """Loses everything."""
+        self._open = False
+
+    def reopen(self):
+        """Lets datagrams pass again."""
+        self._open = True
+
+    def _from_client(self, data, client):
+        if not self._open:
+            return
+        link = self._links.get(client)
+        if link is None:
+            link = self._links[client] = asyncio.ensure_future(self._link(client))
+        link.add_done_callback(lambda made: made.result().sendto(data))
+
+    async def _link(self, client):
+        def back(data, _):
+            if self._open and not self._transport.is_closing():
+                self._transport.sendto(data, client)
+
+        loop = asyncio.get_running_loop()
+        link, _ = await loop.create_datagram_endpoint(
+            lambda: _Datagrams(back), remote_addr=self._target
+        )
+        return link
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, take):
+        self._take = take
+
+    def datagram_received(self, data, address):
+        self._take(data, address)

@@ -1,6 +1,7 @@
 """centrifuge-js in a real browser: each transport connects, publishes, is cut off, and recovers."""
 
 import asyncio
+import base64
 import http.server
 import json
 import os
@@ -12,8 +13,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
+from certificates import self_signed
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from playwright.async_api import async_playwright
-from sdk_gate import Gate
+from sdk_gate import Gate, UdpGate
 from sdk_server import API_KEY, ServerProcess, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -130,9 +134,15 @@ class Client:
         return await self.events(kind)
 
 
+def api_of(server):
+    """An HTTP client for the server API."""
+    connector = aiohttp.TCPConnector(ssl=False)  # its certificate is its own
+    return aiohttp.ClientSession(headers={"X-API-Key": API_KEY}, connector=connector)
+
+
 async def publish(server, channel, *values):
     """Publishes over the server API."""
-    async with aiohttp.ClientSession(headers={"X-API-Key": API_KEY}) as session:
+    async with api_of(server) as session:
         for value in values:
             body = {"channel": channel, "data": value}
             async with session.post(f"{server.api}/publish", json=body) as response:
@@ -141,7 +151,7 @@ async def publish(server, channel, *values):
 
 async def clients_of(server, channel):
     """How many clients are in a channel."""
-    async with aiohttp.ClientSession(headers={"X-API-Key": API_KEY}) as session:
+    async with api_of(server) as session:
         body = {"channel": channel}
         async with session.post(f"{server.api}/presence_stats", json=body) as response:
             return (await response.json())["result"]["num_clients"]
@@ -189,6 +199,32 @@ async def play(page, server, gate, options):
     async with asyncio.timeout(TIMEOUT):
         while await clients_of(server, channel):
             await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def tls_server(config_file, tmp_path_factory):
+    """A server with WebTransport, and the hash of its certificate."""
+    certificate, key = self_signed()
+    config = json.loads(config_file.read_text())
+    config["client"]["allowed_origins"] = ["http://localhost:*"]
+    config["http_server"] = {
+        "tls": {"enabled": True, "cert_pem": certificate.decode(), "key_pem": key.decode()},
+        "http3": {"enabled": True},
+    }
+    config["webtransport"] = {"enabled": True}
+    file = tmp_path_factory.mktemp("tls") / "config.json"
+    file.write_text(json.dumps(config))
+    digest = x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256())
+    with ServerProcess(file, tls=True) as process:
+        yield process, base64.b64encode(digest).decode()
+
+
+async def test_webtransport_is_cut_off_and_recovers(page, tls_server):
+    server, digest = tls_server
+    async with UdpGate(server.port) as gate:
+        endpoint = f"https://127.0.0.1:{gate.port}/connection/webtransport"
+        options = {"transport": "webtransport", "endpoint": endpoint, "hash": digest}
+        await play(page, server, gate, options)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

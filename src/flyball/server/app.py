@@ -165,6 +165,11 @@ class Server:
                 self._listener(internal, tls, internal_api, apps.internal, clients=False)
             )
         self._port_keys: dict[Port, str] = dict.fromkeys(listeners, HTTP_PORT_KEYS)
+        if server.http3.enabled:
+            first = listeners[0]
+            http3 = build.http3_listener(config, self.node, self.limits, lambda: first.port)
+            self._port_keys[http3] = "http_server.address and http_server.port, over UDP"
+            listeners.append(http3)
         if config.uni_grpc.enabled:
             grpc = build.uni_grpc_listener(config, self.node, self.limits)
             self._port_keys[grpc] = "uni_grpc.address and uni_grpc.port"

@@ -27,9 +27,12 @@ from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOp
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flyball.core.clock import Clock
     from flyball.core.node import Node
     from flyball.server.config import Config, Token
+    from flyball.transports.http3.listener import Http3Listener
     from flyball.transports.http_fast import HttpRoute
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.unigrpc.listener import UniGrpcListener
@@ -271,3 +274,39 @@ def uni_grpc_listener(config: Config, node: Node, limits: ConnectionLimits) -> U
         ),
         limits,
     )
+
+
+def http3_listener(
+    config: Config, node: Node, limits: ConnectionLimits, tcp_port: Callable[[], int]
+) -> Http3Listener:
+    """The UDP port of HTTP/3, beside the TLS port of the same number.
+
+    Raises:
+        ConfigError: HTTP/3 is not installed, or a certificate or key is wrong.
+    """
+    try:
+        from flyball.transports.http3.listener import Http3Listener, Http3Options
+        from flyball.transports.http3.webtransport import (
+            WebTransportEndpoint,
+            WebTransportOptions,
+        )
+    except ImportError as error:
+        message = f"http_server.http3.enabled: {error}; install: pip install 'flyball[http3]'"
+        raise ConfigError(message) from None
+    server, options = config.http_server, config.webtransport
+    key, certificate, _ = tls_server_pem(server.tls, "http_server.tls")
+    header = config.client.user_id_http_header
+    endpoints = {}
+    if options.enabled:
+        endpoint = WebTransportEndpoint(
+            node,
+            origin_policy(config),
+            WebTransportOptions(
+                message_size_limit=options.message_size_limit,
+                keep_headers=frozenset({header.lower()} if header else ()),
+            ),
+            limits,
+        )
+        endpoints[options.handler_prefix.rstrip("/")] = endpoint
+    where = Http3Options(server.address, server.port, certificate, key)
+    return Http3Listener(where, endpoints, beside=tcp_port)

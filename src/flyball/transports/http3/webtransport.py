@@ -1,0 +1,316 @@
+"""One WebTransport session: the client's first bidirectional stream carries the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, ClassVar, Final
+from urllib.parse import parse_qs
+
+from flyball.core.errors import Disconnect
+from flyball.core.transport import Transport
+from flyball.protocol import codes
+from flyball.protocol.json_codec import JSON
+from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.streaming.framing import StreamFraming, stream_framing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    from flyball.core.node import Node
+    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.origin import OriginPolicy
+
+    class Link(Protocol):
+        """The QUIC connection, as a session sees it."""
+
+        def write(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
+            """Sends on a stream, later in this turn of the loop."""
+
+        def unsent(self, stream_id: int) -> int:
+            """Bytes that the client has not acknowledged."""
+
+        def reset(self, stream_id: int) -> None:
+            """Ends a stream at once, what is unsent is lost."""
+
+        def end_session(self, session_id: int, code: int, reason: str) -> None:
+            """Ends a WebTransport session."""
+
+
+HIGH: Final = 65536
+"""Unacknowledged bytes from which the client counts as slow."""
+LOW: Final = 16384
+"""Unacknowledged bytes from which it does not any more."""
+OPEN_TIMEOUT: Final = 10.0
+"""Seconds for the client to open its stream."""
+WRITE_TIMEOUT: Final = 1.0
+"""Seconds for which a slow client may take no byte at all."""
+END_PAUSE: Final = 1.0
+"""Seconds between the end of the stream and that of the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebTransportOptions:
+    """Settings of a WebTransport endpoint."""
+
+    message_size_limit: int = 65536
+    """Bytes of one command line or Protobuf message."""
+    keep_headers: frozenset[str] | None = None
+    """Request headers (lower case) that sessions keep; None: all."""
+
+
+@dataclass(slots=True)
+class WebTransportEndpoint:
+    """Decides on requests for a session."""
+
+    node: Node
+    origins: OriginPolicy
+    options: WebTransportOptions
+    limits: ConnectionLimits | None = None
+
+    def check(self, headers: Mapping[str, str]) -> int:
+        """The status of the answer; 200: the session is made."""
+        if self.limits is not None and not self.limits.admits():
+            return 503
+        return 200 if self.origins.allows(headers.get("origin")) else 400
+
+    def open(
+        self, link: Link, session_id: int, headers: Mapping[str, str], query: str, address: str
+    ) -> WebTransportTransport:
+        """A session that was answered with 200."""
+        wanted = parse_qs(query).get("cf_protocol", [""])[0]
+        codec = PROTOBUF if wanted == "protobuf" else JSON
+        framing = stream_framing(StreamFraming, codec, chunked=False)
+        return WebTransportTransport(self, framing, link, session_id, headers, address)
+
+
+class Phase(Enum):
+    """How far a session is."""
+
+    WAITING = "waiting"  # for the client's stream
+    OPEN = "open"
+    ENDING = "ending"  # the stream is ended, the session soon
+    GONE = "gone"
+
+
+class WebTransportTransport(Transport):
+    """The stream of one session."""
+
+    __slots__ = (
+        "_address",
+        "_deadline",
+        "_endpoint",
+        "_headers",
+        "_input",
+        "_link",
+        "_phase",
+        "_reading",
+        "_reason",
+        "_stream_id",
+        "_stuck_bytes",
+        "session_id",
+        "timer_tick",
+    )
+
+    name: ClassVar[str] = "webtransport"
+    disconnect_push: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        endpoint: WebTransportEndpoint,
+        framing: StreamFraming,
+        link: Link,
+        session_id: int,
+        headers: Mapping[str, str],
+        address: str,
+    ) -> None:
+        node = endpoint.node
+        super().__init__(framing, max_queue_size=node.options.queue_max_size)
+        self._endpoint = endpoint
+        self._link = link
+        self.session_id = session_id
+        """The stream of the CONNECT request."""
+        self._headers, self._address = headers, address
+        self._stream_id = -1
+        self._input = bytearray()
+        self._reading = True
+        self._phase = Phase.WAITING
+        self._reason = Disconnect(codes.DISCONNECT_STALE)
+        self._stuck_bytes = 0
+        self._deadline = inf
+        self.timer_tick = 0
+        self._arm(OPEN_TIMEOUT)
+
+    # -- input
+
+    def stream_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """Bytes of a stream of this session."""
+        if self._stream_id < 0 and self._phase is Phase.WAITING:
+            self._begin(stream_id)
+        elif stream_id != self._stream_id:
+            self._link.reset(stream_id)  # one stream is all there is to a session
+            return
+        session = self.session
+        if session is None or self._phase is not Phase.OPEN:
+            return
+        self._input += data
+        self.cork()
+        self._read(ended=ended)
+        self.uncork()
+        if ended and self._phase is Phase.OPEN:
+            self.lost()
+            self._link.write(self._stream_id, b"", end=True)
+            self._link.end_session(self.session_id, 0, "")
+
+    def _begin(self, stream_id: int) -> None:
+        self._stream_id = stream_id
+        self._phase = Phase.OPEN
+        self._disarm()
+        endpoint = self._endpoint
+        keep = endpoint.options.keep_headers
+        headers = self._headers
+        kept = headers if keep is None else {n: headers[n] for n in keep if n in headers}
+        endpoint.node.open_session(self, kept or None, self._address)
+
+    def _read(self, *, ended: bool) -> None:
+        """Gives whole commands to the session."""
+        limit = self._endpoint.options.message_size_limit
+        buffer = self._input
+        json = self.framing.codec is JSON
+        size = _whole_lines(buffer) if json else _whole_messages(buffer, limit)
+        if size < 0 or len(buffer) - size > limit or (json and _longest(buffer, size) > limit):
+            self._end_stream(Disconnect(codes.DISCONNECT_CONNECTION_CLOSED))
+            return
+        if ended and json:
+            size = len(buffer)  # the last line may lack its end
+        if not size:
+            return
+        frame = bytes(buffer[:size])
+        del buffer[:size]
+        session = self.session
+        if session is not None and not session.closed:
+            session.receive(frame.rstrip(b"\n") if json else frame)
+
+    def uses(self, stream_id: int) -> bool:
+        """Whether this is the session's stream of commands."""
+        return stream_id == self._stream_id
+
+    def lost(self) -> None:
+        """The client ended the stream or the session, or its connection is gone."""
+        if self._phase is Phase.GONE:
+            return
+        self._phase = Phase.GONE
+        self._disarm()
+        session, self.session = self.session, None
+        if session is not None:
+            session.connection_lost()
+        self.mark_closed()
+
+    # -- output
+
+    def _write(self, data: bytes) -> None:
+        self._link.write(self._stream_id, data)
+        unsent = self._link.unsent(self._stream_id)
+        if unsent > HIGH and not self._paused:
+            self.pause()
+            self._stuck_bytes = unsent
+            if self._phase is Phase.OPEN:
+                self._arm(WRITE_TIMEOUT)
+
+    def acknowledged(self) -> None:
+        """The client took something."""
+        if self._paused and self._link.unsent(self._stream_id) < LOW:
+            if self._phase is Phase.OPEN:
+                self._disarm()
+            self.resume()
+
+    def _close(self, disconnect: Disconnect) -> None:
+        if self._phase in (Phase.WAITING, Phase.OPEN):
+            self._end_stream(disconnect)
+
+    def _end_stream(self, disconnect: Disconnect) -> None:
+        """No more in this stream; the session ends a moment later, for clients to read on."""
+        self._phase = Phase.ENDING
+        self._reason = disconnect
+        session, self.session = self.session, None
+        if session is not None and not session.closed:
+            session.connection_lost()
+        self.mark_closed()
+        slow = (codes.DISCONNECT_WRITE_ERROR.code, codes.DISCONNECT_SLOW.code)
+        if disconnect.code in slow:
+            self._link.reset(self._stream_id)
+            self._end_session()
+        else:
+            self._link.write(self._stream_id, b"", end=True)
+            self._arm(END_PAUSE)
+
+    def _end_session(self) -> None:
+        self._phase = Phase.GONE
+        self._disarm()
+        reason = self._reason
+        quiet = reason.code == codes.DISCONNECT_CONNECTION_CLOSED.code
+        code, text = (0, "") if quiet else (reason.code, reason.reason)
+        self._link.end_session(self.session_id, code, text)
+
+    # -- deadlines, on the node's timer wheel
+
+    def _arm(self, timeout: float) -> None:
+        node = self._endpoint.node
+        self._deadline = node.clock.monotonic() + timeout
+        node.timers.arm(self, self._deadline)
+
+    def _disarm(self) -> None:
+        self._deadline = inf
+        if self.timer_tick:
+            self._endpoint.node.timers.cancel(self)
+
+    def on_timer(self, now: float) -> None:
+        """A deadline has passed (called by the timer wheel)."""
+        if now < self._deadline or self._phase is Phase.GONE:
+            return
+        if self._phase is not Phase.OPEN:
+            self._end_session()
+            return
+        unsent = self._link.unsent(self._stream_id)
+        if unsent < self._stuck_bytes:  # slow, but it moves: the queue's limit looks after it
+            self._stuck_bytes = unsent
+            self._arm(WRITE_TIMEOUT)
+            return
+        if self.session is not None:
+            self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+
+
+def _whole_lines(buffer: bytearray) -> int:
+    return buffer.rfind(b"\n") + 1
+
+
+def _longest(buffer: bytearray, size: int) -> int:
+    """Bytes of the longest line, of the first ``size`` bytes."""
+    return max(map(len, buffer[:size].split(b"\n"))) if size else 0
+
+
+def _whole_messages(buffer: bytearray, limit: int) -> int:
+    """Bytes of whole messages with lengths; -1 if one is longer than ``limit``."""
+    start = 0
+    while start < len(buffer):
+        length = shift = 0
+        at = start
+        while at < len(buffer):
+            byte = buffer[at]
+            at += 1
+            length |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+            if shift > 28:
+                return -1
+        else:
+            return start  # the length itself is not whole
+        if length > limit:
+            return -1
+        if at + length > len(buffer):
+            return start
+        start = at + length
+    return start
