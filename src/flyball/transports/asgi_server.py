@@ -179,7 +179,9 @@ class AsgiProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
-        self.transport.write(plain_error(status, headers=self._server.watch.date_line, close=True))
+        self.transport.write(
+            plain_error(status, headers=(self._server.watch.date,), close=True).encode()
+        )
         close_gently(self.transport)
         self._age = 0.0
         self._server.watch.add(self)
@@ -196,4 +198,5 @@ class AsgiProtocol(HttpToolsProtocol):
 
 
 def _date_header(watch: Watch) -> tuple[bytes, bytes]:
-    return b"date", watch.date_line[6:-2].encode()
+    name, value = watch.date
+    return name.lower().encode(), value.encode()

@@ -441,7 +441,7 @@ class HttpFastPath(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answers a request that cannot be read; the connection is of no use after it."""
-        self._write(plain_error(status, headers=self._watch.date_line, close=True))
+        self._write(plain_error(status, headers=(self._watch.date,), close=True).encode())
         self._end()
 
     def _write(self, data: bytes) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -171,6 +174,12 @@ def status_line(status: int) -> str:
     return f"HTTP/1.1 {status} {STATUS_TEXTS.get(status, 'Status')}\r\n"
 
 
+_PLAIN_FIELDS: Final = (
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+"""Headers of plain errors."""
+
 STATUS_TEXTS: Final = {
     100: "Continue",
     101: "Switching Protocols",
@@ -195,22 +204,42 @@ STATUS_TEXTS: Final = {
 }
 
 
+class PlainAnswer(NamedTuple):
+    """A whole answer with a line of text in its body, or nothing."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    close: bool = False
+    """The connection does not go on (HTTP/1)."""
+
+    def fields(self) -> list[tuple[str, str]]:
+        """All headers but those of the connection, in the original's order."""
+        fields = [*self.headers]
+        if self.body:
+            fields += _PLAIN_FIELDS
+        fields.sort()
+        fields.append(("Content-Length", str(len(self.body))))
+        return fields
+
+    def encode(self) -> bytes:
+        """The answer in HTTP/1.1."""
+        closing = "Connection: close\r\n" if self.close else ""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.fields()])
+        head = f"{status_line(self.status)}{closing}{lines}\r\n"
+        return head.encode("latin-1", "replace") + self.body
+
+
 def plain_error(
-    status: int, text: str | None = None, headers: str = "", *, close: bool = False
-) -> bytes:
-    """A whole text/plain answer. ``headers``: more header lines, each with its end."""
-    body = (STATUS_TEXTS[status] if text is None else text) + "\n"
-    lines = [
-        *headers.splitlines(keepends=True),
-        "Content-Type: text/plain; charset=utf-8\r\n",
-        "X-Content-Type-Options: nosniff\r\n",
-    ]
-    if close:
-        lines.append("Connection: close\r\n")
-    lines.sort()  # as the original has them
-    return (
-        f"{status_line(status)}{''.join(lines)}Content-Length: {len(body)}\r\n\r\n{body}"
-    ).encode("latin-1", "replace")
+    status: int,
+    text: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    *,
+    close: bool = False,
+) -> PlainAnswer:
+    """The answer with the status text, or ``text``, in its body."""
+    body = f"{STATUS_TEXTS[status] if text is None else text}\n"
+    return PlainAnswer(status, tuple(headers), body.encode("latin-1", "replace"), close)
 
 
 def is_safe_value(value: str) -> bool:

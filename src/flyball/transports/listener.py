@@ -17,12 +17,12 @@ from flyball.transports.http_fast import (
 from flyball.transports.http_head import (
     HEAD_END,
     BadRequestHead,
+    PlainAnswer,
     parse_head,
     path_of,
     plain_error,
 )
 from flyball.transports.watch import Watch
-from flyball.transports.websocket.handshake import Refusal
 
 if TYPE_CHECKING:
     import ssl
@@ -267,9 +267,9 @@ class FirstBytes(asyncio.Protocol):
         answer = endpoint.answer(head)
         rest = data[size:]
         wire = self._wire
-        if isinstance(answer, Refusal):
-            wire.write(answer.response)
-            if head.has_body or not head.keep_alive or b"Connection: close" in answer.response:
+        if isinstance(answer, PlainAnswer):
+            wire.write(answer.encode())
+            if head.has_body or not head.keep_alive or answer.close:
                 self._end()
                 return None
             return rest
@@ -305,14 +305,16 @@ class FirstBytes(asyncio.Protocol):
             self._refuse(error.status)
             return None
         if head.has_body or not head.keep_alive:
-            self._wire.write(plain_error(404, _NOT_FOUND, close=True))
+            self._wire.write(plain_error(404, _NOT_FOUND, close=True).encode())
             self._end()
             return None
-        self._wire.write(plain_error(404, _NOT_FOUND))
+        self._wire.write(plain_error(404, _NOT_FOUND).encode())
         return data[size:]
 
     def _refuse(self, status: int) -> None:
-        self._wire.write(plain_error(status, headers=self._listener.watch.date_line, close=True))
+        self._wire.write(
+            plain_error(status, headers=(self._listener.watch.date,), close=True).encode()
+        )
         self._end()
 
     def _end(self) -> None:

@@ -25,15 +25,17 @@ class Watch:
     nothing for the time limit of its handshake.
     """
 
-    __slots__ = ("_handle", "_members", "add", "date_line", "discard", "json_head")
+    __slots__ = ("_handle", "_members", "add", "date", "date_line", "discard", "json_head")
 
     def __init__(self) -> None:
         self._members: set[Watched] = set()
         self.add = self._members.add
         self.discard = self._members.discard
         self._handle: asyncio.TimerHandle | None = None
+        self.date = "Date", ""
+        """The Date header, exact to the second."""
         self.date_line = ""
-        """The Date header's line, exact to the second."""
+        """The same as a line."""
         self.json_head = b""
         """Start of a 200 answer with JSON, up to the value of Content-Length."""
         self._set_date()
@@ -64,7 +66,8 @@ class Watch:
             member.tick(INTERVAL)
 
     def _set_date(self) -> None:
-        self.date_line = f"Date: {formatdate(time.time(), usegmt=True)}\r\n"
+        self.date = "Date", formatdate(time.time(), usegmt=True)
+        self.date_line = "{}: {}\r\n".format(*self.date)
         self.json_head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{self.date_line}Content-Length: "
         ).encode()

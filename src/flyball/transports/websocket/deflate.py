@@ -9,11 +9,8 @@ from typing import Final
 from flyball.transports.websocket.frames import CloseCode, Violation
 
 EXTENSION: Final = "permessage-deflate"
-ANSWER: Final = (
-    "Sec-WebSocket-Extensions: permessage-deflate; "
-    "server_no_context_takeover; client_no_context_takeover\r\n"
-)
-"""Header line of the 101 response when the extension is accepted."""
+AGREED: Final = f"{EXTENSION}; server_no_context_takeover; client_no_context_takeover"
+"""``Sec-WebSocket-Extensions`` of the answer when the extension is accepted."""
 
 _TAIL: Final = b"\x00\x00\xff\xff"
 _WINDOW_BITS: Final = -15  # raw deflate, full window

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.http_head import plain_error
+from flyball.transports.http_head import PlainAnswer, plain_error
 from flyball.transports.websocket.deflate import Inflater
 from flyball.transports.websocket.framing import deflate_framing, plain_framing
-from flyball.transports.websocket.handshake import Refusal, negotiate
+from flyball.transports.websocket.handshake import negotiate, negotiate_connect
 from flyball.transports.websocket.transport import Shared, WebSocketTransport
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
     from flyball.transports.websocket.handshake import Acceptance
-
-SERVICE_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +77,26 @@ class WebSocketEndpoint:
             inflater=Inflater(inflated_limit) if options.compression else None,
         )
 
-    def answer(self, head: RequestHead) -> Acceptance | Refusal:
-        """Decides on one request; nothing is sent."""
+    def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | PlainAnswer:
+        """Decides on one request; nothing is sent.
+
+        Args:
+            head: the request.
+            protocol: its ``:protocol`` if it came over HTTP/2 or HTTP/3, empty if it has none;
+                None for the upgrade of HTTP/1.1.
+        """
         if self.limits is not None and not self.limits.admits():
-            return Refusal(503, SERVICE_UNAVAILABLE)
+            return PlainAnswer(503)
+        if protocol is not None:
+            return negotiate_connect(
+                head,
+                protocol,
+                self.origins,
+                compression=self.options.compression,
+                subprotocols=self.subprotocols,
+            )
         if head.has_body and head.method == "GET":
-            return Refusal(400, plain_error(400, close=True))
+            return plain_error(400, close=True)
         return negotiate(
             head,
             self.origins,
@@ -95,14 +107,18 @@ class WebSocketEndpoint:
     def open(
         self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport
     ) -> WebSocketTransport:
-        """Sends the 101 answer and opens the session; ``wire`` belongs to it from now on."""
+        """Opens the session; ``wire`` belongs to it from now on.
+
+        The 101 answer of HTTP/1.1 is sent here, that of an extended CONNECT must have been.
+        """
         transport = self.transport_class(
             self._shared,
             wire,
             self.framing(acceptance),
             max_queue_size=self.node.options.queue_max_size,
         )
-        wire.write(acceptance.response)
+        if acceptance.response:
+            wire.write(acceptance.response)
         wire.set_protocol(transport)
         if acceptance.frame_pings:
             transport.start_frame_pings()

@@ -14,29 +14,25 @@ from flyball.transports.websocket import deflate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.transports.http_head import RequestHead
+    from flyball.transports.http_head import PlainAnswer, RequestHead
     from flyball.transports.origin import OriginPolicy
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SUBPROTOCOLS: Final = {"centrifuge-json": "json", "centrifuge-protobuf": "protobuf"}
-_VERSION_LINE: Final = "Sec-Websocket-Version: 13\r\n"
-
-
-class Refusal(NamedTuple):
-    """The upgrade is not made: a whole HTTP answer. The connection may go on with HTTP."""
-
-    status: int
-    response: bytes
+_VERSION: Final = ("Sec-Websocket-Version", "13")
 
 
 class Acceptance(NamedTuple):
-    """The upgrade is made: the 101 answer and what was agreed on."""
+    """The connection is made: the answer and what was agreed on."""
 
     response: bytes
+    """The 101 answer of HTTP/1.1; empty after an extended CONNECT."""
     protobuf: bool
     compressed: bool
     frame_pings: bool
     """Keep-alive by RFC 6455 pings instead of the protocol's (``cf_ws_frame_ping_pong``)."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Of the answer to an extended CONNECT."""
 
 
 def negotiate(
@@ -45,7 +41,7 @@ def negotiate(
     *,
     compression: bool = False,
     subprotocols: bool = True,
-) -> Acceptance | Refusal:
+) -> Acceptance | PlainAnswer:
     """Answers an upgrade request.
 
     Args:
@@ -77,29 +73,59 @@ def negotiate(
             answer += f"Sec-WebSocket-Protocol: {choice.subprotocol}\r\n"
     compressed = compression and deflate.is_offered(headers.get("sec-websocket-extensions", ""))
     if compressed:
-        answer += deflate.ANSWER
+        answer += f"Sec-WebSocket-Extensions: {deflate.AGREED}\r\n"
     return Acceptance((answer + "\r\n").encode(), protobuf, compressed, frame_pings)
 
 
-def refuse(
+def negotiate_connect(
     head: RequestHead,
+    protocol: str,
     origins: OriginPolicy,
-    status: int,
-    text: str | None = None,
     *,
-    close: bool = False,
-) -> Refusal:
+    compression: bool = False,
+    subprotocols: bool = True,
+) -> Acceptance | PlainAnswer:
+    """Answers a request to open a WebSocket on a stream of HTTP/2 or HTTP/3 (RFC 8441, 9220).
+
+    Args:
+        head: the request.
+        protocol: its ``:protocol``, empty if it has none.
+        origins: see :func:`negotiate`.
+        compression: see :func:`negotiate`.
+        subprotocols: see :func:`negotiate`.
+    """
+    headers = head.headers
+    if head.method != "CONNECT":
+        return refuse(head, origins, 405)
+    if protocol != "websocket" or not has_token(headers.get("sec-websocket-version"), "13"):
+        return refuse(head, origins, 400)
+    if not origins.allows(headers.get("origin")):
+        return refuse(head, origins, 403)
+    fields = cors_headers(origins, headers)
+    choice = Encoding("", protobuf=False, frame_pings=False)
+    if subprotocols:
+        offered = headers.get("sec-websocket-protocol")
+        choice = choose_encoding(offered.split(",") if offered else (), head.query)
+        if choice.subprotocol:
+            fields.append(("Sec-WebSocket-Protocol", choice.subprotocol))
+    compressed = compression and deflate.is_offered(headers.get("sec-websocket-extensions", ""))
+    if compressed:
+        fields.append(("Sec-WebSocket-Extensions", deflate.AGREED))
+    return Acceptance(b"", choice.protobuf, compressed, choice.frame_pings, tuple(fields))
+
+
+def refuse(
+    head: RequestHead, origins: OriginPolicy, status: int, text: str | None = None
+) -> PlainAnswer:
     """An error answer, with CORS headers if the origin is allowed.
 
     ``text`` is the body in place of the status text, for errors that are not the handshake's
     own (those alone name the WebSocket version).
     """
-    lines = _cors_lines(head, origins) + (_VERSION_LINE if text is None else "")
-    return Refusal(status, plain_error(status, text, lines, close=close))
-
-
-def _cors_lines(head: RequestHead, origins: OriginPolicy) -> str:
-    return "".join(f"{n}: {v}\r\n" for n, v in cors_headers(origins, head.headers))
+    fields = cors_headers(origins, head.headers)
+    if text is None:
+        fields.append(_VERSION)
+    return plain_error(status, text, fields)
 
 
 def _check(head: RequestHead) -> int:

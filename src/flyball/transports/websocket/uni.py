@@ -12,9 +12,10 @@ from flyball.core.transport import Framing
 from flyball.protocol import codes
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
+from flyball.transports.http_head import PlainAnswer
 from flyball.transports.websocket import frames
 from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
-from flyball.transports.websocket.handshake import Refusal, refuse
+from flyball.transports.websocket.handshake import refuse
 from flyball.transports.websocket.transport import Shared, WebSocketTransport
 
 if TYPE_CHECKING:
@@ -133,10 +134,10 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
             disconnect_push=not self._uni.disable_disconnect_push,
         )
 
-    def answer(self, head: RequestHead) -> Acceptance | Refusal:
+    def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | PlainAnswer:
         """See :meth:`WebSocketEndpoint.answer`; the request in the URL must be readable."""
-        answer = super().answer(head)
-        if not isinstance(answer, Refusal):
+        answer = super().answer(head, protocol)
+        if not isinstance(answer, PlainAnswer):
             try:
                 _request_of(head)
             except DecodeError:
