@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -153,9 +154,8 @@ class Server:
             else None,
         )
         external_api = api if not split or config.http_api.external else None
-        listeners: list[Port] = [
-            self._listener(external, server.tls, external_api, apps.external, clients=True)
-        ]
+        first = self._listener(external, server.tls, external_api, apps.external, clients=True)
+        listeners: list[Port] = [first]
         if split:
             tls = server.internal_tls
             if not tls.enabled and not server.tls_external:
@@ -166,8 +166,9 @@ class Server:
             )
         self._port_keys: dict[Port, str] = dict.fromkeys(listeners, HTTP_PORT_KEYS)
         if server.http3.enabled:
-            first = listeners[0]
-            http3 = build.http3_listener(config, self.node, self.limits, lambda: first.port)
+            http3 = build.http3_listener(
+                config, self.node, self.limits, first.site, lambda: first.port
+            )
             self._port_keys[http3] = "http_server.address and http_server.port, over UDP"
             listeners.append(http3)
         if config.uni_grpc.enabled:
@@ -187,7 +188,13 @@ class Server:
     ) -> Listener:
         config = self.config
         context: ssl.SSLContext | None = tls_server_context(tls) if tls.enabled else None
-        options = ListenerOptions(host=address[0], port=address[1], ssl_context=context)
+        options = ListenerOptions(
+            host=address[0],
+            port=address[1],
+            ssl_context=context,
+            h2c=clients and config.http_server.h2c_external,
+            websocket_streams=clients and build.websocket_streams(os.environ),
+        )
         routes: dict[str, HttpRoute] = {}
         if clients:
             routes.update(build.stream_routes(config, self.node, self.limits))

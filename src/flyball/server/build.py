@@ -27,7 +27,7 @@ from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOp
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from flyball.core.clock import Clock
     from flyball.core.node import Node
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flyball.transports.http3.listener import Http3Listener
     from flyball.transports.http_fast import HttpRoute
     from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.site import Site
     from flyball.transports.unigrpc.listener import UniGrpcListener
 
 VERSION = f"{__version__} OSS"
@@ -195,7 +196,6 @@ def websocket_endpoints(
 
 
 def _websocket_options(config: Config, options: WebSocketSection) -> dict[str, Any]:
-    header = config.client.user_id_http_header
     return {
         "message_size_limit": options.message_size_limit,
         "decompressed_message_size_limit": options.decompressed_message_size_limit,
@@ -203,9 +203,17 @@ def _websocket_options(config: Config, options: WebSocketSection) -> dict[str, A
         "compression_level": options.compression_level,
         "compression_min_size": options.compression_min_size,
         "write_timeout": options.write_timeout,
-        "keep_headers": frozenset({header.lower()} if header else ()),
+        "keep_headers": _kept_headers(config),
         "keep_remote_addr": False,
     }
+
+
+def websocket_streams(environ: Mapping[str, str]) -> bool:
+    """Whether HTTP/2 clients are told that WebSocket connections may be streams (RFC 8441).
+
+    The switch is the original's: ``http2xconnect=1`` in the variable ``GODEBUG``.
+    """
+    return "http2xconnect=1" in environ.get("GODEBUG", "").split(",")
 
 
 def stream_routes(config: Config, node: Node, limits: ConnectionLimits) -> dict[str, HttpRoute]:
@@ -239,10 +247,9 @@ def _stream_options(
     ):
         transforms = options.connect_code_to_http_response.transforms
         statuses = {t.code: (t.to.status_code, t.to.body) for t in transforms}
-    header = config.client.user_id_http_header
     return StreamOptions(
         max_request_body_size=options.max_request_body_size,
-        keep_headers=frozenset({header.lower()} if header else ()),
+        keep_headers=_kept_headers(config),
         connect_statuses=statuses,
     )
 
@@ -262,7 +269,6 @@ def uni_grpc_listener(config: Config, node: Node, limits: ConnectionLimits) -> U
     tls = None
     if options.tls.enabled:
         tls = GrpcTls(*tls_server_pem(options.tls, "uni_grpc.tls"))
-    header = config.client.user_id_http_header
     return UniGrpcListener(
         node,
         UniGrpcOptions(
@@ -270,16 +276,20 @@ def uni_grpc_listener(config: Config, node: Node, limits: ConnectionLimits) -> U
             port=options.port,
             max_receive_message_size=options.max_receive_message_size,
             tls=tls,
-            keep_headers=frozenset({header.lower()} if header else ()),
+            keep_headers=_kept_headers(config),
         ),
         limits,
     )
 
 
 def http3_listener(
-    config: Config, node: Node, limits: ConnectionLimits, tcp_port: Callable[[], int]
+    config: Config,
+    node: Node,
+    limits: ConnectionLimits,
+    site: Site,
+    tcp_port: Callable[[], int],
 ) -> Http3Listener:
-    """The UDP port of HTTP/3, beside the TLS port of the same number.
+    """The UDP port of HTTP/3, beside the TLS port of the same number that serves ``site``.
 
     Raises:
         ConfigError: HTTP/3 is not installed, or a certificate or key is wrong.
@@ -294,19 +304,30 @@ def http3_listener(
         message = f"http_server.http3.enabled: {error}; install: pip install 'flyball[http3]'"
         raise ConfigError(message) from None
     server, options = config.http_server, config.webtransport
-    key, certificate, _ = tls_server_pem(server.tls, "http_server.tls")
-    header = config.client.user_id_http_header
-    endpoints = {}
+    key, certificate, authorities = tls_server_pem(server.tls, "http_server.tls")
+    if authorities is not None:
+        message = (
+            "http_server.http3.enabled: client certificates (http_server.tls.client_ca_pem) "
+            "cannot be demanded over HTTP/3; switch one of the two off"
+        )
+        raise ConfigError(message)
+    webtransports = {}
     if options.enabled:
         endpoint = WebTransportEndpoint(
             node,
             origin_policy(config),
             WebTransportOptions(
                 message_size_limit=options.message_size_limit,
-                keep_headers=frozenset({header.lower()} if header else ()),
+                keep_headers=_kept_headers(config),
             ),
             limits,
         )
-        endpoints[options.handler_prefix.rstrip("/")] = endpoint
+        webtransports[options.handler_prefix.rstrip("/")] = endpoint
     where = Http3Options(server.address, server.port, certificate, key)
-    return Http3Listener(where, endpoints, beside=tcp_port)
+    return Http3Listener(where, site, webtransports=webtransports, beside=tcp_port)
+
+
+def _kept_headers(config: Config) -> frozenset[str]:
+    """Request headers (lower case) that sessions keep."""
+    header = config.client.user_id_http_header
+    return frozenset({header.lower()} if header else ())

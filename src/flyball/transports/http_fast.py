@@ -351,22 +351,13 @@ class HttpFastPath(asyncio.Protocol):
     # -- answering
 
     def _handle(self, head: RequestHead, body: bytes) -> None:
-        try:
-            handler = self._route(head).handler
-            answer: Any = handler(head.method, head.path, head.query, head.headers, body)
-            if type(answer) is Takeover:
-                self._surrender(head, answer)
-                return
-            if type(answer) is not HttpResponse:
-                if asyncio.iscoroutine(answer):
-                    answer = run_now(answer)
-                if not isinstance(answer, HttpResponse):
-                    self._wait_for(head, asyncio.ensure_future(answer))
-                    return
-        except Exception:
-            logger.exception("the handler of %s %s failed", head.method, head.path)
-            answer = HttpResponse(b"Internal Server Error\n", 500, "text/plain; charset=utf-8")
-        self._respond(head, answer)
+        answer = call_handler(self._route(head).handler, head, body)
+        if type(answer) is HttpResponse:
+            self._respond(head, answer)
+        elif type(answer) is Takeover:
+            self._surrender(head, answer)
+        else:
+            self._wait_for(head, answer)  # type: ignore[arg-type]  # what is left
 
     def _surrender(self, head: RequestHead, answer: Takeover) -> None:
         """The connection goes to the giver of the answer; unread bytes are its client's fault."""
@@ -388,15 +379,7 @@ class HttpFastPath(asyncio.Protocol):
 
     def _finish(self, head: RequestHead, done: asyncio.Future[HttpResponse]) -> None:
         self._work = None
-        if done.cancelled():
-            answer = HttpResponse(b"Service Unavailable\n", 503, "text/plain; charset=utf-8")
-        else:
-            error = done.exception()
-            if error is None:
-                answer = done.result()
-            else:
-                logger.error("the handler of %s %s failed", head.method, head.path, exc_info=error)
-                answer = HttpResponse(b"Internal Server Error\n", 500, "text/plain; charset=utf-8")
+        answer = outcome(head, done)
         if self._phase is _Phase.CLOSED:
             return
         self._phase = _Phase.HEAD
@@ -496,6 +479,35 @@ class HttpFastPath(asyncio.Protocol):
         self._stopping = True
         if self._phase is _Phase.HEAD and not self._buffer:
             self._end()
+
+
+def call_handler(
+    handler: Handler, head: RequestHead, body: bytes
+) -> HttpResponse | Takeover | asyncio.Future[HttpResponse]:
+    """What a handler says to a whole request; a failure is logged and answered with 500."""
+    try:
+        answer: Any = handler(head.method, head.path, head.query, head.headers, body)
+        if type(answer) is not HttpResponse and type(answer) is not Takeover:
+            if asyncio.iscoroutine(answer):
+                answer = run_now(answer)
+            if not isinstance(answer, HttpResponse):
+                answer = asyncio.ensure_future(answer)
+    except Exception:
+        logger.exception("the handler of %s %s failed", head.method, head.path)
+        answer = HttpResponse(b"Internal Server Error\n", 500, "text/plain; charset=utf-8")
+    return answer  # type: ignore[no-any-return]  # one of the three
+
+
+def outcome(head: RequestHead, done: asyncio.Future[HttpResponse]) -> HttpResponse:
+    """The answer that a handler came to; a failure is logged and answered with 500."""
+    text = "text/plain; charset=utf-8"
+    if done.cancelled():
+        return HttpResponse(b"Service Unavailable\n", 503, text)
+    error = done.exception()
+    if error is None:
+        return done.result()
+    logger.error("the handler of %s %s failed", head.method, head.path, exc_info=error)
+    return HttpResponse(b"Internal Server Error\n", 500, text)
 
 
 def close_gently(wire: asyncio.Transport) -> None:

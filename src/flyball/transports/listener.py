@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import ssl
 
     from flyball.transports.asgi_server import AsgiServer
+    from flyball.transports.multiplex.request import Service
     from flyball.transports.site import Site
 
 logger = logging.getLogger("flyball.transports")
@@ -48,10 +49,16 @@ class ListenerOptions:
     """Several processes share the port (``SO_REUSEPORT``)."""
     backlog: int = 4096
     http: HttpLimits = field(default_factory=HttpLimits)
+    h2c: bool = False
+    """HTTP/2 without TLS, for clients that begin with it (prior knowledge)."""
+    websocket_streams: bool = False
+    """WebSocket connections may be streams of HTTP/2 (RFC 8441)."""
 
 
 class Listener:
-    """A port that serves a site.
+    """A port that serves a site: HTTP/1.1, WebSocket, and HTTP/2 where TLS clients agree on it.
+
+    A ``ssl_context`` offers HTTP/2 if ``h2`` is among its ALPN protocols.
 
     Example::
 
@@ -73,6 +80,7 @@ class Listener:
         self.site = site
         self._known_heads = KnownHeads()
         self._asgi: AsgiServer | None = None
+        self._http2: Service | None = None
         self._server: asyncio.Server | None = None
         self._stopping = False
         self.watch = Watch()
@@ -93,6 +101,10 @@ class Listener:
             self._asgi = AsgiServer(
                 self.site.app, options.http, self.watch, self._is_ours, self.dispatch
             )
+        if options.ssl_context is not None or options.h2c:
+            from flyball.transports.multiplex.request import Service
+
+            self._http2 = Service(self.site, options.http, self.watch, "2")
         loop = asyncio.get_running_loop()
         arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}
         if options.host:
@@ -122,8 +134,9 @@ class Listener:
         for member in self.watch.members:
             if isinstance(member, HttpFastPath | FirstBytes):
                 member.shutdown()
-        if self._asgi is not None:
-            self._asgi.shutdown()
+        guests = [guest for guest in (self._asgi, self._http2) if guest is not None]
+        for guest in guests:
+            guest.shutdown()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 - several protocols, no common event
@@ -131,14 +144,15 @@ class Listener:
         for member in self.watch.members:
             if isinstance(member, HttpFastPath | FirstBytes):
                 member.abort()
-        if self._asgi is not None:
-            self._asgi.abort()
+        for guest in guests:
+            guest.abort()
         self.watch.stop()
         self._server = None
 
     def _is_busy(self) -> bool:
         busy = any(isinstance(m, HttpFastPath | FirstBytes) for m in self.watch.members)
-        return busy or (self._asgi is not None and self._asgi.is_busy)
+        guests = (self._asgi, self._http2)
+        return busy or any(guest is not None and guest.is_busy for guest in guests)
 
     def _accept(self) -> FirstBytes:
         return FirstBytes(self)
@@ -161,6 +175,18 @@ class Listener:
         wire.set_protocol(first)
         first.connection_made(wire)
         first.data_received(data)
+
+    def speak_http2(self, wire: asyncio.Transport, data: bytes = b"") -> None:
+        """Gives a connection to HTTP/2; ``data`` is what was read already."""
+        from flyball.transports.http2.connection import Http2Connection, Http2Options
+
+        assert self._http2 is not None
+        options = Http2Options(websocket=self.options.websocket_streams)
+        protocol = Http2Connection(self._http2, options)
+        wire.set_protocol(protocol)
+        protocol.connection_made(wire)
+        if data:
+            protocol.data_received(data)
 
     def hand_over(self, wire: asyncio.Transport, target: bytes, data: bytes) -> bool:
         """Gives a connection to the protocol for ``target``; False if there is none."""
@@ -212,6 +238,12 @@ class FirstBytes(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes the connection."""
         self._wire = transport  # type: ignore[assignment]
+        if self._listener.options.ssl_context is not None:
+            tls = transport.get_extra_info("ssl_object")
+            if tls is not None and tls.selected_alpn_protocol() == "h2":
+                self._is_ended = True
+                self._listener.speak_http2(self._wire)
+                return
         self._listener.watch.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -248,6 +280,11 @@ class FirstBytes(asyncio.Protocol):
             self._wait(data)
             return None
         target = parts[1]
+        if target == b"*" and parts[0] == b"PRI" and listener.options.h2c:
+            listener.watch.discard(self)
+            self._is_ended = True
+            listener.speak_http2(self._wire, data)
+            return None
         endpoint = listener.site.websocket(path_of(target))
         if endpoint is None:
             return self._pass_on(target, data)

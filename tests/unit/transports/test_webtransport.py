@@ -61,7 +61,9 @@ async def serve(certificate):
             node, OriginPolicy(["https://ok.example"]), WebTransportOptions(**options), limits
         )
         pem, key = certificate
-        listener = Http3Listener(Http3Options("127.0.0.1", 0, pem, key), {PATH: endpoint})
+        listener = Http3Listener(
+            Http3Options("127.0.0.1", 0, pem, key), webtransports={PATH: endpoint}
+        )
         await listener.start()
         running.append((node, listener))
         return Server(node, listener)
@@ -74,7 +76,7 @@ async def serve(certificate):
         assert not node.hub.sessions
         assert not node._newcomers
         assert not node._tasks
-        assert not listener.connections
+        assert not listener.service.connections
 
 
 async def joined(client, path=PATH):
@@ -280,7 +282,7 @@ async def test_clients_that_vanish(serve):
         transmit, client.transmit = client.transmit, lambda: None  # nothing leaves it any more
         await gone(server)
         async with asyncio.timeout(5):
-            while server.listener.connections:
+            while server.listener.service.connections:
                 await asyncio.sleep(0.01)
         client.transmit = transmit
 

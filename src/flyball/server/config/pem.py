@@ -13,6 +13,8 @@ from flyball.core.errors import ConfigError
 
 from .schema_common import TLSConfig
 
+ALPN: Final = ["h2", "http/1.1"]
+"""What listeners offer, the most wanted first."""
 _MARK: Final = b"-----BEGIN "
 _EXPECTED: Final = "PEM text, base64 of PEM text, or the path of a file that holds PEM text"
 
@@ -64,6 +66,7 @@ def tls_server_context(tls: TLSConfig, key: str = "http_server.tls") -> ssl.SSLC
         raise ConfigError(f"{key}.{missing}: a listener needs both cert_pem and key_pem; set it")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(ALPN)
     _load_pair(context, tls, key)
     if tls.client_ca_pem:
         _trust(context, f"{key}.client_ca_pem", tls.client_ca_pem)

@@ -19,7 +19,6 @@ BUILT_MAP_BROKERS: Final = ("memory",)
 
 SWITCHES: Final = (
     "http_server.tls_autocert.enabled",
-    "http_server.h2c_external",
     "client.proxy.connect.enabled",
     "client.proxy.refresh.enabled",
     "rpc.without_namespace.proxy_enabled",

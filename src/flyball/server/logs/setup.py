@@ -43,8 +43,12 @@ _NAMES: Final = {
 }
 """Names of levels in records, where they are not the standard library's."""
 
-_CHATTY: Final = ("asyncio", "aiohttp", "uvicorn", "httpx", "hiredis", "aiokafka", "nats")
+_CHATTY: Final = (
+    *("asyncio", "aiohttp", "uvicorn", "httpx", "hiredis", "aiokafka", "nats", "quic"),
+)
 """Libraries that are heard from ``info`` on, unless the level is trace."""
+_INDISCREET: Final = ("hpack",)
+"""Loggers that show header fields, and so keys and tokens, in debug messages: never let to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ def _install(handler: logging.Handler, level: str) -> None:
     quiet = logging.NOTSET if number == TRACE else max(root.level, logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(quiet)
+    for name in _INDISCREET:
+        logging.getLogger(name).setLevel(max(root.level, logging.INFO))
 
 
 def _handler(options: LogOptions, stdout: TextIO, stderr: TextIO) -> tuple[logging.Handler, bool]:

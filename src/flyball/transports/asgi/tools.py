@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from http import HTTPStatus
 from typing import Any, Final
 
+from flyball.transports.address import format_address
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -91,10 +93,7 @@ def kept(headers: Mapping[str, str], keep: frozenset[str] | None) -> Mapping[str
 def address_of(scope: Scope) -> str:
     """``host:port`` of the peer as the server tells it, empty if it does not."""
     client = scope.get("client")
-    if not client:
-        return ""
-    host, port = client[0], client[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return format_address(tuple(client)) if client else ""
 
 
 def local_path(scope: Scope) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import parse_qs
 
 from flyball.core.errors import Disconnect
@@ -13,6 +13,7 @@ from flyball.core.transport import Transport
 from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.address import format_address
 from flyball.transports.streaming.framing import StreamFraming, stream_framing
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
         def end_session(self, session_id: int, code: int, reason: str) -> None:
             """Ends a WebTransport session."""
+
+        def info(self, name: str) -> Any:
+            """See :meth:`asyncio.BaseTransport.get_extra_info`."""
 
 
 HIGH: Final = 65536
@@ -77,13 +81,13 @@ class WebTransportEndpoint:
         return 200 if self.origins.allows(headers.get("origin")) else 400
 
     def open(
-        self, link: Link, session_id: int, headers: Mapping[str, str], query: str, address: str
+        self, link: Link, session_id: int, headers: Mapping[str, str], query: str
     ) -> WebTransportTransport:
         """A session that was answered with 200."""
         wanted = parse_qs(query).get("cf_protocol", [""])[0]
         codec = PROTOBUF if wanted == "protobuf" else JSON
         framing = stream_framing(StreamFraming, codec, chunked=False)
-        return WebTransportTransport(self, framing, link, session_id, headers, address)
+        return WebTransportTransport(self, framing, link, session_id, headers)
 
 
 class Phase(Enum):
@@ -99,7 +103,6 @@ class WebTransportTransport(Transport):
     """The stream of one session."""
 
     __slots__ = (
-        "_address",
         "_deadline",
         "_endpoint",
         "_headers",
@@ -124,7 +127,6 @@ class WebTransportTransport(Transport):
         link: Link,
         session_id: int,
         headers: Mapping[str, str],
-        address: str,
     ) -> None:
         node = endpoint.node
         super().__init__(framing, max_queue_size=node.options.queue_max_size)
@@ -132,7 +134,7 @@ class WebTransportTransport(Transport):
         self._link = link
         self.session_id = session_id
         """The stream of the CONNECT request."""
-        self._headers, self._address = headers, address
+        self._headers = headers
         self._stream_id = -1
         self._input = bytearray()
         self._reading = True
@@ -172,7 +174,8 @@ class WebTransportTransport(Transport):
         keep = endpoint.options.keep_headers
         headers = self._headers
         kept = headers if keep is None else {n: headers[n] for n in keep if n in headers}
-        endpoint.node.open_session(self, kept or None, self._address)
+        address = format_address(self._link.info("peername"))
+        endpoint.node.open_session(self, kept or None, address)
 
     def _read(self, *, ended: bool) -> None:
         """Gives whole commands to the session."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.address import remote_address
 from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
 from flyball.transports.origin import cors_headers
 from flyball.transports.streaming.framing import (
@@ -27,7 +28,6 @@ from flyball.transports.streaming.transport import (
     UniHttpStreamTransport,
     UniSseTransport,
 )
-from flyball.transports.websocket.endpoint import remote_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.address import remote_address
 from flyball.transports.http_head import PlainAnswer, plain_error
 from flyball.transports.websocket.deflate import Inflater
 from flyball.transports.websocket.framing import deflate_framing, plain_framing
@@ -141,12 +142,3 @@ class WebSocketEndpoint:
             return head.headers
         headers = head.headers
         return {name: headers[name] for name in keep if name in headers} or None
-
-
-def remote_address(wire: asyncio.Transport) -> str:
-    """``host:port`` of the peer, empty if it is not known (any more)."""
-    peer = wire.get_extra_info("peername")
-    if not isinstance(peer, tuple):
-        return ""
-    host = peer[0].removeprefix("::ffff:")
-    return f"[{host}]:{peer[1]}" if ":" in host else f"{host}:{peer[1]}"

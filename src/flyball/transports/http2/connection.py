@@ -1,0 +1,451 @@
+"""One HTTP/2 connection: the library's state machine between a TCP connection and its streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import h2.errors
+import h2.events
+import h2.exceptions
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.settings import SettingCodes, Settings
+
+from flyball.transports.multiplex.wire import Carrier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.transports.multiplex.request import Service
+    from flyball.transports.multiplex.wire import Fields, StreamWire
+
+logger = logging.getLogger("flyball.transports")
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client begins with (RFC 9113, section 3.4)."""
+MAX_QUEUED: Final = 1048576
+"""Bytes of answers that a client may leave unread before nothing more is read from it."""
+MAX_COMMOTION: Final = 1000
+"""Frames in a second that bring no request any further: resets, pings, settings, empty data."""
+_FRAME_HEAD: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Options:
+    """Settings of HTTP/2."""
+
+    max_streams: int = 250
+    """Requests of one client at a time (SETTINGS_MAX_CONCURRENT_STREAMS)."""
+    window: int = 262_144
+    """Bytes of a request's body that may be under way (SETTINGS_INITIAL_WINDOW_SIZE)."""
+    max_head_size: int = 65_536
+    """Bytes of a request's header fields (SETTINGS_MAX_HEADER_LIST_SIZE)."""
+    websocket: bool = False
+    """WebSocket connections may be streams (RFC 8441). Browsers then prefer that."""
+
+
+class _Connection(H2Connection):
+    """The library's, with less memory for streams that are over."""
+
+    MAX_CLOSED_STREAMS = 1024
+
+
+class _Unsent:
+    """What waits for a stream's window, or for the connection's."""
+
+    __slots__ = ("chunks", "ended", "size")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.ended = False
+
+
+class Http2Connection(Carrier, asyncio.Protocol):
+    """Reads requests, each a wire of its own, and writes what they are answered.
+
+    Frames of one turn of the loop leave in one write.
+    """
+
+    __slots__ = (
+        "_age",
+        "_commotion",
+        "_h2",
+        "_is_blocked",
+        "_is_closing",
+        "_is_flushing",
+        "_is_lost",
+        "_loop",
+        "_options",
+        "_service",
+        "_unsent",
+        "_wire",
+        "wires",
+    )
+
+    high: ClassVar[int] = 0
+    low: ClassVar[int] = 0
+
+    def __init__(self, service: Service, options: Http2Options) -> None:
+        self._service = service
+        self._options = options
+        self._h2 = _Connection(H2Configuration(client_side=False, header_encoding=None))
+        self._h2.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: options.max_streams,
+                SettingCodes.INITIAL_WINDOW_SIZE: options.window,
+                SettingCodes.MAX_HEADER_LIST_SIZE: options.max_head_size,
+                SettingCodes.ENABLE_CONNECT_PROTOCOL: int(options.websocket),
+            },
+        )
+        self._loop = asyncio.get_running_loop()
+        self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
+        self.wires: dict[int, StreamWire] = {}
+        self._unsent: dict[int, _Unsent] = {}
+        self._is_blocked = False  # the TCP connection takes nothing
+        self._is_flushing = False  # this turn ends with a write
+        self._is_closing = False  # no more requests
+        self._is_lost = False
+        self._commotion = 0
+        self._age = 0.0  # seconds without a request, or without progress of a blocked wire
+
+    # -- asyncio's protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes the connection."""
+        self._wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
+        self._service.watch.add(self)
+        self._service.connections.add(self)
+        self._h2.initiate_connection()
+        # The connection's window is for all requests together; the default holds back one.
+        self._h2.increment_flow_control_window(self._options.window)
+        self._flush_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The connection is gone, and all its streams."""
+        self._is_lost = True
+        self._service.watch.discard(self)
+        self._service.connections.discard(self)
+        self._unsent.clear()
+        wires, self.wires = self.wires, {}
+        for wire in wires.values():
+            wire.gone()
+
+    def eof_received(self) -> None:
+        """The client is gone: asyncio closes the connection."""
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._is_blocked = True
+        self._age = 0.0
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._is_blocked = False
+        self._wire.resume_reading()
+        self._pump_all()
+
+    def data_received(self, data: bytes) -> None:
+        """Frames from the client."""
+        if self._is_lost or self._wire.is_closing():
+            return
+        try:
+            events = self._h2.receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            self._fail(error)
+            return
+        for event in events:
+            handle = _HANDLERS.get(type(event))
+            if handle is not None:
+                handle(self, event)
+            if self._is_lost:
+                return
+        if self._commotion > MAX_COMMOTION:
+            self._close(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        elif len(self._h2.incoming_buffer._data) > self._h2.max_inbound_frame_size + _FRAME_HEAD:
+            # The library would wait for the whole of a frame that is too long.
+            self._close(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
+        else:
+            self._flush_soon()
+
+    def _fail(self, error: h2.exceptions.ProtocolError) -> None:
+        """The client broke the rules: the library has a GOAWAY ready."""
+        logger.debug("HTTP/2 connection failed: %s", error)
+        self._flush()
+        self._wire.close()
+
+    # -- events
+
+    def _on_request(self, event: h2.events.RequestReceived) -> None:
+        stream_id, fields = event.stream_id, event.headers
+        assert stream_id is not None
+        if self._is_closing:
+            self._reset(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            return
+        self._age = 0.0
+        self._service.open(self, stream_id, list(fields or ()))
+
+    def _on_data(self, event: h2.events.DataReceived) -> None:
+        stream_id = event.stream_id
+        assert stream_id is not None
+        credit = event.flow_controlled_length or 0
+        wire = self.wires.get(stream_id)
+        if not event.data:
+            self._commotion += 1
+        if wire is None:
+            self._consumed_nothing(stream_id, credit)
+        else:
+            wire.feed(bytes(event.data or b""), credit)
+
+    def _on_end(self, event: h2.events.StreamEnded) -> None:
+        wire = self.wires.get(event.stream_id or 0)
+        if wire is not None:
+            wire.feed_eof()
+
+    def _on_reset(self, event: h2.events.StreamReset) -> None:
+        self._commotion += 1
+        self._forget(event.stream_id or 0)
+
+    def _on_window(self, event: h2.events.WindowUpdated) -> None:
+        if event.stream_id:
+            self._pump(event.stream_id)
+        else:
+            self._pump_all()
+
+    def _on_settings(self, _event: h2.events.RemoteSettingsChanged) -> None:
+        self._commotion += 1
+        self._pump_all()  # the initial window applies to open streams too
+
+    def _on_commotion(self, _event: h2.events.Event) -> None:
+        self._commotion += 1
+
+    def _on_goaway(self, _event: h2.events.ConnectionTerminated) -> None:
+        self._flush()  # the library sends nothing more from here on
+        self._wire.close()
+
+    # -- a stream's view (Carrier)
+
+    def send_head(self, stream_id: int, fields: Fields, *, end: bool = False) -> None:
+        """See :meth:`Carrier.send_head`."""
+        if self._is_lost:
+            return
+        try:
+            self._h2.send_headers(stream_id, fields, end_stream=end)
+        except h2.exceptions.ProtocolError:
+            return  # reset meanwhile; its end is told
+        self._flush_soon()
+
+    def send(self, stream_id: int, data: bytes) -> None:
+        """See :meth:`Carrier.send`."""
+        if self._is_lost:
+            return
+        unsent = self._unsent.get(stream_id)
+        if unsent is None and not self._is_blocked and self._try(stream_id, data):
+            self._flush_soon()
+            return
+        if unsent is None:
+            unsent = self._unsent[stream_id] = _Unsent()
+        unsent.chunks.append(data)
+        unsent.size += len(data)
+        self._pump(stream_id)
+
+    def end(self, stream_id: int) -> None:
+        """See :meth:`Carrier.end`."""
+        if self._is_lost:
+            return
+        unsent = self._unsent.get(stream_id)
+        if unsent is None:
+            self._finish(stream_id)
+        else:
+            unsent.ended = True
+
+    def reset(self, stream_id: int) -> None:
+        """See :meth:`Carrier.reset`."""
+        self._reset(stream_id, h2.errors.ErrorCodes.CANCEL)
+        self._unsent.pop(stream_id, None)
+        self.wires.pop(stream_id, None)
+
+    def unsent(self, stream_id: int) -> int:
+        """See :meth:`Carrier.unsent`."""
+        unsent = self._unsent.get(stream_id)
+        return 0 if unsent is None else unsent.size
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """See :meth:`Carrier.consumed`."""
+        if self._is_lost or not size:
+            return
+        try:
+            self._h2.acknowledge_received_data(size, stream_id)
+        except h2.exceptions.ProtocolError as error:
+            logger.debug("no credit for stream %d: %s", stream_id, error)
+        self._flush_soon()
+
+    def _consumed_nothing(self, stream_id: int, credit: int) -> None:
+        """Data for a stream that is over counts against the connection all the same."""
+        self._commotion += 1
+        self.consumed(stream_id, credit)
+
+    def info(self, name: str) -> Any:
+        """See :meth:`Carrier.info`."""
+        if name == "scheme":
+            return "http" if self._wire.get_extra_info("ssl_object") is None else "https"
+        return self._wire.get_extra_info(name)
+
+    # -- output
+
+    def _try(self, stream_id: int, data: bytes) -> bool:
+        """Makes frames of ``data`` if the windows take all of it."""
+        try:
+            if self._h2.local_flow_control_window(stream_id) < len(data):
+                return False
+            size = self._h2.max_outbound_frame_size
+            if len(data) <= size:
+                self._h2.send_data(stream_id, data)
+            else:
+                for start in range(0, len(data), size):
+                    self._h2.send_data(stream_id, data[start : start + size])
+        except h2.exceptions.ProtocolError:
+            pass  # reset meanwhile; its end is told
+        return True
+
+    def _pump(self, stream_id: int) -> None:
+        """Sends what waits for a stream, as far as its window goes."""
+        unsent = self._unsent.get(stream_id)
+        if unsent is None or self._is_blocked or self._is_lost:
+            return
+        data = unsent.chunks[0] if len(unsent.chunks) == 1 else b"".join(unsent.chunks)
+        try:
+            window = self._h2.local_flow_control_window(stream_id)
+        except h2.exceptions.ProtocolError:
+            window = len(data)  # reset meanwhile: goes nowhere
+        if window <= 0:
+            unsent.chunks = [data]
+            return
+        self._try(stream_id, data[:window])
+        self._flush_soon()
+        rest = data[window:]
+        if rest:
+            unsent.chunks, unsent.size = [rest], len(rest)
+            return
+        del self._unsent[stream_id]
+        wire = self.wires.get(stream_id)
+        if unsent.ended:
+            self._finish(stream_id)
+        elif wire is not None:
+            wire.drained()
+
+    def _pump_all(self) -> None:
+        for stream_id in list(self._unsent):
+            self._pump(stream_id)
+
+    def _finish(self, stream_id: int) -> None:
+        """Everything is sent: ends our side, and the client's if it has not."""
+        try:
+            self._h2.end_stream(stream_id)
+            stream = self._h2.streams.get(stream_id)
+            if stream is not None and not stream.closed:
+                # RFC 9113, section 8.1: the rest of the request is not needed.
+                self._h2.reset_stream(stream_id, h2.errors.ErrorCodes.NO_ERROR)
+        except h2.exceptions.ProtocolError as error:
+            logger.debug("stream %d ended by itself: %s", stream_id, error)
+        self._flush_soon()
+        self._loop.call_soon(self._forget, stream_id)
+
+    def _reset(self, stream_id: int, code: h2.errors.ErrorCodes) -> None:
+        if self._is_lost:
+            return
+        try:
+            self._h2.reset_stream(stream_id, code)
+        except h2.exceptions.ProtocolError as error:
+            logger.debug("stream %d is over already: %s", stream_id, error)
+        self._flush_soon()
+
+    def _forget(self, stream_id: int) -> None:
+        """A stream is over."""
+        self._unsent.pop(stream_id, None)
+        wire = self.wires.pop(stream_id, None)
+        if wire is not None:
+            wire.gone()
+        if self._is_closing and not self.wires and not self._is_lost:
+            self._flush()
+            self._wire.close()
+
+    def _flush_soon(self) -> None:
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        if self._is_lost:
+            return
+        data = self._h2.data_to_send()
+        if not data:
+            return
+        self._wire.write(data)
+        if self._is_blocked and self._wire.get_write_buffer_size() > MAX_QUEUED:
+            self._wire.pause_reading()  # it asks and asks, and does not listen
+
+    # -- upkeep and the end, by the listener
+
+    def _close(self, code: h2.errors.ErrorCodes) -> None:
+        if self._is_lost:
+            return
+        self._is_closing = True
+        self._h2.close_connection(code)
+        self._flush()
+        self._wire.close()
+
+    def tick(self, seconds: float) -> None:
+        """Called every ``seconds``: ends what takes too long."""
+        self._commotion = 0
+        self._age += seconds
+        limits = self._service.limits
+        if self._wire.is_closing() or self._is_blocked:
+            if self._age > limits.write_timeout:
+                self._wire.abort()
+        elif self.wires:
+            self._age = 0.0
+        elif self._age > limits.keep_alive_timeout:
+            self._close(h2.errors.ErrorCodes.NO_ERROR)
+
+    def shutdown(self) -> None:
+        """Takes no more requests; those under way may end."""
+        if self._is_closing or self._is_lost:
+            return
+        self._is_closing = True
+        if not self.wires:
+            self._close(h2.errors.ErrorCodes.NO_ERROR)
+            return
+        # The library would take this for the end of all streams: it is said by hand
+        # (RFC 9113, section 6.8).
+        self._flush()
+        last = max(self._h2.highest_inbound_stream_id, 0)
+        frame = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + last.to_bytes(4, "big") + bytes(4)
+        self._wire.write(frame)
+
+    @property
+    def is_busy(self) -> bool:
+        """Requests are still being answered."""
+        return bool(self.wires)
+
+    def abort(self) -> None:
+        """Drops the connection."""
+        self._wire.abort()
+
+
+_HANDLERS: Final[dict[type[h2.events.Event], Callable[[Http2Connection, Any], None]]] = {
+    h2.events.RequestReceived: Http2Connection._on_request,
+    h2.events.DataReceived: Http2Connection._on_data,
+    h2.events.StreamEnded: Http2Connection._on_end,
+    h2.events.StreamReset: Http2Connection._on_reset,
+    h2.events.WindowUpdated: Http2Connection._on_window,
+    h2.events.RemoteSettingsChanged: Http2Connection._on_settings,
+    h2.events.PingReceived: Http2Connection._on_commotion,
+    h2.events.PriorityUpdated: Http2Connection._on_commotion,
+    h2.events.ConnectionTerminated: Http2Connection._on_goaway,
+}

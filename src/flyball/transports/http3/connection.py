@@ -1,0 +1,378 @@
+"""One QUIC connection that speaks HTTP/3 (RFC 9114): requests, and WebTransport sessions."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.h3.connection import ErrorCode, H3Connection, ProtocolError
+from aioquic.h3.events import (
+    DataReceived,
+    H3Event,
+    HeadersReceived,
+    WebTransportStreamDataReceived,
+)
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    ProtocolNegotiated,
+    QuicEvent,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
+from aioquic.quic.packet import QuicErrorCode
+
+from flyball.transports.multiplex.wire import Carrier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flyball.transports.http3.webtransport import (
+        WebTransportEndpoint,
+        WebTransportTransport,
+    )
+    from flyball.transports.multiplex.request import Service
+    from flyball.transports.multiplex.wire import Fields, StreamWire
+
+logger = logging.getLogger("flyball.transports")
+
+MAX_SESSIONS: Final = 16
+"""WebTransport sessions on one connection; a page needs one."""
+MAX_RESETS: Final = 1000
+"""Requests in a second that a client may take back."""
+MAX_REASON: Final = 1024
+"""Bytes of the reason that a session's end is told with."""
+_CLOSE_CAPSULE: Final = 0x2843
+"""CLOSE_WEBTRANSPORT_SESSION (draft-ietf-webtrans-http3)."""
+_OVER: Final = (ProtocolError, RuntimeError, ValueError, AssertionError)
+"""What the library raises for a stream that was ended or reset meanwhile."""
+
+
+class Http3Connection(Carrier, QuicConnectionProtocol):
+    """Reads requests, each a wire of its own, and writes what they are answered.
+
+    Unsent bytes are those that the client has not acknowledged: QUIC keeps no others apart.
+    """
+
+    high: ClassVar[int] = 65536
+    low: ClassVar[int] = 16384
+
+    def __init__(
+        self,
+        service: Service,
+        webtransports: Mapping[str, WebTransportEndpoint],
+        max_connections: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._service = service
+        self._webtransports = webtransports
+        self._http: H3Connection | None = None
+        self.wires: dict[int, StreamWire] = {}
+        self._full: set[int] = set()
+        """Streams whose writers pause."""
+        self._sessions: dict[int, WebTransportTransport] = {}
+        """WebTransport sessions by the stream of their request."""
+        self._is_lost = False
+        self._is_closing = service.stopping
+        self._resets = 0
+        self._age = 0.0
+        if len(service.connections) >= max_connections or service.stopping:
+            self._quic.close(QuicErrorCode.CONNECTION_REFUSED)
+        service.connections.add(self)
+        service.watch.add(self)
+
+    # -- input
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """A packet from the client."""
+        super().datagram_received(data, addr)
+        for session in list(self._sessions.values()):
+            session.acknowledged()
+        for stream_id in list(self._full):
+            if self.unsent(stream_id) <= self.low:
+                self._full.discard(stream_id)
+                wire = self.wires.get(stream_id)
+                if wire is not None:
+                    wire.drained()
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        """What a packet, or time, has brought."""
+        if isinstance(event, ProtocolNegotiated):
+            self._http = H3Connection(self._quic, enable_webtransport=bool(self._webtransports))
+        elif isinstance(event, ConnectionTerminated):
+            self._forget()
+            return
+        elif isinstance(event, StreamReset | StopSendingReceived):
+            self._resets += 1
+            self._stream_over(event.stream_id)
+        http = self._http
+        if http is None or self._is_lost:
+            return
+        for happened in http.handle_event(event):
+            self._on_http(happened)
+        if isinstance(event, StreamDataReceived):
+            # The library keeps frames that are not whole, of any size.
+            stream = http._stream.get(event.stream_id)
+            if stream is not None and len(stream.buffer) > self._service.limits.max_head_size:
+                self._fail("a frame is too long")
+        if self._resets > MAX_RESETS:
+            self._fail("too many requests taken back")
+
+    def _fail(self, reason: str) -> None:
+        self._quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase=reason)
+        self._forget()
+
+    def _on_http(self, event: H3Event) -> None:
+        if isinstance(event, HeadersReceived):
+            self._on_headers(event)
+        elif isinstance(event, WebTransportStreamDataReceived):
+            session = self._sessions.get(event.session_id)
+            if session is None:
+                self.reset(event.stream_id)
+            elif not event.stream_id & 3:  # a client's, in both directions; others carry nothing
+                session.stream_data(event.stream_id, event.data, ended=event.stream_ended)
+        elif isinstance(event, DataReceived):
+            wire = self.wires.get(event.stream_id)
+            if wire is not None:
+                if event.data:
+                    wire.feed(event.data, 0)
+                if event.stream_ended:
+                    wire.feed_eof()
+            elif event.stream_ended:
+                self._session_over(event.stream_id)
+
+    def _on_headers(self, event: HeadersReceived) -> None:
+        stream_id = event.stream_id
+        wire = self.wires.get(stream_id)
+        if wire is None and stream_id not in self._sessions:
+            self._age = 0.0
+            wire = self._begin(stream_id, list(event.headers))
+        if event.stream_ended:  # with the head, or with trailers
+            if wire is not None:
+                wire.feed_eof()
+            else:
+                self._session_over(stream_id)
+
+    def _begin(self, stream_id: int, fields: Fields) -> StreamWire | None:
+        """A request; returns its wire unless WebTransport has to do with it."""
+        headers = dict(fields)
+        path, _, query = headers.get(b":path", b"").decode("latin-1").partition("?")
+        endpoint = self._webtransports.get(path)
+        if self._is_closing:
+            self._answer(stream_id, 503)
+        elif endpoint is None:
+            return self._service.open(self, stream_id, fields)
+        elif headers.get(b":method") != b"CONNECT":
+            self._answer(stream_id, 405)
+        elif headers.get(b":protocol") != b"webtransport":
+            self._answer(stream_id, 400)
+        elif len(self._sessions) >= MAX_SESSIONS:
+            self._answer(stream_id, 503)
+        else:
+            self._open_session(endpoint, stream_id, headers, query)
+        return None
+
+    def _open_session(
+        self,
+        endpoint: WebTransportEndpoint,
+        stream_id: int,
+        headers: Mapping[bytes, bytes],
+        query: str,
+    ) -> None:
+        text = {
+            n.decode("latin-1"): v.decode("latin-1")
+            for n, v in headers.items()
+            if not n.startswith(b":")
+        }
+        text["host"] = headers.get(b":authority", b"").decode("latin-1")
+        status = endpoint.check(text)
+        if status != 200:
+            self._answer(stream_id, status)
+            return
+        answer = [(b":status", b"200"), (b"sec-webtransport-http3-draft", b"draft02")]
+        self.send_head(stream_id, answer)
+        self._sessions[stream_id] = endpoint.open(self, stream_id, text, query)
+
+    def _answer(self, stream_id: int, status: int) -> None:
+        self.send_head(stream_id, [(b":status", b"%d" % status)], end=True)
+
+    # -- the end of streams
+
+    def _stream_over(self, stream_id: int) -> None:
+        """The client ended a stream in an unfriendly way."""
+        for session in list(self._sessions.values()):
+            if session.uses(stream_id):
+                session.lost()
+                self.end_session(session.session_id, 0, "")
+                return
+        wire = self.wires.get(stream_id)
+        if wire is None:
+            self._session_over(stream_id)
+        else:
+            self.reset(stream_id)
+            wire.gone()
+            self._end_if_done()
+
+    def _let_go(self, stream_id: int) -> None:
+        self._full.discard(stream_id)
+        wire = self.wires.pop(stream_id, None)
+        if wire is not None:
+            wire.gone()
+        self._end_if_done()
+
+    def _session_over(self, session_id: int) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.lost()
+            self.write(session_id, b"", end=True)
+            self._end_if_done()
+
+    def _forget(self) -> None:
+        """The connection is gone."""
+        if self._is_lost:
+            return
+        self._is_lost = True
+        self._service.connections.discard(self)
+        self._service.watch.discard(self)
+        self._full.clear()
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            session.lost()
+        wires, self.wires = self.wires, {}
+        for wire in wires.values():
+            wire.gone()
+
+    # -- a stream's view (Carrier)
+
+    def send_head(self, stream_id: int, fields: Fields, *, end: bool = False) -> None:
+        """See :meth:`Carrier.send_head`."""
+        if self._is_lost or self._http is None:
+            return
+        try:
+            self._http.send_headers(stream_id, fields, end_stream=end)
+        except _OVER as error:
+            logger.debug("stream %d took no head: %s", stream_id, error)
+        self._transmit_soon()
+
+    def send(self, stream_id: int, data: bytes) -> None:
+        """See :meth:`Carrier.send`."""
+        self._send_data(stream_id, data, end=False)
+        if self.unsent(stream_id) > self.high:
+            self._full.add(stream_id)
+
+    def end(self, stream_id: int) -> None:
+        """See :meth:`Carrier.end`."""
+        self._send_data(stream_id, b"", end=True)
+        self._stop_reading(stream_id)
+        self._loop.call_soon(self._let_go, stream_id)
+
+    def reset(self, stream_id: int) -> None:
+        """See :meth:`Carrier.reset`."""
+        if self._is_lost or stream_id < 0:
+            return
+        self._stop_reading(stream_id)
+        try:
+            self._quic.reset_stream(stream_id, ErrorCode.H3_NO_ERROR)
+        except _OVER as error:
+            logger.debug("stream %d is over already: %s", stream_id, error)
+        self._full.discard(stream_id)
+        self.wires.pop(stream_id, None)
+        self._transmit_soon()
+
+    def unsent(self, stream_id: int) -> int:
+        """See :meth:`Carrier.unsent`."""
+        stream = self._quic._streams.get(stream_id)
+        return 0 if stream is None else len(stream.sender._buffer)
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """See :meth:`Carrier.consumed`: the library gives credit for all that was read."""
+
+    def info(self, name: str) -> Any:
+        """See :meth:`Carrier.info`."""
+        if name == "scheme":
+            return "https"
+        if name == "peername":
+            paths = self._quic._network_paths
+            return paths[0].addr if paths else None
+        return self._transport.get_extra_info(name) if self._transport is not None else None
+
+    def _send_data(self, stream_id: int, data: bytes, *, end: bool) -> None:
+        if self._is_lost or self._http is None or stream_id not in self.wires:
+            return
+        try:
+            self._http.send_data(stream_id, data, end_stream=end)
+        except _OVER as error:
+            logger.debug("stream %d took no data: %s", stream_id, error)
+        self._transmit_soon()
+
+    def _stop_reading(self, stream_id: int) -> None:
+        """The rest of what the client sends on a stream is not needed."""
+        stream = self._quic._streams.get(stream_id)
+        if stream is not None and not stream.receiver.is_finished:
+            stream.receiver.stop(ErrorCode.H3_NO_ERROR)
+
+    # -- a WebTransport session's view
+
+    def write(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
+        """Sends on a session's stream, later in this turn of the loop."""
+        if self._is_lost:
+            return
+        try:
+            self._quic.send_stream_data(stream_id, data, end)
+        except _OVER:
+            return  # the stream was ended or reset meanwhile
+        self._transmit_soon()
+
+    def end_session(self, session_id: int, code: int, reason: str) -> None:
+        """Ends a WebTransport session with a capsule."""
+        if self._sessions.pop(session_id, None) is None or self._is_lost or self._http is None:
+            return
+        value = struct.pack(">I", code) + reason.encode()[:MAX_REASON]
+        capsule = _varint(_CLOSE_CAPSULE) + _varint(len(value)) + value
+        try:
+            self._http.send_data(session_id, capsule, end_stream=True)
+        except _OVER as error:
+            logger.debug("a session's end could not be told: %s", error)
+        self._transmit_soon()
+        self._end_if_done()
+
+    # -- upkeep and the end, by the listener
+
+    def tick(self, seconds: float) -> None:
+        """Called every ``seconds``: ends what is of no use."""
+        self._resets = 0
+        self._age = 0.0 if self.is_busy else self._age + seconds
+        if self._age > self._service.limits.keep_alive_timeout:
+            self.abort()
+
+    @property
+    def is_busy(self) -> bool:
+        """See :attr:`Carrier.is_busy`."""
+        return bool(self.wires or self._sessions)
+
+    def shutdown(self) -> None:
+        """See :meth:`Carrier.shutdown`."""
+        self._is_closing = True
+
+    def _end_if_done(self) -> None:
+        if self._is_closing and not self.is_busy and not self._is_lost:
+            self._loop.call_soon(self.abort)
+
+    def abort(self) -> None:
+        """See :meth:`Carrier.abort`."""
+        if not self._is_lost:
+            self.close(ErrorCode.H3_NO_ERROR)
+            self._forget()
+
+
+def _varint(value: int) -> bytes:
+    """RFC 9000, section 16, up to 30 bits."""
+    if value < 0x40:
+        return bytes((value,))
+    if value < 0x4000:
+        return struct.pack(">H", value | 0x4000)
+    return struct.pack(">I", value | 0x80000000)

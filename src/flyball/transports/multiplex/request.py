@@ -1,0 +1,205 @@
+"""A request that came as a stream finds who answers it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flyball.transports.http_fast import HttpResponse, Takeover, call_handler, outcome
+from flyball.transports.http_head import PlainAnswer, RequestHead, plain_error
+from flyball.transports.multiplex.asgi import AsgiRequest
+from flyball.transports.multiplex.wire import StreamExchange, StreamWire
+
+if TYPE_CHECKING:
+    from flyball.transports.http_fast import HttpLimits, HttpRoute
+    from flyball.transports.multiplex.wire import Carrier, Fields
+    from flyball.transports.site import Site
+    from flyball.transports.watch import Watch
+
+_NOT_FOUND = "404 page not found"
+
+
+@dataclass(slots=True)
+class Service:
+    """What the streams of a listener's connections are served with."""
+
+    site: Site
+    limits: HttpLimits
+    watch: Watch
+    version: str
+    """``2`` or ``3``."""
+    connections: set[Carrier] = field(default_factory=set)
+    """Those that are open; each adds and discards itself."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """ASGI requests under way."""
+    stopping: bool = False
+    """No more connections are wanted."""
+
+    def open(self, carrier: Carrier, stream_id: int, fields: Fields) -> StreamWire:
+        """Makes the wire of a stream whose request head has come; the caller feeds what follows."""
+        request = Request(self)
+        wire = carrier.wires[stream_id] = StreamWire(carrier, stream_id, request)
+        request.begin(wire, fields)
+        return wire
+
+    def shutdown(self) -> None:
+        """Ends idle connections at once, others with their last request."""
+        self.stopping = True
+        for connection in list(self.connections):
+            connection.shutdown()
+
+    @property
+    def is_busy(self) -> bool:
+        """Requests are still being answered."""
+        return any(connection.is_busy for connection in self.connections)
+
+    def abort(self) -> None:
+        """Cancels what is still being answered and drops all connections."""
+        for task in list(self.tasks):
+            task.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class BadFields(ValueError):
+    """The header fields make no request."""
+
+
+def read_head(fields: Fields, *, max_headers: int) -> tuple[RequestHead, str]:
+    """A request's head from header fields, and its ``:protocol`` (empty if none).
+
+    Raises:
+        BadFields: something is missing, or there are more than ``max_headers`` fields.
+    """
+    if len(fields) > max_headers:
+        raise BadFields(f"more than {max_headers} headers")
+    pseudo: dict[bytes, bytes] = {}
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        if name.startswith(b":"):
+            pseudo[name] = value
+            continue
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        if key in headers:
+            # Cookies may be split into many fields (RFC 9113, section 8.2.3).
+            headers[key] += ("; " if key == "cookie" else ", ") + text
+        else:
+            headers[key] = text
+    head = RequestHead()
+    target = pseudo.get(b":path", b"").decode("latin-1")
+    if not target:
+        raise BadFields("no path")
+    head.path, _, head.query = target.partition("?")
+    head.method = pseudo.get(b":method", b"").decode("latin-1")
+    head.http11 = head.keep_alive = True
+    authority = pseudo.get(b":authority")
+    if authority is not None:
+        headers["host"] = authority.decode("latin-1")
+    head.headers = headers
+    head.content_length = 0
+    return head, pseudo.get(b":protocol", b"").decode("latin-1")
+
+
+class Request(asyncio.Protocol):
+    """Reads a request and hands its wire to a transport, or answers it."""
+
+    __slots__ = ("_age", "_body", "_head", "_route", "_service", "_size", "_wire")
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._wire: StreamWire = None  # type: ignore[assignment]  # set by begin()
+        self._head: RequestHead | None = None
+        self._route: HttpRoute | None = None
+        self._body: list[bytes] | None = []
+        """None: the request is dealt with."""
+        self._size = 0
+        self._age = 0.0
+
+    def begin(self, wire: StreamWire, fields: Fields) -> None:
+        """The head of the request."""
+        self._wire = wire
+        service = self._service
+        try:
+            head, protocol = read_head(fields, max_headers=service.limits.max_headers)
+        except BadFields:
+            self._refuse(plain_error(400))
+            return
+        self._head = head
+        endpoint = service.site.websocket(head.path)
+        if endpoint is not None:
+            answer = endpoint.answer(head, protocol)
+            if isinstance(answer, PlainAnswer):
+                self._refuse(answer)
+                return
+            wire.start(200, answer.headers)
+            endpoint.open(head, answer, wire)
+            return
+        self._route = service.site.route(head.path)
+        if self._route is not None:
+            service.watch.add(self)
+        elif service.site.app is None:
+            self._refuse(plain_error(404, _NOT_FOUND))
+        elif protocol:
+            self._refuse(plain_error(501))
+        else:
+            AsgiRequest(service, wire, head)
+
+    # -- asyncio's protocol
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the body."""
+        route, head = self._route, self._head
+        if self._body is None or route is None or head is None:
+            return
+        self._age = 0.0
+        self._body.append(data)
+        self._size += len(data)
+        if self._size > (route.max_body_size or self._service.limits.max_body_size):
+            self._done()
+            if route.too_large is None:
+                self._refuse(plain_error(413))
+            else:
+                self._answer(head, route.too_large(head.headers))
+
+    def eof_received(self) -> bool:
+        """The request is whole."""
+        route, head, body = self._route, self._head, self._body
+        if route is None or head is None or body is None:
+            return True
+        self._done()
+        answer = call_handler(route.handler, head, b"".join(body))
+        if isinstance(answer, HttpResponse):
+            self._answer(head, answer)
+        elif isinstance(answer, Takeover):
+            answer.take(StreamExchange(self._wire), head)
+        else:
+            answer.add_done_callback(lambda done: self._answer(head, outcome(head, done)))
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The client took its request back."""
+        self._done()
+
+    # -- the end
+
+    def _done(self) -> None:
+        self._body = None
+        self._service.watch.discard(self)
+
+    def _answer(self, head: RequestHead, response: HttpResponse) -> None:
+        dated = (*response.headers, self._service.watch.date)
+        whole = HttpResponse(response.body, response.status, response.content_type, dated)
+        self._wire.answer(whole, with_body=head.method != "HEAD")
+
+    def _refuse(self, answer: PlainAnswer) -> None:
+        self._done()
+        self._wire.start(answer.status, [*answer.fields(), self._service.watch.date])
+        self._wire.write(answer.body)
+        self._wire.close()
+
+    def tick(self, seconds: float) -> None:
+        """Called every ``seconds`` while the body is awaited."""
+        self._age += seconds
+        if self._age > self._service.limits.request_timeout:
+            self._refuse(plain_error(408))

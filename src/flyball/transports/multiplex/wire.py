@@ -1,0 +1,233 @@
+"""One stream of a multiplexed connection as an asyncio transport."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from flyball.transports.exchange import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flyball.transports.http_fast import HttpResponse
+
+Fields = list[tuple[bytes, bytes]]
+"""Header fields with lower-case names, pseudo-headers first."""
+
+
+class Carrier(ABC):
+    """A connection of many streams, as one of its streams sees it.
+
+    Calls for streams that are over do nothing. What happens to a stream is told to its wire:
+    :meth:`StreamWire.drained` and :meth:`StreamWire.gone`.
+    """
+
+    __slots__ = ()
+
+    wires: dict[int, StreamWire]
+    """The requests under way, by the number of their streams."""
+    high: ClassVar[int]
+    """Unsent bytes of a stream above which its writer should pause."""
+    low: ClassVar[int]
+    """Unsent bytes at which it may go on."""
+
+    @abstractmethod
+    def send_head(self, stream_id: int, fields: Fields, *, end: bool = False) -> None:
+        """Sends the head of an answer; ``end``: it has no body."""
+
+    @abstractmethod
+    def send(self, stream_id: int, data: bytes) -> None:
+        """Sends bytes of a body, as soon as the peer's flow control allows."""
+
+    @abstractmethod
+    def end(self, stream_id: int) -> None:
+        """Ends our side of a stream after everything sent so far, and then the stream."""
+
+    @abstractmethod
+    def reset(self, stream_id: int) -> None:
+        """Ends a stream at once; what is unsent is lost."""
+
+    @abstractmethod
+    def unsent(self, stream_id: int) -> int:
+        """Bytes that wait for the peer."""
+
+    @abstractmethod
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Bytes that were received have been dealt with: the peer may send as many more."""
+
+    @abstractmethod
+    def info(self, name: str) -> Any:
+        """See :meth:`asyncio.BaseTransport.get_extra_info`; ``scheme`` is ``http`` or ``https``."""
+
+    @property
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Requests are still being answered."""
+
+    @abstractmethod
+    def shutdown(self) -> None:
+        """Takes no more requests and ends with the last one under way."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Ends at once."""
+
+
+class StreamWire(asyncio.Transport):
+    """A stream, to be written to and to be told of in asyncio's terms.
+
+    The peer's end of its side is the protocol's ``eof_received``; its reset, or the end of the
+    connection, is ``connection_lost``. :meth:`close` ends our side after what was written.
+    """
+
+    __slots__ = ("_carrier", "_is_closing", "_is_full", "_is_gone", "_protocol", "_unread", "id")
+
+    def __init__(self, carrier: Carrier, stream_id: int, protocol: asyncio.Protocol) -> None:
+        self._carrier = carrier
+        self._protocol = protocol
+        self._is_closing = False
+        self._is_full = False
+        self._is_gone = False
+        self._unread: int | None = None  # bytes received and not acknowledged while paused
+        self.id = stream_id
+
+    # -- asyncio's transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See :meth:`asyncio.WriteTransport.write`."""
+        if self._is_closing or not data:
+            return
+        self._carrier.send(self.id, bytes(data))
+        if not self._is_full and self._carrier.unsent(self.id) > self._carrier.high:
+            self._is_full = True
+            self._protocol.pause_writing()
+
+    def close(self) -> None:
+        """Ends our side once everything is out; ``connection_lost`` follows."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._carrier.end(self.id)
+
+    def abort(self) -> None:
+        """Ends the stream at once."""
+        self._is_closing = True
+        if not self._is_gone:
+            self._carrier.reset(self.id)
+            asyncio.get_running_loop().call_soon(self.gone)
+
+    def is_closing(self) -> bool:
+        """Whether the stream is ended, or about to be."""
+        return self._is_closing
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait for the peer."""
+        return 0 if self._is_gone else self._carrier.unsent(self.id)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The limits are the connection's."""
+
+    def can_write_eof(self) -> bool:
+        """Our side cannot end without the stream."""
+        return False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """See :meth:`asyncio.BaseTransport.set_protocol`."""
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """See :meth:`asyncio.BaseTransport.get_protocol`."""
+        return self._protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See :meth:`asyncio.BaseTransport.get_extra_info`."""
+        found = self._carrier.info(name)
+        return default if found is None else found
+
+    def pause_reading(self) -> None:
+        """The peer gets no more credit: it can send what it has, and then must wait."""
+        if self._unread is None:
+            self._unread = 0
+
+    def resume_reading(self) -> None:
+        """The peer may send on."""
+        unread, self._unread = self._unread, None
+        if unread and not self._is_gone:
+            self._carrier.consumed(self.id, unread)
+
+    # -- for the connection
+
+    def feed(self, data: bytes, credit: int) -> None:
+        """Bytes came, for which the peer spent ``credit`` bytes of its window."""
+        if not self._is_closing:
+            self._protocol.data_received(data)
+        if self._unread is None:
+            if not self._is_gone:
+                self._carrier.consumed(self.id, credit)
+        else:
+            self._unread += credit
+
+    def feed_eof(self) -> None:
+        """The peer's side is complete."""
+        if not self._is_closing and not self._protocol.eof_received():
+            self.close()
+
+    def drained(self) -> None:
+        """Not more than ``low`` bytes are unsent."""
+        if self._is_full and not self._is_gone:
+            self._is_full = False
+            self._protocol.resume_writing()
+
+    def gone(self) -> None:
+        """The stream is over."""
+        if not self._is_gone:
+            self._is_gone = self._is_closing = True
+            self._protocol.connection_lost(None)
+
+    # -- answers
+
+    def start(self, status: int, headers: Iterable[tuple[str, str]], *, end: bool = False) -> None:
+        """Sends the head of an answer."""
+        fields: Fields = [(b":status", b"%d" % status)]
+        fields += [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+        self._carrier.send_head(self.id, fields, end=end)
+
+    def answer(self, response: HttpResponse, *, with_body: bool = True) -> None:
+        """Sends a whole answer and closes. ``with_body`` is False for HEAD requests."""
+        fields = list(response.headers)
+        if response.status != 204:
+            fields.append(("content-length", str(len(response.body))))
+        if response.content_type:
+            fields.append(("content-type", response.content_type))
+        self.start(response.status, fields)
+        if with_body:
+            self.write(response.body)
+        self.close()
+
+
+class StreamExchange(Exchange):
+    """The answering side of a request that is a stream."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: StreamWire) -> None:
+        self._stream = self.wire = stream
+        self.chunked = False
+
+    def start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
+        """See :meth:`Exchange.start`."""
+        self._stream.start(status, headers)
+        self._stream.write(body)
+
+    def answer(self, response: HttpResponse) -> None:
+        """See :meth:`Exchange.answer`."""
+        self._stream.answer(response)
+
+    def finish(self) -> None:
+        """See :meth:`Exchange.finish`: closing the wire says it."""
+
+    def leave(self) -> bool:
+        """See :meth:`Exchange.leave`: nothing goes on with a stream."""
+        return False

@@ -1,0 +1,558 @@
+"""The endpoints of a site over HTTP/2 and HTTP/3."""
+
+import asyncio
+import json
+import ssl
+import struct
+from urllib.parse import quote
+
+import h2.settings
+import pytest
+from certificates import self_signed
+from streamclients import dial_h2, dial_h3, trusting
+
+from flyball.core import types
+from flyball.core.errors import Error
+from flyball.core.node import Node, NodeOptions
+from flyball.protocol.messages import Command, ConnectRequest
+from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.transports.http3.listener import Http3Listener, Http3Options
+from flyball.transports.http_fast import HttpLimits, HttpResponse, HttpRoute
+from flyball.transports.limits import ConnectionLimits
+from flyball.transports.listener import Listener, ListenerOptions
+from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
+from flyball.transports.streaming import endpoint as streaming
+from flyball.transports.streaming.emulation import EmulationEndpoint
+from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+
+ORIGIN = "http://localhost:3000"
+CONNECT = b'{"id":1,"connect":{}}'
+BOTH = CONNECT + b'\n{"id":2,"subscribe":{"channel":"news"}}'
+
+
+async def asgi(scope, receive, send):
+    """What is not on the fast path: echoes, waits, streams, fails."""
+    path = scope["path"]
+    if path == "/fails":
+        raise ValueError("as asked")
+    if path == "/silent":
+        return
+    if path == "/waits":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        asgi.disconnects += 1
+        return
+    body = b""
+    while True:
+        message = await receive()
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 201,
+            "headers": [(b"x-version", scope["http_version"].encode())],
+        }
+    )
+    if path == "/streams":
+        for n in range(100):
+            part = b"%d" % n * 5000
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    told = [scope["method"], path, scope["query_string"].decode(), scope["scheme"], len(body)]
+    await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+
+
+class Stage:
+    def __init__(self, node, site, tcp, udp):
+        self.node, self.site, self.tcp, self.udp = node, site, tcp, udp
+
+    def dial(self, version, **options):
+        """A client of HTTP/2 or HTTP/3."""
+        return (
+            dial_h2(self.tcp.port, **options)
+            if version == "2"
+            else dial_h3(self.udp.port, **options)
+        )
+
+    @property
+    def sessions(self):
+        return list(self.node.hub.sessions.values())
+
+    async def until(self, condition):
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def certificate():
+    return self_signed()
+
+
+@pytest.fixture
+async def stage(request, certificate, tmp_path):
+    options = getattr(request, "param", {})
+    node = Node(NodeOptions(**{"ping_interval": 0.0, **options.get("node", {})}))
+
+    @node.on_connecting
+    def connecting(event):
+        if event.token == "expired":
+            raise Error(109)
+        return types.Credentials(user="u")
+
+    node.on_subscribe(lambda event: types.SubscribeOptions())
+    node.on_rpc(lambda event: event.data)
+    await node.start()
+
+    async def slow(method, path, query, headers, body):
+        await asyncio.sleep(0.3 if path == "/slow/long" else 0.01)
+        if path == "/slow/fails":
+            raise ValueError("as asked")
+        return HttpResponse(body.upper())
+
+    origins = OriginPolicy([ORIGIN])
+    settings = StreamOptions(max_request_body_size=500)
+    limits = options.get("limits")
+    limits = ConnectionLimits(lambda: node.hub.num_clients, **limits) if limits else None
+    kinds = {
+        "/http_stream": streaming.HTTP_STREAM,
+        "/sse": streaming.SSE,
+        "/uni_http_stream": streaming.UNI_HTTP_STREAM,
+        "/uni_sse": streaming.UNI_SSE,
+    }
+    routes = {
+        path: StreamEndpoint(node, kind, origins, settings, limits).route()
+        for path, kind in kinds.items()
+    }
+    routes["/emulation"] = EmulationEndpoint(node, origins, 500).route()
+    routes["/slow"] = HttpRoute(slow, subtree=True)
+    websocket = WebSocketEndpoint(node, origins, WebSocketOptions(compression=True), limits)
+    site = Site(websockets={"/websocket": websocket}, routes=routes, app=asgi)
+    pem, key = certificate
+    (tmp_path / "pem").write_bytes(pem + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    http = HttpLimits(**options.get("http", {}))
+    tcp = Listener(
+        ListenerOptions("127.0.0.1", ssl_context=context, http=http, websocket_streams=True), site
+    )
+    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=http), site)
+    await tcp.start()
+    await udp.start()
+    asgi.disconnects = 0
+    yield Stage(node, site, tcp, udp)
+    for listener in (tcp, udp):
+        listener.stop_accepting()
+    await node.shutdown()
+    for listener in (tcp, udp):
+        await listener.close(grace=0.2)
+    await asyncio.sleep(0.05)
+    assert not node.hub.sessions
+    assert not node._newcomers
+    assert not node._tasks
+    for listener in (tcp, udp):
+        assert not listener.watch.members
+    assert not tcp._http2.connections
+    assert not tcp._http2.tasks
+    assert not udp.service.connections
+    assert not udp.service.tasks
+
+
+@pytest.fixture(params=["2", "3"])
+def version(request):
+    return request.param
+
+
+def data_lines(stream):
+    return [json.loads(line) for line in stream.text.split("\n")[:-1]]
+
+
+def events(stream):
+    assert stream.text.startswith("\r\n")
+    return [json.loads(part.removeprefix("data: ")) for part in stream.text[2:].split("\n\n")[:-1]]
+
+
+async def test_http_stream_and_emulation(stage, version):
+    async with stage.dial(version) as client:
+        stream = await client.request("POST", "/http_stream", {"origin": ORIGIN}, BOTH)
+        assert stream.status == 200
+        assert stream.headers["access-control-allow-origin"] == ORIGIN
+        assert stream.headers["content-type"] == "text/plain; charset=utf-8"
+        assert not {"connection", "transfer-encoding"} & set(stream.headers)
+        await stream.until(lambda: '"id":2' in stream.text)
+        connect = data_lines(stream)[0]["connect"]
+        (session,) = stage.sessions
+        assert session.transport.name == "http_stream"
+        assert session.remote_addr.startswith("127.0.0.1:")
+        rpc = {"node": connect["node"], "session": connect["session"]}
+        rpc["data"] = '{"id":3,"rpc":{"data":"hello"}}'
+        answer = client.ask("POST", "/emulation", {}, json.dumps(rpc).encode())
+        assert (await answer.complete()).status == 204
+        await stream.until(lambda: '"hello"' in stream.text)
+        for n in range(100):
+            await stage.node.publish("news", n)
+        await stream.until(lambda: len(data_lines(stream)) == 103)
+        await stage.node.disconnect_user("u")
+        await stream.complete()
+        assert data_lines(stream)[-1]["push"]["disconnect"]["code"] == 3503
+
+
+async def test_protobuf_stream(stage, version):
+    async with stage.dial(version) as client:
+        body = PROTOBUF.join((PROTOBUF.encode_command(Command(id=1, connect=ConnectRequest())),))
+        headers = {"content-type": "application/octet-stream"}
+        stream = await client.request("POST", "/http_stream", headers, body)
+        assert stream.headers["content-type"] == "application/octet-stream"
+        await stream.until(lambda: stream.body)
+        (reply,) = PROTOBUF.decode_replies(stream.body)
+        assert reply.id == 1
+        assert reply.connect.client
+
+
+async def test_many_streams_share_a_connection(stage, version):
+    async with stage.dial(version) as client:
+        command = quote(BOTH)
+        streams = [client.ask("GET", f"/sse?cf_connect={command}") for _ in range(60)]
+        for stream in streams:
+            await stream.until(lambda stream=stream: '"id":2' in stream.text)
+        framings = {id(session.transport.framing) for session in stage.sessions}
+        assert len(framings) == 1
+        await stage.node.publish("news", {"to": "all"})
+        for stream in streams:
+            await stream.until(lambda stream=stream: len(events(stream)) == 3)
+        for stream in streams[:30]:
+            stream.cancel()
+        await stage.until(lambda: stage.node.hub.num_clients == 30)
+        await stage.node.publish("news", {"to": "the rest"})
+        for stream in streams[30:]:
+            await stream.until(lambda stream=stream: len(events(stream)) == 4)
+    await stage.until(lambda: not stage.node.hub.num_clients)
+
+
+async def test_unidirectional(stage, version):
+    async with stage.dial(version) as client:
+        stream = await client.request("GET", "/uni_sse")
+        await stream.until(lambda: '"connect"' in stream.text)
+        stream = await client.request("POST", "/uni_http_stream", {}, b'{"token":"expired"}')
+        await stream.complete()
+        assert (
+            data_lines(stream) == [{"disconnect": {"code": 3504, "reason": "unauthorized"}}]
+            or data_lines(stream)[-1]["disconnect"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/http_stream", b"", 405),
+        ("POST", "/http_stream", b"x" * 501, 413),
+        ("OPTIONS", "/http_stream", b"", 204),
+        ("GET", "/sse", b"", 400),
+        ("POST", "/uni_sse", b"{", 400),
+        ("POST", "/emulation", b"{", 400),
+        ("GET", "/websocket", b"", 405),
+        ("POST", "/slow/fails", b"", 500),
+        ("GET", "/fails", b"", 500),
+        ("GET", "/silent", b"", 500),
+    ],
+)
+async def test_statuses(stage, version, method, path, body, status):
+    async with stage.dial(version) as client:
+        stream = await client.request(method, path, {}, body)
+        await stream.complete()
+        assert stream.status == status
+        again = await client.request("POST", "/slow", {}, b"abc")
+        await again.complete()
+        assert (again.status, again.body) == (200, b"ABC")
+
+
+async def test_asgi(stage, version):
+    async with stage.dial(version) as client:
+        stream = (
+            client.ask("POST", "/some%20where?a=b", {}, b"x" * 150_000, end=True) if 0 else None
+        )
+        stream = await client.request("POST", "/some%20where?a=b", {}, b"x" * 15_000)
+        await stream.complete()
+        assert stream.status == 201
+        assert stream.headers["x-version"] == version
+        assert json.loads(stream.body) == ["POST", "/some where", "a=b", "https", 15_000]
+        head = await client.request("HEAD", "/x")
+        await head.complete()
+        assert head.body == b""
+        stream = await client.request("GET", "/streams")
+        await stream.complete()
+        assert len(stream.body) == sum(len(b"%d" % n) * 5000 for n in range(100))
+
+
+async def test_asgi_hears_of_a_client_that_leaves(stage, version):
+    async with stage.dial(version) as client:
+        stream = client.ask("GET", "/waits")
+        other = client.ask("GET", "/waits")
+        await (await client.request("GET", "/x")).complete()
+        stream.cancel()
+        await stage.until(lambda: asgi.disconnects == 1)
+        other.cancel()
+        await stage.until(lambda: asgi.disconnects == 2)
+
+
+async def test_body_in_pieces_and_trailing_silence(stage, version):
+    async with stage.dial(version) as client:
+        stream = client.ask("POST", "/slow", end=False)
+        for _ in range(5):
+            stream.send(b"abc")
+            await asyncio.sleep(0.005)
+        stream.send(b"", end=True)
+        await stream.complete()
+        assert stream.body == b"ABC" * 5
+
+
+@pytest.mark.parametrize("stage", [{"http": {"request_timeout": 0.5}}], indirect=True)
+async def test_a_body_that_does_not_come(stage, version):
+    async with stage.dial(version) as client:
+        stream = client.ask("POST", "/slow", end=False)
+        await stream.complete()
+        assert stream.status == 408
+
+
+@pytest.mark.parametrize("stage", [{"limits": {"limit": 1}}], indirect=True)
+async def test_connection_limit(stage, version):
+    async with stage.dial(version) as client:
+        stream = await client.request("POST", "/http_stream", {}, CONNECT)
+        await stream.until(lambda: stream.text)
+        other = await client.request("POST", "/http_stream", {}, CONNECT)
+        assert other.status == 503
+        socket = await client.request(
+            "CONNECT",
+            "/websocket",
+            {"sec-websocket-version": "13"},
+            end=False,
+            protocol="websocket",
+        )
+        assert socket.status == 503
+
+
+def frame(payload, opcode=1):
+    """A masked WebSocket frame (mask 0)."""
+    size = len(payload)
+    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + struct.pack(">H", size)
+    return bytes((0x80 | opcode,)) + length + bytes(4) + payload
+
+
+async def websocket(client, **headers):
+    return await client.request(
+        "CONNECT",
+        "/websocket",
+        {"sec-websocket-version": "13", **headers},
+        end=False,
+        protocol="websocket",
+    )
+
+
+async def test_websocket_as_a_stream(stage, version):
+    async with stage.dial(version) as client:
+        headers = {"sec-websocket-protocol": "centrifuge-json", "origin": ORIGIN}
+        stream = await websocket(client, **headers)
+        assert stream.status == 200
+        assert stream.headers["sec-websocket-protocol"] == "centrifuge-json"
+        assert stream.headers["access-control-allow-origin"] == ORIGIN
+        stream.send(frame(BOTH))
+        await stream.until(lambda: b'"id":2' in stream.body)
+        await stage.node.publish("news", "x" * 100_000)
+        await stream.until(lambda: b"x" * 100_000 in stream.body)
+        stream.send(frame(b"\x03\xe8", 8))
+        await stream.complete()
+        assert stream.body.endswith(b"\x88\x02\x03\xe8")
+        assert not stage.node.hub.num_clients
+        stream = await websocket(client)
+        stream.send(frame(CONNECT))
+        await stream.until(lambda: b'"id":1' in stream.body)
+        await stage.node.disconnect_user("u")
+        await stream.until(lambda: b"\x0d\xafforce disconnect" in stream.body)
+        stream.send(frame(b"\x0d\xaf", 8), end=True)
+        await stream.complete()
+
+
+async def test_compressed_websocket_as_a_stream(stage, version):
+    async with stage.dial(version) as client:
+        stream = await websocket(client, **{"sec-websocket-extensions": "permessage-deflate"})
+        assert stream.headers["sec-websocket-extensions"].startswith("permessage-deflate;")
+
+
+@pytest.mark.parametrize(
+    ("headers", "protocol", "status"),
+    [
+        ({"origin": "http://evil.example"}, "websocket", 403),
+        ({"sec-websocket-version": "12"}, "websocket", 400),
+        ({}, "other", 400),
+    ],
+)
+async def test_refused_websockets(stage, version, headers, protocol, status):
+    async with stage.dial(version) as client:
+        headers = {"sec-websocket-version": "13", **headers}
+        stream = await client.request(
+            "CONNECT", "/websocket", headers, end=False, protocol=protocol
+        )
+        await stream.complete()
+        assert stream.status == status
+        assert stream.headers["sec-websocket-version"] == "13"
+
+
+@pytest.mark.parametrize("stage", [{"node": {"queue_max_size": 200_000}}], indirect=True)
+async def test_slow_readers_are_cut_with_bounded_memory(stage):
+    async with stage.dial("2") as client, stage.dial("2") as other:
+        client.acknowledges = False
+        slow = await client.request("POST", "/http_stream", {}, BOTH)
+        fast = await other.request("POST", "/http_stream", {}, BOTH)
+        await fast.until(lambda: '"id":2' in fast.text)
+        await slow.until(lambda: '"id":2' in slow.text)
+        for _ in range(60):
+            await stage.node.publish("news", "x" * 10_000)
+            await asyncio.sleep(0.002)
+        await stage.until(lambda: stage.node.hub.num_clients == 1)
+        assert stage.node.metrics.server_disconnects[3008] == 1
+        await fast.until(lambda: len(data_lines(fast)) == 62)
+
+
+async def test_a_stuck_reader_meets_the_write_timeout(stage):
+    async with stage.dial("2", settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1000}) as c:
+        c.acknowledges = False
+        stream = await c.request("POST", "/http_stream", {}, BOTH)
+        await stream.until(lambda: '"id":2' in stream.text)
+        await stage.node.publish("news", "x" * 2000)
+        await stage.until(lambda: not stage.node.hub.num_clients)
+        assert stage.node.metrics.server_disconnects[3009] == 1
+        await stream.until(lambda: stream.was_reset)
+
+
+async def test_window_updates_let_answers_go_on(stage):
+    async with stage.dial("2", settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1000}) as c:
+        stream = await c.request("GET", "/streams")
+        await stream.complete()
+        assert len(stream.body) == sum(len(b"%d" % n) * 5000 for n in range(100))
+
+
+async def test_settings_may_widen_windows_later(stage):
+    async with stage.dial("2", settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 10}) as c:
+        c.acknowledges = False
+        stream = c.ask("POST", "/slow", {}, b"x" * 100)
+        await stream.until(lambda: len(stream.body) == 10)
+        c.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 50_000})
+        c.flush()
+        await stream.complete()
+        assert stream.body == b"X" * 100
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("rude", "code"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", None),
+        (PREFACE + b"\xff\xff\xff\x01\x00\x00\x00\x00\x01" + b"x" * 20_000, 6),
+        (PREFACE + b"\x00\x00\x04\x08\x00\x00\x00\x00\x00" + bytes(4), 1),
+        (PREFACE + b"\x00\x00\x01\x01\x05\x00\x00\x00\x02\x88", 1),
+        (PREFACE + b"\x00\x00\x04\x01\x05\x00\x00\x00\x01\x3f\xff\xff\xff", 1),
+    ],
+)
+async def test_broken_frames(stage, rude, code, caplog):
+    context = trusting("h2")
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.tcp.port, ssl=context)
+    writer.write(rude)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    goaway = answer.find(b"\x00\x00\x08\x07")
+    if code is None:
+        assert goaway < 0
+    else:
+        assert int.from_bytes(answer[goaway + 13 : goaway + 17], "big") == code
+    writer.close()
+    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+    assert not [r for r in caplog.records if r.exc_info]
+
+
+@pytest.mark.parametrize("commotion", ["reset", "ping", "settings"])
+async def test_commotion(stage, commotion):
+    async with stage.dial("2") as client:
+        for _ in range(1500):
+            if commotion == "reset":
+                client.begin(
+                    [
+                        (":method", "GET"),
+                        (":scheme", "https"),
+                        (":path", "/waits"),
+                        (":authority", "x"),
+                    ],
+                    end=True,
+                )
+                client.h2.reset_stream(client.h2.highest_outbound_stream_id)
+            elif commotion == "ping":
+                client.h2.ping(b"12345678")
+            else:
+                client.h2.update_settings({4: 65535})
+        client.flush()
+        await client.until(lambda: client.lost, "end")
+        assert client.goaway == 11  # ENHANCE_YOUR_CALM
+    await stage.until(lambda: not stage.tcp._http2.tasks)
+
+
+async def test_http3_bounds_frames(stage):
+    async with stage.dial("3") as client:
+        stream_id = client._quic.get_next_available_stream_id()
+        client._quic.send_stream_data(stream_id, b"\x01\x80\x10\x00\x00" + b"x" * 100_000)
+        client.transmit()
+        await client.until(lambda: client.lost, "end")
+
+
+async def test_shutdown_lets_requests_end(stage):
+    async with stage.dial("2") as client, stage.dial("2") as idle:
+        await (await idle.request("POST", "/slow", {}, b"x")).complete()
+        stream = client.ask("POST", "/slow/long", {}, b"abc")
+        await (await client.request("POST", "/slow", {}, b"x")).complete()
+        stage.tcp.stop_accepting()
+        closing = asyncio.ensure_future(stage.tcp.close(grace=5))
+        await idle.until(lambda: idle.lost, "end of the idle connection")
+        await client.until(lambda: client.goaway == 0, "GOAWAY")
+        assert not stream.ended
+        await stream.complete()
+        assert stream.body == b"ABC"
+        await client.until(lambda: client.lost, "end of the connection")
+        await asyncio.wait_for(closing, 5)
+
+
+async def test_http1_is_still_spoken_over_tls(stage):
+    context = trusting("http/1.1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.tcp.port, ssl=context)
+    writer.write(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert await reader.readexactly(3) == b"ABC"
+    writer.close()
+    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+async def test_h2c_by_prior_knowledge(stage):
+    plain = Listener(ListenerOptions("127.0.0.1", h2c=True), stage.site)
+    closed = Listener(ListenerOptions("127.0.0.1"), stage.site)
+    await plain.start()
+    await closed.start()
+    async with dial_h2(plain.port, tls=False) as client:
+        stream = await client.request("GET", "/x")
+        await stream.complete()
+        assert json.loads(stream.body)[3] == "http"
+        assert not client.h2.remote_settings.enable_connect_protocol
+    reader, writer = await asyncio.open_connection("127.0.0.1", closed.port)
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert (await reader.read()).startswith(b"HTTP/1.1 ")
+    writer.close()
+    await writer.wait_closed()
+    for listener in (plain, closed):
+        await listener.close(grace=0.1)
