@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -31,6 +32,8 @@ MAX_QUEUED: Final = 1048576
 MAX_COMMOTION: Final = 1000
 """Frames in a second that bring no request any further: resets, pings, settings, empty data."""
 _FRAME_HEAD: Final = 9
+_DATA_HEAD: Final = struct.Struct(">HBBBI").pack
+"""Length (high and low), type and flags (none), stream (RFC 9113, section 4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         "_is_lost",
         "_loop",
         "_options",
+        "_output",
         "_service",
         "_unsent",
         "_wire",
@@ -106,6 +110,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
         self.wires: dict[int, StreamWire] = {}
         self._unsent: dict[int, _Unsent] = {}
+        self._output = bytearray()  # frames of this turn
         self._is_blocked = False  # the TCP connection takes nothing
         self._is_flushing = False  # this turn ends with a write
         self._is_closing = False  # no more requests
@@ -299,17 +304,25 @@ class Http2Connection(Carrier, asyncio.Protocol):
 
     def _try(self, stream_id: int, data: bytes) -> bool:
         """Makes frames of ``data`` if the windows take all of it."""
-        try:
-            if self._h2.local_flow_control_window(stream_id) < len(data):
-                return False
-            size = self._h2.max_outbound_frame_size
-            if len(data) <= size:
-                self._h2.send_data(stream_id, data)
-            else:
-                for start in range(0, len(data), size):
-                    self._h2.send_data(stream_id, data[start : start + size])
-        except h2.exceptions.ProtocolError:
-            pass  # reset meanwhile; its end is told
+        connection = self._h2
+        stream = connection.streams.get(stream_id)
+        if stream is None:
+            return True  # over; its end is told
+        size = len(data)
+        if min(stream.outbound_flow_control_window, connection.outbound_flow_control_window) < size:
+            return False
+        largest = connection.max_outbound_frame_size
+        if size <= largest:
+            # As the library's send_data() does, in 1 µs, not 8: a fan-out comes through here.
+            stream.outbound_flow_control_window -= size
+            connection.outbound_flow_control_window -= size
+            output = self._output
+            output += connection.data_to_send()  # heads go first
+            output += _DATA_HEAD(size >> 8, size & 255, 0, 0, stream_id)
+            output += data
+            return True
+        for start in range(0, size, largest):
+            self._try(stream_id, data[start : start + largest])
         return True
 
     def _pump(self, stream_id: int) -> None:
@@ -383,10 +396,12 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._is_flushing = False
         if self._is_lost:
             return
-        data = self._h2.data_to_send()
-        if not data:
+        output = self._output
+        output += self._h2.data_to_send()
+        if not output:
             return
-        self._wire.write(data)
+        self._output = bytearray()
+        self._wire.write(output)
         if self._is_blocked and self._wire.get_write_buffer_size() > MAX_QUEUED:
             self._wire.pause_reading()  # it asks and asks, and does not listen
 
