@@ -19,13 +19,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flyball.transports.asgi.stream import AsgiEmulationEndpoint, AsgiStreamEndpoint, answer
 from flyball.transports.asgi.tools import headers_of, local_path
-from flyball.transports.asgi.websocket import AsgiWebSocketEndpoint, refuse
+from flyball.transports.asgi.websocket import (
+    AsgiWebSocketEndpoint,
+    UniAsgiWebSocketEndpoint,
+    refuse,
+)
 from flyball.transports.http_fast import HttpResponse
 from flyball.transports.origin import OriginPolicy, cors_headers
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
 from flyball.transports.websocket.endpoint import WebSocketOptions
+from flyball.transports.websocket.uni import UniWebSocketOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -43,7 +48,7 @@ _STREAMS: Final = {
     "uni_http_stream": streaming.UNI_HTTP_STREAM,
     "uni_sse": streaming.UNI_SSE,
 }
-TRANSPORTS: Final = ("websocket", *_STREAMS)
+TRANSPORTS: Final = ("websocket", "uni_websocket", *_STREAMS)
 """Names for :func:`app`, and their paths below it."""
 
 
@@ -53,6 +58,7 @@ def app(
     origins: Iterable[str] = (),
     transports: Iterable[str] = ("websocket", "http_stream", "sse"),
     websocket: WebSocketOptions | None = None,
+    uni_websocket: UniWebSocketOptions | None = None,
     max_request_body_size: int = 65536,
     limits: ConnectionLimits | None = None,
 ) -> App:
@@ -62,10 +68,12 @@ def app(
         node: where sessions live. It belongs to one event loop.
         origins: web pages that may connect, such as ``https://*.example.com``; ``*`` for all.
             Programs other than browsers send no origin and may always.
-        transports: some of ``websocket``, ``http_stream``, ``sse``, ``uni_http_stream`` and
-            ``uni_sse``; each is found at its name. ``/emulation`` comes with the second two.
+        transports: some of ``websocket``, ``http_stream``, ``sse``, ``uni_websocket``,
+            ``uni_http_stream`` and ``uni_sse``; each is found at its name. ``/emulation`` comes
+            with ``http_stream`` and ``sse``.
         websocket: limits of WebSocket messages. Compression and write timeouts are the
             business of the ASGI server.
+        uni_websocket: the same for ``uni_websocket``, and how its pushes are sent.
         max_request_body_size: bytes of a request to a streaming endpoint or ``/emulation``.
         limits: how many connections are taken, and how fast.
 
@@ -78,6 +86,7 @@ def app(
         OriginPolicy(origins),
         tuple(transports),
         websocket or WebSocketOptions(),
+        uni_websocket or UniWebSocketOptions(),
         max_request_body_size,
         limits,
     )
@@ -92,6 +101,7 @@ class App:
         origins: OriginPolicy,
         transports: tuple[str, ...],
         websocket: WebSocketOptions,
+        uni_websocket: UniWebSocketOptions,
         max_request_body_size: int,
         limits: ConnectionLimits | None,
     ) -> None:
@@ -103,9 +113,11 @@ class App:
         self._origins = origins
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._websocket: AsgiApp | None = None
-        if "websocket" in transports:
-            self._websocket = AsgiWebSocketEndpoint(node, origins, websocket, limits)
+        sockets: dict[str, AsgiApp] = {
+            "/websocket": AsgiWebSocketEndpoint(node, origins, websocket, limits),
+            "/uni_websocket": UniAsgiWebSocketEndpoint(node, origins, uni_websocket, limits),
+        }
+        self._websockets = {p: app for p, app in sockets.items() if p[1:] in transports}
         options = StreamOptions(max_request_body_size=max_request_body_size)
         self._http: dict[str, AsgiApp] = {"/init": self._init}
         for name in transports:
@@ -125,11 +137,12 @@ class App:
         await self._ready()
         path = local_path(scope)
         if kind == "websocket":
-            if self._websocket is not None and path == "/websocket":
-                await self._websocket(scope, receive, send)
-            else:
+            socket = self._websockets.get(path)
+            if socket is None:
                 await receive()
                 await refuse(scope, send, 404)
+            else:
+                await socket(scope, receive, send)
         elif kind == "http":
             endpoint = self._http.get(path)
             if endpoint is None:

@@ -9,6 +9,7 @@ import flyball
 from flyball.core.node import Node, NodeOptions
 from flyball.transports.limits import ConnectionLimits
 from flyball.transports.websocket.endpoint import WebSocketOptions
+from flyball.transports.websocket.uni import UniWebSocketOptions
 
 CONNECT = '{"id":1,"connect":{}}'
 SUBSCRIBE = '{"id":2,"subscribe":{"channel":"news"}}'
@@ -62,9 +63,9 @@ class Peer:
 async def make():
     nodes = []
 
-    def build(node_options=None, **options):
+    def build(node_options=None, subs=(), **options):
         node = Node(NodeOptions(**{"ping_interval": 0.0, **(node_options or {})}))
-        node.on_connecting(lambda event: flyball.Credentials(user="u"))
+        node.on_connecting(lambda event: flyball.Credentials(user="u", subs=list(subs)))
         node.on_subscribe(lambda event: flyball.SubscribeOptions())
         node.on_rpc(lambda event: event.data)
         nodes.append(node)
@@ -129,6 +130,59 @@ async def test_websocket(make):
     await node.disconnect_user("u")
     await peer.end()
     assert peer.sent[-1] == {"type": "websocket.close", "code": 3503, "reason": "force disconnect"}
+
+
+UNI = ["uni_websocket"]
+
+
+@pytest.mark.parametrize("in_query", [True, False])
+async def test_uni_websocket(make, in_query):
+    node, app = make(transports=UNI, subs=["news"])
+    query = b"cf_connect=%7B%7D" if in_query else b""
+    peer = websocket(app, path="/uni_websocket", query=query)
+    if not in_query:
+        peer.give(type="websocket.receive", text="{}")
+    await peer.until(lambda: peer.messages)
+    assert set(peer.messages[0]["connect"]) >= {"client", "subs"}
+    peer.give(type="websocket.receive", text="ignored")
+    (session,) = node.hub.sessions.values()
+    session.transport.cork()
+    await node.publish("news", 1)
+    await node.publish("news", 2)
+    session.transport.uncork()
+    await peer.until(lambda: len(peer.messages) == 3)
+    assert [m["pub"]["data"] for m in peer.messages[1:]] == [1, 2]
+    await node.disconnect_user("u")
+    await peer.end()
+    disconnect = {"code": 3503, "reason": "force disconnect"}
+    assert peer.messages[-1] == {"disconnect": disconnect}
+    assert peer.sent[-1] == {"type": "websocket.close", **disconnect}
+
+
+async def test_uni_websocket_joins_pushes_and_says_nothing_at_the_end(make):
+    options = UniWebSocketOptions(join_push_messages=True, disable_disconnect_push=True)
+    node, app = make(transports=UNI, uni_websocket=options)
+    peer = websocket(app, path="/uni_websocket", query=b"cf_connect=%7B%7D")
+    await peer.until(lambda: peer.messages)
+    await node.disconnect_user("u")
+    await peer.end()
+    assert [event["type"] for event in peer.sent[-2:]] == ["websocket.send", "websocket.close"]
+    assert "connect" in peer.messages[-1]
+
+
+async def test_uni_websocket_bad_requests(make):
+    _, app = make(transports=UNI)
+    peer = websocket(app, path="/uni_websocket", query=b"cf_connect=%7B")
+    await peer.end()
+    assert [e["type"] for e in peer.sent] == ["websocket.close"]
+    peer = websocket(app, path="/uni_websocket")
+    peer.give(type="websocket.receive", text="zz")
+    await peer.end()
+    assert [e["type"] for e in peer.sent] == ["websocket.accept", "websocket.close"]
+    assert peer.sent[-1]["code"] == 3501
+    peer = websocket(app)  # not among the transports
+    await peer.end()
+    assert [e["type"] for e in peer.sent] == ["websocket.close"]
 
 
 async def test_a_broadcast_is_one_object_for_all(make):

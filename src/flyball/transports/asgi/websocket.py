@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Framing
 from flyball.protocol import codes
+from flyball.protocol.codec import DecodeError
 from flyball.protocol.codes import DisconnectCode
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.asgi.tools import address_of, headers_of, kept
 from flyball.transports.outbox import OutboxTransport
 from flyball.transports.websocket.handshake import choose_encoding
+from flyball.transports.websocket.uni import request_in_query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flyball.core.node import Node
     from flyball.protocol.codec import Codec
+    from flyball.protocol.messages import ConnectRequest
     from flyball.transports.asgi.tools import Message, Receive, Scope, Send
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
     from flyball.transports.websocket.endpoint import WebSocketOptions
+    from flyball.transports.websocket.uni import UniWebSocketOptions
 
 TOO_BIG = 1009
 """Close code for a message over the limit (RFC 6455, section 7.4.1)."""
@@ -36,26 +40,53 @@ class AsgiFraming(Framing):
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self._field = "text" if codec is JSON else "bytes"
-        self._last: tuple[bytes, Message] = b"", {}
+        self._last: tuple[bytes, list[Message]] = b"", []
 
     def frame(self, messages: Sequence[bytes]) -> bytes:
         """See :meth:`Framing.frame`."""
         return self.codec.join(messages)
 
-    def event(self, frame: bytes) -> Message:
-        """What the server is told to send; one object for all receivers of a broadcast."""
-        last, event = self._last
+    def events(self, frame: bytes) -> list[Message]:
+        """What the server is told to send; one list for all receivers of a broadcast."""
+        last, events = self._last
         if last is not frame:
-            data: Any = frame.decode() if self._field == "text" else frame
-            event = {"type": "websocket.send", self._field: data}
-            self._last = frame, event
-        return event
+            events = [self._event(payload) for payload in self.payloads(frame)]
+            self._last = frame, events
+        return events
+
+    def payloads(self, frame: bytes) -> list[bytes]:
+        """The WebSocket messages of a frame."""
+        return [frame]
+
+    def _event(self, payload: bytes) -> Message:
+        data: Any = payload.decode() if self._field == "text" else payload
+        return {"type": "websocket.send", self._field: data}
+
+
+class UniAsgiFraming(AsgiFraming):
+    """A push in each message, or several, one on a line. JSON only."""
+
+    unidirectional: ClassVar[bool] = True
+
+    def __init__(self, *, join: bool) -> None:
+        super().__init__(JSON)
+        self._join = join
+
+    def payloads(self, frame: bytes) -> list[bytes]:
+        """See :meth:`AsgiFraming.payloads`."""
+        return [frame] if self._join else frame.split(b"\n")
 
 
 @lru_cache
 def asgi_framing(codec: Codec) -> AsgiFraming:
     """The shared framing: the hub encodes once for each framing object."""
     return AsgiFraming(codec)
+
+
+@lru_cache
+def uni_asgi_framing(*, join: bool) -> UniAsgiFraming:
+    """The same for connections that only receive."""
+    return UniAsgiFraming(join=join)
 
 
 class AsgiWebSocketTransport(OutboxTransport):
@@ -99,6 +130,48 @@ class AsgiWebSocketTransport(OutboxTransport):
         if self._may_read is not None:
             await self._may_read.wait()
 
+    def deliver(self, payload: bytes) -> None:
+        """Gives one message to the session."""
+        if self.session is not None:
+            self.session.receive(payload)
+
+
+class UniAsgiWebSocketTransport(AsgiWebSocketTransport):
+    """The first message is the connect request, unless the URL had it; others are ignored."""
+
+    __slots__ = ("_awaits_connect", "_says_why")
+
+    name: ClassVar[str] = "uni_websocket"
+
+    def __init__(self, node: Node, framing: Framing, *, disconnect_push: bool) -> None:
+        super().__init__(node, framing)
+        self._awaits_connect = True
+        self._says_why = disconnect_push
+
+    @property
+    def disconnect_push(self) -> bool:  # type: ignore[override]
+        """See :attr:`Transport.disconnect_push`."""
+        return self._says_why
+
+    def connect(self, request: ConnectRequest) -> None:
+        """Opens the session with a request."""
+        self._awaits_connect = False
+        if self.session is not None:
+            self.session.connect_unidirectional(request)
+
+    def deliver(self, payload: bytes) -> None:
+        """See :meth:`AsgiWebSocketTransport.deliver`."""
+        if self.session is None or not self._awaits_connect:
+            return
+        try:
+            request = JSON.decode_connect(payload)
+        except DecodeError as error:
+            # What cannot be read is answered by the close frame alone.
+            self._awaits_connect = self._says_why = False
+            self.session.disconnect(Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=str(error)))
+            return
+        self.connect(request)
+
 
 class AsgiWebSocketEndpoint:
     """A node's WebSocket endpoint as an ASGI app."""
@@ -125,20 +198,37 @@ class AsgiWebSocketEndpoint:
         if not self._origins.allows(headers.get("origin")):
             await refuse(scope, send, 403)
             return
-        choice = choose_encoding(
-            scope.get("subprotocols", ()), scope.get("query_string", b"").decode("latin-1")
-        )
+        await self._open(scope, receive, send, headers)
+
+    async def _open(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]
+    ) -> None:
+        choice = choose_encoding(scope.get("subprotocols", ()), _query(scope))
         await send({"type": "websocket.accept", "subprotocol": choice.subprotocol or None})
         framing = asgi_framing(PROTOBUF if choice.protobuf else JSON)
         transport = AsgiWebSocketTransport(self._node, framing)
+        self._begin(transport, scope, headers)
+        await self._run(transport, framing, receive, send)
+
+    def _begin(
+        self, transport: AsgiWebSocketTransport, scope: Scope, headers: Mapping[str, str]
+    ) -> None:
         keep = self._options.keep_headers
-        session = self._node.open_session(transport, kept(headers, keep), address_of(scope))
+        self._node.open_session(transport, kept(headers, keep), address_of(scope))
+
+    async def _run(
+        self,
+        transport: AsgiWebSocketTransport,
+        framing: AsgiFraming,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         writer = asyncio.ensure_future(self._write(transport, framing, send))
         reader = asyncio.ensure_future(self._read(transport, receive))
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            session.connection_lost()
+            transport.lost()
             for task in (reader, writer):
                 task.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
@@ -158,17 +248,16 @@ class AsgiWebSocketEndpoint:
                 transport.too_big()
                 continue
             transport.cork()
-            session.receive(data)
+            transport.deliver(data)
             transport.uncork()
             await transport.may_read()
 
     async def _write(
         self, transport: AsgiWebSocketTransport, framing: AsgiFraming, send: Send
     ) -> None:
-        event = framing.event
-
         async def write(frame: bytes) -> None:
-            await send(event(frame))
+            for event in framing.events(frame):
+                await send(event)
 
         try:
             await transport.run(write)
@@ -181,10 +270,54 @@ class AsgiWebSocketEndpoint:
         await send(close)
 
 
+class UniAsgiWebSocketEndpoint(AsgiWebSocketEndpoint):
+    """A node's WebSocket endpoint for clients that only receive, as an ASGI app.
+
+    The close frame and ping frames are the server's business: ``disable_closing_handshake`` has
+    no effect here.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        origins: OriginPolicy,
+        options: UniWebSocketOptions,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        super().__init__(node, origins, options, limits)
+        self._uni = options
+
+    async def _open(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]
+    ) -> None:
+        try:
+            request = request_in_query(_query(scope))
+        except DecodeError:
+            await refuse(scope, send, 400)
+            return
+        await send({"type": "websocket.accept", "subprotocol": None})
+        framing = uni_asgi_framing(join=self._uni.join_push_messages)
+        says_why = not self._uni.disable_disconnect_push
+        transport = UniAsgiWebSocketTransport(self._node, framing, disconnect_push=says_why)
+        self._begin(transport, scope, headers)
+        if request is not None:
+            transport.cork()
+            transport.connect(request)
+            transport.uncork()
+        await self._run(transport, framing, receive, send)
+
+
+def _query(scope: Scope) -> str:
+    query: bytes = scope.get("query_string", b"")
+    return query.decode("latin-1")
+
+
 async def refuse(scope: Scope, send: Send, status: int) -> None:
     """Refuses a WebSocket handshake; servers without the extension for it answer 403."""
     if "websocket.http.response" in scope.get("extensions", {}):
-        start = {"type": "websocket.http.response.start", "status": status, "headers": []}
+        # Servers end such a connection, and some do not say so.
+        headers = [(b"connection", b"close")] if scope.get("http_version", "1.1") < "2" else []
+        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
         await send(start)
         await send({"type": "websocket.http.response.body", "body": b""})
     else:

@@ -139,7 +139,7 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
         answer = super().answer(head, protocol)
         if not isinstance(answer, PlainAnswer):
             try:
-                _request_of(head)
+                request_in_query(head.query)
             except DecodeError:
                 return refuse(head, self.origins, 400, "invalid connect request")
         return answer
@@ -149,7 +149,7 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
     ) -> WebSocketTransport:
         """See :meth:`WebSocketEndpoint.open`; connects at once if the URL had the request."""
         transport = super().open(head, acceptance, wire)
-        request = _request_of(head)
+        request = request_in_query(head.query)
         if request is not None and isinstance(transport, UniWebSocketTransport):
             transport.connect(request)
         return transport
@@ -160,11 +160,15 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
         return uni_framing(inner, join=self._uni.join_push_messages)
 
 
-def _request_of(head: RequestHead) -> ConnectRequest | None:
-    """The connect request in the query (``cf_connect``); raises DecodeError if malformed."""
-    if "cf_connect" not in head.query:
+def request_in_query(query: str) -> ConnectRequest | None:
+    """The connect request in a URL's query (``cf_connect``), if there is one.
+
+    Raises:
+        DecodeError: it is malformed.
+    """
+    if "cf_connect" not in query:
         return None
-    given = parse_qs(head.query, keep_blank_values=True).get("cf_connect")
+    given = parse_qs(query, keep_blank_values=True).get("cf_connect")
     if not given or not given[0]:
         return None
     return JSON.decode_connect(given[0].encode("utf-8", "surrogateescape"))
