@@ -193,6 +193,10 @@ class Server:
             port=address[1],
             ssl_context=context,
             h2c=clients and config.http_server.h2c_external,
+            # As the original: not while HTTP/3 is there for WebTransport, whose clients know.
+            announce_http3=clients
+            and config.http_server.http3.enabled
+            and not config.webtransport.enabled,
             websocket_streams=clients and build.websocket_streams(os.environ),
         )
         routes: dict[str, HttpRoute] = {}

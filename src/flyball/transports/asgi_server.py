@@ -116,7 +116,7 @@ class AsgiProtocol(HttpToolsProtocol):
                 self._go(data)
                 return
         if self._head_size == 0:
-            self._server.state.default_headers = [_date_header(self._server.watch)]
+            self._server.state.default_headers = _common_headers(self._server.watch)
         super().data_received(data)
 
     def _go(self, data: bytes) -> None:
@@ -180,7 +180,7 @@ class AsgiProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self.transport.write(
-            plain_error(status, headers=(self._server.watch.date,), close=True).encode()
+            plain_error(status, headers=self._server.watch.common, close=True).encode()
         )
         close_gently(self.transport)
         self._age = 0.0
@@ -197,6 +197,5 @@ class AsgiProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-def _date_header(watch: Watch) -> tuple[bytes, bytes]:
-    name, value = watch.date
-    return name.lower().encode(), value.encode()
+def _common_headers(watch: Watch) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in watch.common]

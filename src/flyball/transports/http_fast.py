@@ -406,7 +406,7 @@ class HttpFastPath(asyncio.Protocol):
         if answer.content_type:
             lines.append(f"Content-Type: {answer.content_type}\r\n")
         lines.extend(f"{name}: {value}\r\n" for name, value in answer.headers)
-        lines.append(self._watch.date_line)
+        lines.append(self._watch.common_lines)
         if not keep:
             lines.append("Connection: close\r\n")
         elif not head.http11:
@@ -424,7 +424,7 @@ class HttpFastPath(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answers a request that cannot be read; the connection is of no use after it."""
-        self._write(plain_error(status, headers=(self._watch.date,), close=True).encode())
+        self._write(plain_error(status, headers=self._watch.common, close=True).encode())
         self._end()
 
     def _write(self, data: bytes) -> None:

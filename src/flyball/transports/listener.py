@@ -51,6 +51,8 @@ class ListenerOptions:
     http: HttpLimits = field(default_factory=HttpLimits)
     h2c: bool = False
     """HTTP/2 without TLS, for clients that begin with it (prior knowledge)."""
+    announce_http3: bool = False
+    """Answers tell of HTTP/3 on the UDP port of the same number (``Alt-Svc``)."""
     websocket_streams: bool = False
     """WebSocket connections may be streams of HTTP/2 (RFC 8441)."""
 
@@ -115,6 +117,8 @@ class Listener:
             arguments["sock"] = _listen_everywhere(options)
         self._server = await loop.create_server(self._accept, **arguments)
         self.port = self._server.sockets[0].getsockname()[1]
+        if options.announce_http3:
+            self.watch.alternative = f'h3=":{self.port}"; ma=2592000'
         self.watch.start()
         logger.debug("listening on %s:%d", options.host or "*", self.port)
 
@@ -350,7 +354,7 @@ class FirstBytes(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         self._wire.write(
-            plain_error(status, headers=(self._listener.watch.date,), close=True).encode()
+            plain_error(status, headers=self._listener.watch.common, close=True).encode()
         )
         self._end()
 

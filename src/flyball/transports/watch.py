@@ -1,4 +1,4 @@
-"""Upkeep of HTTP connections once a second: timeouts, and the Date header."""
+"""Upkeep of HTTP connections once a second: timeouts, and headers that all answers have."""
 
 from __future__ import annotations
 
@@ -25,20 +25,31 @@ class Watch:
     nothing for the time limit of its handshake.
     """
 
-    __slots__ = ("_handle", "_members", "add", "date", "date_line", "discard", "json_head")
+    __slots__ = (
+        "_handle",
+        "_members",
+        "add",
+        "alternative",
+        "common",
+        "common_lines",
+        "discard",
+        "json_head",
+    )
 
     def __init__(self) -> None:
         self._members: set[Watched] = set()
         self.add = self._members.add
         self.discard = self._members.discard
         self._handle: asyncio.TimerHandle | None = None
-        self.date = "Date", ""
-        """The Date header, exact to the second."""
-        self.date_line = ""
-        """The same as a line."""
+        self.alternative = ""
+        """``Alt-Svc`` of all answers (RFC 7838), empty for none. Set before :meth:`start`."""
+        self.common: tuple[tuple[str, str], ...] = ()
+        """Headers of all answers: the date, exact to the second, and the alternative."""
+        self.common_lines = ""
+        """The same as lines of HTTP/1.1."""
         self.json_head = b""
         """Start of a 200 answer with JSON, up to the value of Content-Length."""
-        self._set_date()
+        self._set_common()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -50,7 +61,7 @@ class Watch:
 
     def start(self) -> None:
         """Starts the rounds on the running loop."""
-        self._set_date()
+        self._set_common()
         loop = asyncio.get_running_loop()
         self._handle = loop.call_later(INTERVAL, self._round)
 
@@ -65,9 +76,12 @@ class Watch:
         for member in self.members:
             member.tick(INTERVAL)
 
-    def _set_date(self) -> None:
-        self.date = "Date", formatdate(time.time(), usegmt=True)
-        self.date_line = "{}: {}\r\n".format(*self.date)
+    def _set_common(self) -> None:
+        self.common = (("Date", formatdate(time.time(), usegmt=True)),)
+        if self.alternative:
+            self.common += (("Alt-Svc", self.alternative),)
+        self.common_lines = "".join([f"{name}: {value}\r\n" for name, value in self.common])
         self.json_head = (
-            f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{self.date_line}Content-Length: "
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            f"{self.common_lines}Content-Length: "
         ).encode()

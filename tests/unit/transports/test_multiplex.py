@@ -538,6 +538,23 @@ async def test_http1_is_still_spoken_over_tls(stage):
     await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
+async def test_http3_is_announced(stage):
+    told = Listener(ListenerOptions("127.0.0.1", h2c=True, announce_http3=True), stage.site)
+    await told.start()
+    value = f'h3=":{told.port}"; ma=2592000'
+    async with dial_h2(told.port, tls=False) as client:
+        for method, path in (("POST", "/slow"), ("GET", "/x"), ("GET", "/websocket")):
+            stream = await client.request(method, path)
+            assert stream.headers["alt-svc"] == value
+    reader, writer = await asyncio.open_connection("127.0.0.1", told.port)
+    writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert f"alt-svc: {value}".encode() in await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    await told.close(grace=0.1)
+
+
 async def test_h2c_by_prior_knowledge(stage):
     plain = Listener(ListenerOptions("127.0.0.1", h2c=True), stage.site)
     closed = Listener(ListenerOptions("127.0.0.1"), stage.site)

@@ -111,7 +111,7 @@ class AsgiRequest(asyncio.Protocol):
             self._wire.abort()
             return
         answer = plain_error(500)
-        self._wire.start(answer.status, [*answer.fields(), self._service.watch.date])
+        self._wire.start(answer.status, [*answer.fields(), *self._service.watch.common])
         self._wire.write(answer.body)
         self._wire.close()
 
@@ -166,7 +166,7 @@ class AsgiRequest(asyncio.Protocol):
             self._started = True
             headers: Any = self._start.get("headers", ())
             fields = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers]
-            self._wire.start(self._start["status"], [*fields, self._service.watch.date])
+            self._wire.start(self._start["status"], [*fields, *self._service.watch.common])
         if self._head.method != "HEAD":
             self._wire.write(body)
         if not more:

@@ -188,13 +188,13 @@ class Request(asyncio.Protocol):
         self._service.watch.discard(self)
 
     def _answer(self, head: RequestHead, response: HttpResponse) -> None:
-        dated = (*response.headers, self._service.watch.date)
+        dated = (*response.headers, *self._service.watch.common)
         whole = HttpResponse(response.body, response.status, response.content_type, dated)
         self._wire.answer(whole, with_body=head.method != "HEAD")
 
     def _refuse(self, answer: PlainAnswer) -> None:
         self._done()
-        self._wire.start(answer.status, [*answer.fields(), self._service.watch.date])
+        self._wire.start(answer.status, [*answer.fields(), *self._service.watch.common])
         self._wire.write(answer.body)
         self._wire.close()
 
