@@ -304,13 +304,7 @@ def http3_listener(
         message = f"http_server.http3.enabled: {error}; install: pip install 'flyball[http3]'"
         raise ConfigError(message) from None
     server, options = config.http_server, config.webtransport
-    key, certificate, authorities = tls_server_pem(server.tls, "http_server.tls")
-    if authorities is not None:
-        message = (
-            "http_server.http3.enabled: client certificates (http_server.tls.client_ca_pem) "
-            "cannot be demanded over HTTP/3; switch one of the two off"
-        )
-        raise ConfigError(message)
+    key, certificate, _ = tls_server_pem(server.tls, "http_server.tls")
     webtransports = {}
     if options.enabled:
         endpoint = WebTransportEndpoint(

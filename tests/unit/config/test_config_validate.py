@@ -339,6 +339,23 @@ def jwks(endpoint, **options):
 URL = "https://x/{{realm}}/certs"
 
 BAD_START = [
+    (
+        {"sse": {"enabled": True, "handler_prefix": "/connection/websocket/"}},
+        "sse.handler_prefix",
+    ),
+    (
+        {"health": {"enabled": True}, "init": {"enabled": True, "handler_prefix": "/health"}},
+        "health.handler_prefix",
+    ),
+    (
+        {
+            "http_server": {
+                "http3": {"enabled": True},
+                "tls": {"enabled": True, "client_ca_pem": "x"},
+            }
+        },
+        "http_server.http3.enabled",
+    ),
     ({"engine.type": "mongo"}, "engine.type"),
     ({"engine.type": "redis"}, "engine.type"),
     ({"broker": {"enabled": True, "type": "nats"}}, "broker.type"),
@@ -392,6 +409,15 @@ def test_refused_at_start(load, tree, key):
 
 
 GOOD_START = [
+    {
+        "http_server": {"internal_port": "9000"},
+        "health": {"enabled": True, "handler_prefix": "/connection/websocket"},
+    },
+    {
+        "websocket.disabled": True,
+        "sse": {"enabled": True},
+        "sse.handler_prefix": "/connection/websocket",
+    },
     {},
     {"client": {"ping_interval": "-1s"}},
     {"broker": {"type": "redis"}, "presence_manager": {"type": "redis"}},

@@ -82,6 +82,44 @@ def _http3(config: Config) -> Iterator[Problem]:
         )
     elif server.http3.enabled and not server.tls.enabled:
         yield Problem("http_server.http3.enabled", "HTTP/3 needs TLS; set http_server.tls")
+    elif server.http3.enabled and server.tls.client_ca_pem:
+        yield Problem(
+            "http_server.http3.enabled",
+            "HTTP/3 cannot demand the client certificates of http_server.tls.client_ca_pem, and so"
+            " would let everybody in; switch one of the two off",
+        )
+
+
+CLIENT_ENDPOINTS: Final = (
+    *("websocket", "http_stream", "sse", "emulation", "webtransport"),
+    *("uni_websocket", "uni_http_stream", "uni_sse", "init"),
+)
+INTERNAL_ENDPOINTS: Final = ("http_api", "admin", "prometheus", "health", "swagger", "debug")
+"""Sections with a ``handler_prefix``: on the external port, and on the internal one."""
+
+
+def _paths(config: Config) -> Iterator[Problem]:
+    server = config.http_server
+    outside = (server.address, str(server.port))
+    inside = (server.internal_address or server.address, server.internal_port or str(server.port))
+    taken: dict[tuple[tuple[str, str], str], str] = {}
+    for name in (*CLIENT_ENDPOINTS, *INTERNAL_ENDPOINTS):
+        section = getattr(config, name)
+        if not _is_on(config, name):
+            continue
+        is_outside = name in CLIENT_ENDPOINTS or getattr(section, "external", False)
+        path = section.handler_prefix.rstrip("/") or "/"
+        key = f"{name}.handler_prefix"
+        other = taken.setdefault((outside if is_outside else inside, path), key)
+        if other != key:
+            yield Problem(key, f'"{path}" is the path of {other} too; change one of them')
+
+
+def _is_on(config: Config, name: str) -> bool:
+    if name == "emulation":
+        return config.http_stream.enabled or config.sse.enabled
+    section = getattr(config, name)
+    return section.enabled if hasattr(section, "enabled") else not section.disabled
 
 
 def _stream_endpoints(config: Config) -> Iterator[Problem]:
@@ -195,6 +233,7 @@ START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _error_modes,
     _token_rules,
     _http3,
+    _paths,
     _stream_endpoints,
     _unreleased,
 )
