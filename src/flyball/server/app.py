@@ -249,8 +249,14 @@ class Server:
             origins = build.origin_policy(config)
             routes.append(init_route(origins, config.init.handler_prefix, limits=self.limits))
         if demo:
+            streams = [t for t in (config.http_stream, config.sse) if t.enabled]
             options = DemoOptions(
-                websocket_path=config.websocket.handler_prefix,
+                websocket_path="" if config.websocket.disabled else config.websocket.handler_prefix,
+                http_stream_path=config.http_stream.handler_prefix
+                if config.http_stream.enabled
+                else "",
+                sse_path=config.sse.handler_prefix if config.sse.enabled else "",
+                emulation_path=config.emulation.handler_prefix if streams else "",
                 api_path=config.http_api.handler_prefix,
                 token_secret=client.token.hmac_secret_key,
                 token_user_claim=client.token.user_id_claim or "sub",

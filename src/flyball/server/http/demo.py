@@ -71,6 +71,10 @@ class DemoOptions:
 
     path: str = "/demo"
     websocket_path: str = "/connection/websocket"
+    http_stream_path: str = ""
+    """Empty if the transport is off, as the two below."""
+    sse_path: str = ""
+    emulation_path: str = ""
     api_path: str = "/api"
     """Shown in the example for backends."""
     token_secret: str = ""
@@ -109,6 +113,9 @@ def _page(options: DemoOptions) -> AsgiApp:
     values = {
         "base": options.path,
         "websocket": options.websocket_path,
+        "http_stream": options.http_stream_path,
+        "sse": options.sse_path,
+        "emulation": options.emulation_path,
         "api": options.api_path,
         "tokens": f"{options.path}/token" if options.token_secret else "",
     }

@@ -44,9 +44,19 @@ async function fetchToken() {
 
 // ---- the connection
 
-const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+// What the server has, the best first; ?transport=sse asks for one of them.
+const sockets = location.origin.replace(/^http/, "ws");
+const available = [
+  { transport: "websocket", endpoint: sockets },
+  { transport: "http_stream", endpoint: location.origin },
+  { transport: "sse", endpoint: location.origin },
+].filter(({ transport }) => setting(transport))
+  .map(({ transport, endpoint }) => ({ transport, endpoint: endpoint + setting(transport) }));
+const asked = new URLSearchParams(location.search).get("transport");
+const chosen = available.filter(({ transport }) => transport === asked);
 const options = tokensUrl ? { getToken: fetchToken } : {};
-const client = new Centrifuge(`${scheme}//${location.host}${setting("websocket")}`, options);
+options.emulationEndpoint = location.origin + setting("emulation");
+const client = new Centrifuge(chosen.length ? chosen : available, options);
 const sub = client.newSubscription(channel, { joinLeave: true, recoverable: true, positioned: true });
 
 let wanted = true; // the user's wish, as against the present state
@@ -284,6 +294,17 @@ async function rename() {
 }
 $("name").addEventListener("change", rename);
 
+$("transports").append(
+  new Option("the best that works", ""),
+  ...available.map(({ transport }) => new Option(transport, transport)),
+);
+$("transports").value = chosen.length ? asked : "";
+$("transports").addEventListener("change", (event) => {
+  const place = new URL(location.href);
+  if (event.target.value) place.searchParams.set("transport", event.target.value);
+  else place.searchParams.delete("transport");
+  location.assign(place);
+});
 $("name").value = name;
 $("room").textContent = channel;
 $("second").href = location.href;
