@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import parse_qs
 
@@ -14,6 +13,7 @@ from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.address import format_address
+from flyball.transports.deadline import NEVER, Deadlines
 from flyball.transports.streaming.framing import StreamFraming, stream_framing
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Phase(Enum):
     GONE = "gone"
 
 
-class WebTransportTransport(Transport):
+class WebTransportTransport(Deadlines, Transport):
     """The stream of one session."""
 
     __slots__ = (
@@ -141,7 +141,7 @@ class WebTransportTransport(Transport):
         self._phase = Phase.WAITING
         self._reason = Disconnect(codes.DISCONNECT_STALE)
         self._stuck_bytes = 0
-        self._deadline = inf
+        self._deadline = NEVER
         self.timer_tick = 0
         self._arm(OPEN_TIMEOUT)
 
@@ -218,9 +218,8 @@ class WebTransportTransport(Transport):
         unsent = self._link.unsent(self._stream_id)
         if unsent > HIGH and not self._paused:
             self.pause()
-            self._stuck_bytes = unsent
             if self._phase is Phase.OPEN:
-                self._arm(WRITE_TIMEOUT)
+                self._expect_progress(WRITE_TIMEOUT)
 
     def acknowledged(self) -> None:
         """The client took something."""
@@ -257,31 +256,21 @@ class WebTransportTransport(Transport):
         code, text = (0, "") if quiet else (reason.code, reason.reason)
         self._link.end_session(self.session_id, code, text)
 
-    # -- deadlines, on the node's timer wheel
+    # -- deadlines
 
-    def _arm(self, timeout: float) -> None:
-        node = self._endpoint.node
-        self._deadline = node.clock.monotonic() + timeout
-        node.timers.arm(self, self._deadline)
+    @property
+    def _clock_node(self) -> Node:
+        return self._endpoint.node
 
-    def _disarm(self) -> None:
-        self._deadline = inf
-        if self.timer_tick:
-            self._endpoint.node.timers.cancel(self)
+    def _unsent_bytes(self) -> int:
+        return self._link.unsent(self._stream_id)
 
-    def on_timer(self, now: float) -> None:
-        """A deadline has passed (called by the timer wheel)."""
-        if now < self._deadline or self._phase is Phase.GONE:
+    def _on_deadline(self) -> None:
+        if self._phase is Phase.GONE:
             return
         if self._phase is not Phase.OPEN:
             self._end_session()
-            return
-        unsent = self._link.unsent(self._stream_id)
-        if unsent < self._stuck_bytes:  # slow, but it moves: the queue's limit looks after it
-            self._stuck_bytes = unsent
-            self._arm(WRITE_TIMEOUT)
-            return
-        if self.session is not None:
+        elif not self._progresses(WRITE_TIMEOUT) and self.session is not None:
             self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.protocol import codes
+from flyball.transports.deadline import NEVER, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class Start:
     """A whole answer in place of the stream when connect is refused; None: the stream tells."""
 
 
-class StreamTransport(Transport, asyncio.Protocol):
+class StreamTransport(Deadlines, Transport, asyncio.Protocol):
     """The connection of a streaming response; the client's side of it is not read any more."""
 
     __slots__ = (
@@ -74,7 +74,7 @@ class StreamTransport(Transport, asyncio.Protocol):
         self._start: Start | None = start
         self._phase = Phase.UNDECIDED
         self._stuck_bytes = 0
-        self._deadline = inf
+        self._deadline = NEVER
         self.timer_tick = 0
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
@@ -116,8 +116,7 @@ class StreamTransport(Transport, asyncio.Protocol):
         """The client does not take everything."""
         self.pause()
         if self._phase is Phase.OPEN:
-            self._stuck_bytes = self._wire.get_write_buffer_size()
-            self._arm(WRITE_TIMEOUT)
+            self._expect_progress(WRITE_TIMEOUT)
 
     def resume_writing(self) -> None:
         """The client took everything."""
@@ -157,28 +156,23 @@ class StreamTransport(Transport, asyncio.Protocol):
         self._arm(CLOSE_TIMEOUT)
         self._wire.close()
 
-    # -- deadlines, on the node's timer wheel
+    # -- deadlines
 
-    def _arm(self, timeout: float) -> None:
-        self._deadline = self._node.clock.monotonic() + timeout
-        self._node.timers.arm(self, self._deadline)
+    @property
+    def _clock_node(self) -> Node:
+        return self._node
 
-    def _disarm(self) -> None:
-        self._deadline = inf
-        if self.timer_tick:
-            self._node.timers.cancel(self)
+    def _unsent_bytes(self) -> int:
+        return self._wire.get_write_buffer_size()
 
-    def on_timer(self, now: float) -> None:
-        """A deadline has passed (called by the timer wheel)."""
-        if now < self._deadline or self._phase is Phase.GONE:
+    def _on_deadline(self) -> None:
+        if self._phase is Phase.GONE:
             return
-        stuck = self._wire.get_write_buffer_size()
-        if self._phase is Phase.OPEN and stuck < self._stuck_bytes:
-            self._stuck_bytes = stuck  # slow, but it moves: the queue's limit looks after it
-            self._arm(WRITE_TIMEOUT)
-            return
-        if self.session is not None and not self.session.closed:
-            self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+        if self._phase is Phase.OPEN:
+            if self._progresses(WRITE_TIMEOUT):
+                return
+            if self.session is not None and not self.session.closed:
+                self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
         self._wire.abort()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.protocol import codes
+from flyball.transports.deadline import NEVER, Deadlines
 from flyball.transports.websocket import frames
 from flyball.transports.websocket.frames import FrameParser, Violation
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds for the client to answer a close frame, and to close its side of the connection."""
-NEVER: Final = float("inf")
 
 
 class Phase(Enum):
@@ -50,7 +50,7 @@ class Shared:
     """A message says why, before the close frame."""
 
 
-class WebSocketTransport(Transport, asyncio.Protocol):
+class WebSocketTransport(Deadlines, Transport, asyncio.Protocol):
     """Messages in WebSocket frames over one TCP or TLS connection.
 
     At rest it is one slotted object: no task, no timer of its own, no parser. A chunk that
@@ -242,8 +242,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         self.pause()
         timeout = self._shared.write_timeout
         if timeout and self._phase is Phase.OPEN:
-            self._stuck_bytes = self._wire.get_write_buffer_size()
-            self._arm(timeout)
+            self._expect_progress(timeout)
 
     def resume_writing(self) -> None:
         """The wire is empty again (asyncio's protocol)."""
@@ -295,40 +294,27 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         else:
             self._disarm()
 
-    # -- deadlines, on the node's timer wheel
+    # -- deadlines
 
-    def _arm(self, timeout: float) -> None:
-        node = self._shared.node
-        self._deadline = node.clock.monotonic() + timeout
-        node.timers.arm(self, self._deadline)
+    @property
+    def _clock_node(self) -> Node:
+        return self._shared.node
 
-    def _disarm(self) -> None:
-        self._deadline = NEVER
-        if self.timer_tick:
-            self._shared.node.timers.cancel(self)
+    def _unsent_bytes(self) -> int:
+        return self._wire.get_write_buffer_size()
 
-    def on_timer(self, now: float) -> None:
-        """A deadline has passed (called by the timer wheel)."""
-        if now < self._deadline:
-            return
-        self._deadline = NEVER
+    def _on_deadline(self) -> None:
         if self._phase is Phase.OPEN:
-            self._check_writing()
+            if self._progresses(self._shared.write_timeout):
+                return
+            session = self.session
+            if session is not None and not session.closed:
+                session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+            self._wire.abort()
         elif self._phase is Phase.LINGERING:
             self.drop()
         elif self._phase is not Phase.GONE:
             self._wire.abort()
-
-    def _check_writing(self) -> None:
-        stuck = self._wire.get_write_buffer_size()
-        if stuck < self._stuck_bytes:  # slow, but it moves: the queue's limit looks after it
-            self._stuck_bytes = stuck
-            self._arm(self._shared.write_timeout)
-            return
-        session = self.session
-        if session is not None and not session.closed:
-            session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
-        self._wire.abort()
 
 
 _READING: Final = (Phase.OPEN, Phase.LINGERING, Phase.CLOSING)
