@@ -261,6 +261,11 @@ class Node(HandlerDecorators, UserOperations):
         return self.cluster.nodes()
 
     @property
+    def num_newcomers(self) -> int:
+        """Sessions that are not connected yet, or were refused."""
+        return len(self._newcomers)
+
+    @property
     def num_nodes(self) -> int:
         """Nodes known to this one, itself included."""
         return len(self.cluster.nodes())

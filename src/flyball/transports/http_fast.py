@@ -411,7 +411,7 @@ class HttpFastPath(asyncio.Protocol):
             lines.append("Connection: close\r\n")
         elif not head.http11:
             lines.append("Connection: keep-alive\r\n")
-        if answer.status == 204:
+        if answer.status in (204, 304):
             body = b""
         else:
             lines.append(f"Content-Length: {len(body)}\r\n")

@@ -185,6 +185,7 @@ STATUS_TEXTS: Final = {
     101: "Switching Protocols",
     200: "OK",
     204: "No Content",
+    304: "Not Modified",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",

@@ -181,7 +181,7 @@ class AsgiEmulationEndpoint:
 async def answer(send: Send, response: HttpResponse) -> None:
     """Sends a whole response."""
     fields = [(n.lower().encode(), v.encode("latin-1")) for n, v in response.headers]
-    if response.status != 204:
+    if response.status not in (204, 304):
         fields.append((b"content-length", b"%d" % len(response.body)))
     if response.content_type:
         fields.append((b"content-type", response.content_type.encode()))

@@ -1,0 +1,303 @@
+"""The paths of SockJS below its prefix, and what each answers."""
+
+from __future__ import annotations
+
+import re
+import time
+from email.utils import formatdate
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
+
+from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
+from flyball.transports.origin import OriginPolicy, cors_headers
+from flyball.transports.sockjs import pages
+from flyball.transports.sockjs.framing import ANOTHER_RECEIVER, OPEN, BadPayload, read_messages
+from flyball.transports.sockjs.kinds import KINDS
+from flyball.transports.sockjs.receiver import PollReceiver, StreamReceiver
+from flyball.transports.sockjs.sessions import Sessions, SockJsOptions
+from flyball.transports.websocket.endpoint import remote_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from flyball.core.node import Node
+    from flyball.transports.exchange import Exchange
+    from flyball.transports.http_head import RequestHead
+    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.sockjs.kinds import Kind
+    from flyball.transports.sockjs.transport import SockJsTransport
+
+    Answer = HttpResponse | Takeover
+    Action = Callable[[str, str, Mapping[str, str], bytes], Answer]
+    """Called with path, query, headers and body."""
+
+NO_CACHE: Final = (
+    "Cache-Control",
+    "no-store, no-cache, no-transform, must-revalidate, max-age=0",
+)
+NO_SNIFF: Final = ("X-Content-Type-Options", "nosniff")
+NO_BUFFERING: Final = ("X-Accel-Buffering", "no")
+PLAIN: Final = "text/plain; charset=utf-8"
+FORBIDDEN: Final = HttpResponse(b"Forbidden\n", 403, PLAIN, (NO_SNIFF,))
+FORM: Final = "application/x-www-form-urlencoded"
+MESSAGES_IN_BODY: Final = 16
+"""Messages of the largest size that a body has room for: clients send together what waited for
+the request before, with a backslash in front of every quote."""
+MAX_ID: Final = 128
+"""Characters of a session id; clients use 8."""
+_CALLBACK: Final = re.compile(r"[a-zA-Z0-9_.]+")
+
+
+class SockJsEndpoint:
+    """Everything of SockJS that is no WebSocket."""
+
+    def __init__(
+        self,
+        node: Node,
+        origins: Iterable[str] = (),
+        options: SockJsOptions | None = None,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        """Raises ConfigError for a malformed origin."""
+        origins = tuple(origins)
+        self.options = options or SockJsOptions()
+        self.sessions = Sessions(node, self.options, limits)
+        self._origins = OriginPolicy(origins)
+        self._body_limit = MESSAGES_IN_BODY * self.options.message_size_limit
+        self._page = pages.IframePage(self.options.url, origins)
+
+    def routes(self, prefix: str) -> dict[str, HttpRoute]:
+        """The routes below ``prefix``, which has no slash at its end."""
+        greeting = self._route("GET", lambda *_: pages.GREETING)
+        page = self._route("GET", lambda _path, _query, headers, _body: self._page.answer(headers))
+        session = f"{prefix}/*/*"
+        found = {
+            prefix or "/": greeting,
+            f"{prefix}/": greeting,
+            f"{prefix}/info": self._route("GET", self._info, preflight=True),
+            f"{session}/xhr_send": self._route("POST", self._xhr_send, preflight=True),
+            f"{session}/jsonp_send": self._route("POST", self._jsonp_send),
+        }
+        for name in pages.IFRAME_PATHS:
+            found[f"{prefix}/{name}"] = page
+        for kind in KINDS:
+            action = partial(self._receive, kind)
+            path = f"{session}/{kind.name}"
+            found[path] = self._route(kind.method, action, preflight=kind.preflight)
+        return found
+
+    def _route(self, method: str, action: Action, *, preflight: bool = False) -> HttpRoute:
+        allowed = f"OPTIONS, {method}" if preflight else method
+
+        def handle(
+            given: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+        ) -> Answer:
+            if given == method:
+                if self._body_limit and len(body) > self._body_limit:
+                    return self._too_large(headers)
+                return action(path, query, headers, body)
+            if given == "OPTIONS" and preflight:
+                return self._preflight(allowed, headers)
+            return HttpResponse(status=405, content_type="", headers=(("Allow", allowed),))
+
+        return HttpRoute(handle, self._body_limit, self._too_large)
+
+    # -- what needs no session
+
+    def _preflight(self, allowed: str, headers: Mapping[str, str]) -> HttpResponse:
+        answer = [
+            *cors_headers(self._origins, headers),
+            ("Access-Control-Allow-Methods", allowed),
+            ("Access-Control-Max-Age", str(pages.YEAR)),
+            pages.FOREVER,
+            ("Expires", formatdate(time.time() + pages.YEAR, usegmt=True)),
+        ]
+        return HttpResponse(status=204, content_type="", headers=tuple(answer))
+
+    def _info(
+        self, _path: str, _query: str, headers: Mapping[str, str], _body: bytes
+    ) -> HttpResponse:
+        answer = pages.info()
+        return HttpResponse(
+            answer.body, content_type=answer.content_type, headers=self._headers(headers)
+        )
+
+    def _too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+        return self._text(413, "Request Entity Too Large", headers)
+
+    # -- from the client
+
+    def _xhr_send(
+        self, path: str, _query: str, headers: Mapping[str, str], body: bytes
+    ) -> HttpResponse:
+        refusal = self._take(path, headers, body)
+        if refusal is not None:
+            return refusal
+        cors = self._headers(headers)
+        return HttpResponse(status=204, content_type=pages.TEXT, headers=cors)
+
+    def _jsonp_send(
+        self, path: str, _query: str, headers: Mapping[str, str], body: bytes
+    ) -> HttpResponse:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == FORM:
+            body = form_field(body, "d")
+        refusal = self._take(path, headers, body)
+        if refusal is not None:
+            return refusal
+        return HttpResponse(b"ok", content_type=pages.TEXT, headers=self._headers(headers))
+
+    def _take(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpResponse | None:
+        """Gives messages to their session; the answer if that cannot be."""
+        if self._is_foreign(headers):
+            return FORBIDDEN
+        if not body:
+            return self._text(400, "Payload expected.", headers)
+        try:
+            messages = read_messages(body)
+        except BadPayload:
+            return self._text(400, "Broken JSON encoding.", headers)
+        limit = self.options.message_size_limit
+        if limit and any(len(message) > limit for message in messages):
+            return self._too_large(headers)
+        transport = self.sessions.get(session_id(path))
+        if transport is None or transport.is_closed:
+            return self._text(404, "404 page not found\n", headers)
+        transport.receive(messages)
+        return None
+
+    # -- to the client
+
+    def _receive(
+        self, kind: Kind, path: str, query: str, headers: Mapping[str, str], _body: bytes
+    ) -> Answer:
+        callback = b""
+        if kind.callback:
+            given = form_field(query.encode("latin-1"), "c").decode("utf-8", "replace")
+            if not given:
+                return self._text(400, '"callback" parameter required', headers)
+            if _CALLBACK.fullmatch(given) is None:
+                return self._text(400, 'invalid "callback" parameter', headers)
+            callback = given.encode()
+        if self._is_foreign(headers):
+            return FORBIDDEN
+        id_ = session_id(path)
+        if len(id_) > MAX_ID:
+            return self._text(404, "404 page not found\n", headers)
+        transport = self.sessions.get(id_)
+        if transport is None:
+            if not self.sessions.admits():
+                return HttpResponse(status=503, content_type="")
+            return Takeover(partial(self._open, kind, id_, callback))
+        if transport.is_attached:
+            return self._whole(kind, callback, headers, ANOTHER_RECEIVER)
+        if transport.is_closed or not kind.streaming:
+            frame = transport.take_waiting()
+            if frame:
+                return self._whole(kind, callback, headers, frame)
+        return Takeover(partial(self._attach, kind, transport, callback))
+
+    def _open(
+        self, kind: Kind, id_: str, callback: bytes, exchange: Exchange, head: RequestHead
+    ) -> None:
+        """The first receiver of a session."""
+        headers = head.headers
+        transport = self.sessions.create(id_, headers, remote_address(exchange.wire))
+        if kind.streaming:
+            self._stream(kind, transport, callback, exchange, headers, OPEN)
+        else:
+            receiver = PollReceiver(transport, exchange, kind, self._headers(headers), callback)
+            receiver.write(OPEN)
+            transport.detach()
+
+    def _attach(
+        self,
+        kind: Kind,
+        transport: SockJsTransport,
+        callback: bytes,
+        exchange: Exchange,
+        head: RequestHead,
+    ) -> None:
+        """Another receiver."""
+        if kind.streaming:
+            self._stream(kind, transport, callback, exchange, head.headers)
+        else:
+            headers = self._headers(head.headers)
+            transport.attach(PollReceiver(transport, exchange, kind, headers, callback))
+
+    def _stream(
+        self,
+        kind: Kind,
+        transport: SockJsTransport,
+        callback: bytes,
+        exchange: Exchange,
+        headers: Mapping[str, str],
+        frame: bytes = b"",
+    ) -> None:
+        receiver = StreamReceiver(transport, exchange, kind)
+        fields = (*self._headers(headers), NO_BUFFERING, ("Content-Type", kind.content_type))
+        receiver.start(fields, opening_of(kind, callback), frame)
+        transport.attach(receiver)
+
+    def _whole(
+        self, kind: Kind, callback: bytes, headers: Mapping[str, str], frame: bytes
+    ) -> HttpResponse:
+        """One frame as a complete answer."""
+        body = opening_of(kind, callback) + kind.wrap(frame, callback)
+        return HttpResponse(body, content_type=kind.content_type, headers=self._headers(headers))
+
+    # -- tools
+
+    def _headers(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        return (*cors_headers(self._origins, headers), NO_CACHE, NO_SNIFF)
+
+    def _text(self, status: int, text: str, headers: Mapping[str, str]) -> HttpResponse:
+        fields = self._headers(headers)
+        return HttpResponse(text.encode(), status, PLAIN, fields)
+
+    def _is_foreign(self, headers: Mapping[str, str]) -> bool:
+        """Whether a page asks that may not connect.
+
+        Scripts, forms and frames get across origins without asking: no missing header keeps
+        their answers, or their deeds, from a page. So such pages are refused, as WebSocket
+        refuses them.
+        """
+        page = headers.get("origin", "")
+        if not page:
+            page = _origin_of(headers.get("referer", ""))
+        if not page and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            page = "null"  # it hides where it is from
+        if self._origins.allows(page):
+            return False
+        host = _origin_of(page).rpartition("/")[2]
+        return not host or host.lower() != headers.get("host", "").lower()
+
+
+def _origin_of(url: str) -> str:
+    """The origin of a page; ``null`` if its address cannot be read."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "null"
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else url and "null"
+
+
+def opening_of(kind: Kind, callback: bytes) -> bytes:
+    """What an answer of a kind begins with."""
+    return kind.opening(callback) if kind.opening is not None else b""
+
+
+def session_id(path: str) -> str:
+    """The id in a path that ends with ``/{server}/{session}/{receiver}``."""
+    return path.rsplit("/", 2)[1]
+
+
+def form_field(data: bytes, name: str) -> bytes:
+    """A field of form-encoded data; empty if there is none."""
+    try:
+        fields = parse_qs(data.decode("utf-8", "replace"), errors="replace")
+    except ValueError:
+        return b""
+    values = fields.get(name)
+    return values[0].encode("utf-8", "replace") if values else b""

@@ -1,0 +1,229 @@
+"""One request that is answered with frames: a stream of them, or the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from flyball.transports.http_fast import HttpResponse
+from flyball.transports.sockjs.kinds import RESPONSE_LIMIT, form_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flyball.transports.exchange import Exchange
+    from flyball.transports.sockjs.kinds import Kind
+    from flyball.transports.sockjs.transport import SockJsTransport
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for which the end of an answer may still be on its way."""
+
+
+class Phase(Enum):
+    """Where a receiver stands."""
+
+    OPEN = "open"
+    LEAVING = "leaving"  # the answer is complete, but not all of it taken
+    GONE = "gone"
+
+
+class Receiver(asyncio.Protocol):
+    """The wire of one request, for as long as its answer takes.
+
+    Tells its transport when the wire is full, writable again, or lost. Once the answer is
+    complete (:attr:`is_open` False) the transport has nothing to do with it any more.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_exchange",
+        "_is_full",
+        "_is_spoiled",
+        "_phase",
+        "_stuck_bytes",
+        "_transport",
+        "_wire",
+        "timer_tick",
+    )
+
+    def __init__(self, transport: SockJsTransport, exchange: Exchange) -> None:
+        self._transport = transport
+        self._exchange = exchange
+        self._wire = wire = exchange.wire
+        self._phase = Phase.OPEN
+        self._is_full = False
+        self._is_spoiled = False
+        self._stuck_bytes = 0
+        self._deadline = inf
+        self.timer_tick = 0
+        wire.set_protocol(self)
+        wire.set_write_buffer_limits(high=1, low=0)
+
+    @property
+    def is_open(self) -> bool:
+        """It takes frames."""
+        return self._phase is Phase.OPEN
+
+    @abstractmethod
+    def write(self, frame: bytes) -> None:
+        """Sends one frame; the answer may be complete with it."""
+
+    @abstractmethod
+    def finish(self, frame: bytes = b"") -> None:
+        """Completes the answer, with a last frame if there is one."""
+
+    def abort(self) -> None:
+        """Drops the connection."""
+        self._phase = Phase.LEAVING
+        self._wire.abort()
+
+    # -- asyncio's protocol
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
+        """Nothing may come before the answer: what did is lost, and the connection with it."""
+        self._is_spoiled = True
+
+    def eof_received(self) -> None:
+        """The client went away: asyncio closes the connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The connection is gone."""
+        was_open = self.is_open
+        self._phase = Phase.GONE
+        self._disarm()
+        if was_open:
+            self._transport.interrupted()
+
+    def pause_writing(self) -> None:
+        """The client does not take everything."""
+        self._is_full = True
+        if self.is_open:
+            self._transport.pause()
+            self._stuck_bytes = self._wire.get_write_buffer_size()
+            self._arm(self._transport.write_timeout)
+
+    def resume_writing(self) -> None:
+        """The client took everything."""
+        self._is_full = False
+        if self.is_open:
+            self._disarm()
+            self._transport.resume()
+        elif self._phase is Phase.LEAVING:
+            self._leave()
+
+    # -- the end
+
+    def _complete(self) -> None:
+        """The answer is written: the connection goes on without us once it is taken."""
+        self._phase = Phase.LEAVING
+        if self._is_full:
+            self._arm(CLOSE_TIMEOUT)
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._disarm()
+        self._phase = Phase.GONE  # the connection may find its next protocol in leave()
+        if self._is_spoiled or self._wire.is_closing() or not self._exchange.leave():
+            self._phase = Phase.LEAVING
+            self._arm(CLOSE_TIMEOUT)
+            self._wire.close()
+
+    # -- deadlines, on the node's timer wheel
+
+    def _arm(self, timeout: float) -> None:
+        if timeout:
+            node = self._transport.node
+            self._deadline = node.clock.monotonic() + timeout
+            node.timers.arm(self, self._deadline)
+
+    def _disarm(self) -> None:
+        self._deadline = inf
+        if self.timer_tick:
+            self._transport.node.timers.cancel(self)
+
+    def on_timer(self, now: float) -> None:
+        """A deadline has passed (called by the timer wheel)."""
+        if now < self._deadline or self._phase is Phase.GONE:
+            return
+        if self.is_open:
+            stuck = self._wire.get_write_buffer_size()
+            if stuck < self._stuck_bytes:  # slow, but it moves: the queue's limit looks after it
+                self._stuck_bytes = stuck
+                self._arm(self._transport.write_timeout)
+                return
+            self._transport.write_failed()
+        self._wire.abort()
+
+
+class StreamReceiver(Receiver):
+    """A stream: frame after frame, up to a number of bytes."""
+
+    __slots__ = ("_form", "_left", "_wrap")
+
+    def __init__(self, transport: SockJsTransport, exchange: Exchange, kind: Kind) -> None:
+        super().__init__(transport, exchange)
+        self._form = form_of(kind, chunked=exchange.chunked)
+        self._wrap = self._form.wrap
+        self._left = RESPONSE_LIMIT
+
+    def start(self, headers: Sequence[tuple[str, str]], opening: bytes, frame: bytes = b"") -> None:
+        """Sends the head, what a stream begins with, and a first frame if there is one."""
+        data = self._form.chunk(opening)
+        if frame:
+            data += self._wrap(frame)
+        self._exchange.start(200, headers, data)
+
+    def write(self, frame: bytes) -> None:
+        """See :meth:`Receiver.write`."""
+        data = self._wrap(frame)
+        self._left -= len(data)
+        self._wire.write(data)
+        if self._left <= 0:
+            self.finish()
+
+    def finish(self, frame: bytes = b"") -> None:
+        """See :meth:`Receiver.finish`."""
+        self._phase = Phase.LEAVING
+        if frame:
+            self._wire.write(self._wrap(frame))
+        self._exchange.finish()
+        self._complete()
+
+
+class PollReceiver(Receiver):
+    """A poll: the next frame is the answer."""
+
+    __slots__ = ("_callback", "_headers", "_kind")
+
+    def __init__(
+        self,
+        transport: SockJsTransport,
+        exchange: Exchange,
+        kind: Kind,
+        headers: tuple[tuple[str, str], ...],
+        callback: bytes,
+    ) -> None:
+        super().__init__(transport, exchange)
+        self._kind = kind
+        self._headers = headers
+        self._callback = callback
+
+    def write(self, frame: bytes) -> None:
+        """See :meth:`Receiver.write`."""
+        self._phase = Phase.LEAVING
+        kind = self._kind
+        body = kind.wrap(frame, self._callback)
+        response = HttpResponse(body, content_type=kind.content_type, headers=self._headers)
+        self._exchange.answer(response)
+        self._complete()
+
+    def finish(self, frame: bytes = b"") -> None:
+        """See :meth:`Receiver.finish`."""
+        if frame:
+            self.write(frame)
+        else:
+            self.abort()

@@ -1,0 +1,76 @@
+"""The sessions of one node that are reached by requests: from ids to transports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flyball.transports.sockjs.transport import SockJsTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flyball.core.node import Node
+    from flyball.transports.limits import ConnectionLimits
+
+MAX_NEWCOMERS: Final = 10_000
+"""Sessions of a node that are not connected yet above which no session is made: without a
+connection of its own each costs a client nothing, and us some kilobytes for seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SockJsOptions:
+    """Settings of SockJS endpoints."""
+
+    url: str = "https://cdn.jsdelivr.net/npm/sockjs-client@1.6.1/dist/sockjs.min.js"
+    """The client's script, for the iframe page."""
+    message_size_limit: int = 65536
+    """Bytes of one message from a client; 0 = no limit."""
+    write_timeout: float = 1.0
+    """Seconds: a client that takes no byte for so long is given up (3009); 0 = never."""
+    keep_headers: frozenset[str] | None = None
+    """Request headers (lower case) that sessions keep; None: all."""
+
+
+class Sessions:
+    """Knows every session that a receiver over HTTP may ask for."""
+
+    def __init__(
+        self, node: Node, options: SockJsOptions, limits: ConnectionLimits | None = None
+    ) -> None:
+        self.node = node
+        self.options = options
+        self._limits = limits
+        self._transports: dict[str, SockJsTransport] = {}
+        self.get = self._transports.get
+
+    def __len__(self) -> int:
+        return len(self._transports)
+
+    def admits(self) -> bool:
+        """Whether one more may be made; counts it against the rate of connections."""
+        if self.node.num_newcomers >= MAX_NEWCOMERS:
+            return False
+        return self._limits is None or self._limits.admits()
+
+    def create(self, id_: str, headers: Mapping[str, str], address: str) -> SockJsTransport:
+        """Opens a session; ``headers`` are its first request's."""
+        transport = self._transports[id_] = SockJsTransport(self, id_)
+        keep = self.options.keep_headers
+        kept: Mapping[str, str] | None = headers
+        if keep is not None:
+            kept = {name: headers[name] for name in keep if name in headers} or None
+        self.node.open_session(transport, kept, address)
+        return transport
+
+    def keep_end(self, transport: SockJsTransport) -> None:
+        """The session has ended: tells late receivers for some time, unless the node ends too."""
+        if self.node.shutting_down:
+            self.forget(transport)
+        else:
+            transport.keep_end()
+
+    def forget(self, transport: SockJsTransport) -> None:
+        """The id is free again."""
+        if self._transports.get(transport.id) is transport:
+            del self._transports[transport.id]

@@ -1,0 +1,160 @@
+"""A session over HTTP: it lives between the requests that bring its frames to the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from flyball.core.errors import Disconnect
+from flyball.core.transport import Transport
+from flyball.protocol import codes
+from flyball.transports.sockjs.framing import FRAMING, INTERRUPTED, close_frame, join
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flyball.core.node import Node
+    from flyball.transports.sockjs.receiver import Receiver
+    from flyball.transports.sockjs.sessions import Sessions
+
+DISCONNECT_DELAY: Final = 5.0
+"""Seconds that a session lives without a receiver, and for which its end is remembered."""
+
+
+class SockJsTransport(Transport):
+    """The connection of one session id, with a receiver or, between two of them, without.
+
+    Without one, the wire counts as full: frames wait in the queue of the base class. A poll
+    takes all that wait as one frame, and is gone. A session that has ended tells so to
+    receivers for some time: a poll that finds nothing would open a new session.
+    """
+
+    __slots__ = ("_goodbye", "_receiver", "_rest", "_sessions", "id", "node", "timer_tick")
+    name: ClassVar[str] = "sockjs"
+
+    def __init__(self, sessions: Sessions, id_: str) -> None:
+        """``id_``: what the client calls its session."""
+        node = sessions.node
+        super().__init__(FRAMING, max_queue_size=node.options.queue_max_size)
+        self._sessions = sessions
+        self.id = id_
+        self.node: Node = node
+        self._receiver: Receiver | None = None
+        self._rest = b""  # waited for a receiver when the session was closed
+        self._goodbye = b""
+        self.timer_tick = 0
+        self.pause()
+
+    @property
+    def write_timeout(self) -> float:
+        """Seconds for which a client may take no byte at all; 0: any number."""
+        return self._sessions.options.write_timeout
+
+    # -- receivers
+
+    @property
+    def is_attached(self) -> bool:
+        """There is a receiver."""
+        return self._receiver is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """The session has ended; only its end is to be told."""
+        return self._closed
+
+    def attach(self, receiver: Receiver) -> None:
+        """Takes a receiver; it is given what waits."""
+        self._receiver = receiver
+        self.node.timers.cancel(self)
+        self.resume()
+
+    def detach(self) -> None:
+        """The receiver has done its work."""
+        self._receiver = None
+        self.pause()
+        self._wait()
+
+    def take_waiting(self) -> bytes:
+        """What waits, as the one frame of a poll; empty if nothing does."""
+        if self._closed:
+            rest, self._rest = self._rest, b""
+            return rest or self._goodbye
+        queue = self._queue
+        if not queue or self._queued_bytes < 0:
+            return b""
+        self._queue = None
+        self._queued_bytes = 0
+        self._wait()
+        return join(queue)
+
+    def interrupted(self) -> None:
+        """The receiver's connection broke: messages may be lost, so the session is too."""
+        self._receiver = None
+        self._lose()
+        self._goodbye = INTERRUPTED
+        self._sessions.keep_end(self)
+
+    def write_failed(self) -> None:
+        """The receiver takes no byte."""
+        if self.session is not None:
+            self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+
+    # -- input
+
+    def receive(self, messages: Sequence[bytes]) -> None:
+        """Frames of commands that the client sent by a request of its own."""
+        session = self.session
+        if session is None:
+            return
+        self.cork()
+        for message in messages:
+            session.receive(message)
+        self.uncork()
+
+    # -- output
+
+    def _write(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            self._rest = data  # the session is being closed
+            return
+        receiver.write(data)
+        if not receiver.is_open:
+            self.detach()
+
+    def _write_all(self, frames: list[bytes]) -> None:
+        self._write(join(frames))
+
+    def _close(self, disconnect: Disconnect) -> None:
+        receiver, self._receiver = self._receiver, None
+        self.session = None
+        code = disconnect.code
+        self._goodbye = close_frame(code, disconnect.reason)
+        if receiver is not None:
+            if code == codes.DISCONNECT_WRITE_ERROR.code:
+                receiver.abort()
+            elif code == codes.DISCONNECT_CONNECTION_CLOSED.code:
+                receiver.finish()
+            else:
+                receiver.finish(self._goodbye)
+        self._sessions.keep_end(self)
+
+    def _lose(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.connection_lost()
+        self.mark_closed()
+
+    # -- time without a receiver, on the node's timer wheel
+
+    def _wait(self) -> None:
+        self.node.timers.arm(self, self.node.clock.monotonic() + DISCONNECT_DELAY)
+
+    def keep_end(self) -> None:
+        """Remembers the end of the session, for as long as it had waited for a receiver."""
+        self._wait()
+
+    def on_timer(self, now: float) -> None:  # noqa: ARG002 - the wheel's signature
+        """No receiver came (called by the timer wheel)."""
+        if self._receiver is None:
+            self._lose()
+            self._sessions.forget(self)

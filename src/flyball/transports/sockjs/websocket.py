@@ -1,0 +1,73 @@
+"""The receiver that needs no tricks: SockJS frames in WebSocket text frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from flyball.core.errors import Disconnect
+from flyball.protocol import codes
+from flyball.transports.sockjs.framing import (
+    OPEN,
+    SOCKET_FRAMING,
+    BadPayload,
+    close_frame,
+    read_messages,
+)
+from flyball.transports.websocket.endpoint import WebSocketEndpoint
+from flyball.transports.websocket.frames import OP_TEXT, build_frame
+from flyball.transports.websocket.transport import Phase, WebSocketTransport
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from flyball.core.transport import Framing
+    from flyball.transports.http_head import RequestHead
+    from flyball.transports.websocket.handshake import Acceptance
+
+_OPEN = build_frame(OP_TEXT, OPEN)
+_SILENT = (codes.DISCONNECT_WRITE_ERROR.code, codes.DISCONNECT_CONNECTION_CLOSED.code)
+"""Ends that the client is told nothing of."""
+
+
+class SockJsWebSocketTransport(WebSocketTransport):
+    """One WebSocket is one session: ids in the path mean nothing."""
+
+    __slots__ = ()
+    name: ClassVar[str] = "sockjs"
+
+    def _deliver(self, payload: bytes) -> None:
+        session = self.session
+        if session is None or not payload:
+            return
+        try:
+            messages = read_messages(payload)
+        except BadPayload as error:
+            session.disconnect(Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=str(error)))
+            return
+        for message in messages:
+            session.receive(message)
+
+    def _close(self, disconnect: Disconnect) -> None:
+        if self._phase is not Phase.GONE and disconnect.code not in _SILENT:
+            goodbye = close_frame(disconnect.code, disconnect.reason)
+            self._wire.write(build_frame(OP_TEXT, goodbye))
+        super()._close(disconnect)
+
+
+class SockJsWebSocketEndpoint(WebSocketEndpoint):
+    """Accepts SockJS sessions over WebSocket."""
+
+    transport_class = SockJsWebSocketTransport
+    subprotocols = False
+
+    def open(
+        self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport
+    ) -> WebSocketTransport:
+        """See :meth:`WebSocketEndpoint.open`; greets."""
+        transport = super().open(head, acceptance, wire)
+        transport.send(_OPEN)
+        return transport
+
+    def framing(self, acceptance: Acceptance) -> Framing:  # noqa: ARG002 - one for all
+        """See :meth:`WebSocketEndpoint.framing`."""
+        return SOCKET_FRAMING
