@@ -202,6 +202,7 @@ class Server:
         routes: dict[str, HttpRoute] = {}
         if clients:
             routes.update(build.stream_routes(config, self.node, self.limits))
+            routes.update(build.sockjs_routes(config, self.node, self.limits))
         if api is not None:
             routes[config.http_api.handler_prefix.rstrip("/")] = HttpRoute(api.handle, subtree=True)
         websockets = build.websocket_endpoints(config, self.node, self.limits) if clients else {}

@@ -20,6 +20,9 @@ from flyball.server.config.pem import tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.sockjs.endpoint import SockJsEndpoint
+from flyball.transports.sockjs.sessions import SockJsOptions
+from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import Kind, StreamEndpoint, StreamOptions
@@ -192,7 +195,32 @@ def websocket_endpoints(
         )
         path = uni.handler_prefix.rstrip("/")
         found[path] = UniWebSocketEndpoint(node, origins, uni_options, limits)
+    sockjs = config.sockjs
+    if sockjs.enabled:
+        sockjs_options = WebSocketOptions(
+            message_size_limit=sockjs.message_size_limit,
+            write_timeout=sockjs.write_timeout,
+            keep_headers=_kept_headers(config),
+            keep_remote_addr=False,
+        )
+        path = f"{sockjs.handler_prefix.rstrip('/')}/*/*/websocket"
+        found[path] = SockJsWebSocketEndpoint(node, origins, sockjs_options, limits)
     return found
+
+
+def sockjs_routes(config: Config, node: Node, limits: ConnectionLimits) -> dict[str, HttpRoute]:
+    """What SockJS serves over HTTP, if it is on, by path."""
+    section = config.sockjs
+    if not section.enabled:
+        return {}
+    options = SockJsOptions(
+        url=section.url,
+        message_size_limit=section.message_size_limit,
+        write_timeout=section.write_timeout,
+        keep_headers=_kept_headers(config),
+    )
+    endpoint = SockJsEndpoint(node, config.client.allowed_origins, options, limits)
+    return endpoint.routes(section.handler_prefix.rstrip("/"))
 
 
 def _websocket_options(config: Config, options: WebSocketSection) -> dict[str, Any]:

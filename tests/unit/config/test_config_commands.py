@@ -276,7 +276,7 @@ class TestServerFlags:
         options = server_flag_options(lambda *_: None)
         long = {option.opts[0] for option in options}
         assert long == {row.flag for row in rows() if row.flag}
-        assert len(long) == 33
+        assert len(long) == 34
 
     def test_only_given_flags_are_remembered(self):
         assert self.flags() == {}

@@ -55,6 +55,9 @@ TRANSFORM = "proxies[0].http.status_to_code_transforms[0]"
 NS = "channel.namespaces[0]"
 
 BAD = [
+    # sockjs
+    ({"sockjs": {"enabled": True, "url": "javascript:x"}}, "sockjs.url"),
+    ({"sockjs": {"enabled": True, "url": "sockjs.js"}}, "sockjs.url"),
     # http_server
     ({"http_server": {"h2c_external": True}}, "http_server.h2c_external"),
     ({"http_server": {"h2c_external": True, "internal_port": "8000"}}, "http_server.h2c_external"),
@@ -293,6 +296,9 @@ def test_refused(load, tree, key):
 
 GOOD = [
     {"http_server": {"h2c_external": True, "internal_port": "9000"}},
+    {"sockjs": {"enabled": False, "url": "x"}},
+    {"sockjs": {"enabled": True, "url": "//cdn.example/sockjs.js"}},
+    {"sockjs": {"enabled": True, "url": "/sockjs.js"}},
     {"proxies": [{"name": "pp", "endpoint": "x"}], **ns(subscribe_proxy_name="pp")},
     {**ns(subscribe_proxy_enabled=True), "channel.proxy.subscribe.endpoint": "http://x"},
     transform(status_code=404, to_error={"code": 404, "message": "x" * 123}),
@@ -339,6 +345,10 @@ def jwks(endpoint, **options):
 URL = "https://x/{{realm}}/certs"
 
 BAD_START = [
+    (
+        {"sockjs": {"enabled": True, "handler_prefix": "/connection/websocket/"}},
+        "sockjs.handler_prefix",
+    ),
     (
         {"sse": {"enabled": True, "handler_prefix": "/connection/websocket/"}},
         "sse.handler_prefix",

@@ -11,6 +11,7 @@ import pytest
 
 from flyball.server.app import Server
 from flyball.server.config import check, load_config
+from flyball.transports.sockjs import transport as sockjs_transport
 
 ENDPOINTS = {
     "/connection/websocket": "GET",
@@ -19,6 +20,17 @@ ENDPOINTS = {
     "/connection/sse": "POST",
     "/connection/uni_http_stream": "POST",
     "/connection/uni_sse": "POST",
+    "/connection/sockjs/000/rude/websocket": "GET",
+    "/connection/sockjs/000/rude/xhr": "POST",
+    "/connection/sockjs/000/rude/xhr_streaming": "POST",
+    "/connection/sockjs/000/rude/xhr_send": "POST",
+    "/connection/sockjs/000/rude/eventsource": "GET",
+    "/connection/sockjs/000/rude/htmlfile": "GET",
+    "/connection/sockjs/000/rude/htmlfile?c=c": "GET",
+    "/connection/sockjs/000/rude/jsonp?c=c": "GET",
+    "/connection/sockjs/000/rude/jsonp_send": "POST",
+    "/connection/sockjs/info": "GET",
+    "/connection/sockjs/iframe.html": "GET",
     "/emulation": "POST",
     "/connection/init": "GET",
     "/api/publish": "POST",
@@ -40,7 +52,9 @@ CONFIG = {
     "init": {"enabled": True},
     **{
         section: {"enabled": True}
-        for section in ("http_stream", "sse", "uni_http_stream", "uni_sse", "uni_websocket")
+        for section in (
+            *("http_stream", "sse", "sockjs", "uni_http_stream", "uni_sse", "uni_websocket"),
+        )
     },
     "channel": {
         "without_namespace": {
@@ -57,6 +71,7 @@ UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
+WRAPPED = rb'["{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"x\"}}"]'
 CONNECT = b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"x"}}'
 
 
@@ -85,11 +100,14 @@ def rude(path):
     for verb in ("GET", "POST", "PUT", "OPTIONS", "HEAD", "DELETE", "PATCH", "CONNECT"):
         yield request(verb, path)
     yield request(method, path + "/", b"{}")
-    yield request(method, path + "?cf_connect=%00%ff&format=%zz", b"{}")
+    yield request(
+        method, path + ("&" if "?" in path else "?") + "cf_connect=%00%ff&format=%zz", b"{}"
+    )
     for body in (b"", b"null", b"[]", b"{", b"\xff\xfe", b'{"id":1}', b'{"id":-1,"connect":7}'):
         yield request(method, path, body)
         yield request(method, path, body, "Content-Type: application/octet-stream\r\n")
     yield request(method, path, CONNECT)
+    yield request(method, path, WRAPPED)
     yield request(method, path, b"x" * 70000)
     yield f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n".encode()
     yield f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n".encode()
@@ -99,6 +117,7 @@ def rude(path):
     upgrade = request("GET", path, headers=UPGRADE)
     yield upgrade
     yield upgrade + frame(CONNECT)
+    yield (upgrade, frame(WRAPPED))
     for bad in (frame(b"{"), frame(CONNECT), frame(b"", 8), frame(b"\x00", 8), frame(b"x", 5)):
         yield (upgrade, bad)
     yield (upgrade, b"\x81\x05hello")
@@ -133,6 +152,11 @@ def count_files():
     return len(os.listdir("/proc/self/fd"))
 
 
+def sockjs_sessions():
+    """Sessions and their ends, which are remembered for seconds."""
+    return sum(type(o) is sockjs_transport.SockJsTransport for o in gc.get_objects())
+
+
 async def until_equal(count, wanted, what):
     """Waits until ``count()`` is ``wanted`` again."""
     try:
@@ -145,7 +169,8 @@ async def until_equal(count, wanted, what):
 
 
 @pytest.fixture
-async def server(tmp_path):
+async def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(sockjs_transport, "DISCONNECT_DELAY", 0.5)  # for the test's time
     file = tmp_path / "config.json"
     file.write_text(json.dumps(CONFIG))
     flags = {"http_server.port": "0", "http_server.address": "127.0.0.1"}
@@ -165,6 +190,7 @@ async def test_nothing_stays_behind(server, path, caplog):
         await asyncio.gather(*(send(server.port, parts, reset=reset) for parts in rude(path)))
     await until_equal(lambda: len(watch.members), 0, "connections")
     await until_equal(lambda: len(node.hub.sessions) + len(node._newcomers), 0, "sessions")
+    await until_equal(sockjs_sessions, 0, "SockJS sessions")
     await until_equal(lambda: node.hub.num_subscriptions, 0, "subscriptions")
     await until_equal(lambda: len(asyncio.all_tasks()), tasks, "tasks")
     await until_equal(count_files, files, "files")

@@ -30,6 +30,7 @@ from .schema_server import (
     OpenTelemetry,
     Prometheus,
     Shutdown,
+    SockJS,
     Swagger,
     UniGRPC,
     UniHTTPStream,
@@ -65,6 +66,7 @@ class Config:
     websocket: WebSocket = nested(WebSocket, "WebSocket transport.")
     sse: SSE = nested(SSE, "SSE transport.")
     http_stream: HTTPStream = nested(HTTPStream, "HTTP streaming transport.")
+    sockjs: SockJS = nested(SockJS, "SockJS transport.")
     webtransport: WebTransport = nested(WebTransport, "WebTransport transport.")
     uni_sse: UniSSE = nested(UniSSE, "Unidirectional SSE transport.")
     uni_http_stream: UniHTTPStream = nested(

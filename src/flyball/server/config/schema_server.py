@@ -132,6 +132,20 @@ class HTTPStream:
 
 
 @section
+class SockJS:
+    """Bidirectional transport that falls back from WebSocket to plain HTTP (SockJS)."""
+
+    enabled: bool = opt(False, "Switch the transport on.", flag=True)
+    handler_prefix: str = opt("/connection/sockjs", "Start of the paths of the endpoint.")
+    url: str = opt(
+        "https://cdn.jsdelivr.net/npm/sockjs-client@1.6.1/dist/sockjs.min.js",
+        "Script of the SockJS client that the iframe page loads.",
+    )
+    message_size_limit: int = opt(65536, "Most bytes of a message from a client.")
+    write_timeout: Duration = opt(1.0, "Longest duration of a write.")
+
+
+@section
 class WebTransport:
     """Bidirectional transport over WebTransport; needs HTTP/3."""
 

@@ -39,6 +39,7 @@ from .validate_start import START_RULES
 Rule: TypeAlias = Callable[[Config], Iterator[Problem]]
 
 _CLAIM: Final = re.compile(r"[a-zA-Z_]+")
+_SCRIPT_URL: Final = re.compile(r"(?:https?://|/)[^\s\x00-\x1f]+")
 _CONSUMER_NAME: Final = re.compile(r"[a-zA-Z0-9_]{2,}")
 
 REQUIRED: Final[dict[str, tuple[str, ...]]] = {
@@ -261,6 +262,18 @@ def _responses(section: str, transforms: ConnectResponseTransforms) -> Iterator[
             yield Problem(f"{key}.to.status_code", "an HTTP status such as 401 is required")
 
 
+def _sockjs(config: Config) -> Iterator[Problem]:
+    section = config.sockjs
+    if not section.enabled:
+        return
+    if not _SCRIPT_URL.fullmatch(section.url):
+        yield Problem(
+            "sockjs.url",
+            f'"{section.url}" is no address of a script; use an https:// URL, or a path that'
+            " begins with /",
+        )
+
+
 RULES: Final[tuple[Rule, ...]] = (
     _http_server,
     _broker_types,
@@ -270,4 +283,5 @@ RULES: Final[tuple[Rule, ...]] = (
     *CHANNEL_RULES,
     _consumers,
     _uni_transforms,
+    _sockjs,
 )

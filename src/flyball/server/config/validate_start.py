@@ -91,7 +91,7 @@ def _http3(config: Config) -> Iterator[Problem]:
 
 
 CLIENT_ENDPOINTS: Final = (
-    *("websocket", "http_stream", "sse", "emulation", "webtransport"),
+    *("websocket", "http_stream", "sse", "sockjs", "emulation", "webtransport"),
     *("uni_websocket", "uni_http_stream", "uni_sse", "init"),
 )
 INTERNAL_ENDPOINTS: Final = ("http_api", "admin", "prometheus", "health", "swagger", "debug")
