@@ -77,6 +77,7 @@ CONFIG = {
     "rpc": {"ping": {"enabled": True}},
     "http_api": {"key": API_KEY},
     "health": {"enabled": True},
+    "sockjs": {"enabled": True},
     "channel": {"namespaces": NAMESPACES},
 }
 

@@ -17,7 +17,7 @@ function trusting(hash) {
   };
 }
 
-function start({ transport, endpoint, emulation, token, channel, hash }) {
+function start({ transport, endpoint, emulation, token, channel, hash, receiver }) {
   const options = {
     token,
     emulationEndpoint: emulation,
@@ -26,7 +26,10 @@ function start({ transport, endpoint, emulation, token, channel, hash }) {
     maxServerPingDelay: 1000,
     timeout: 2000,
   };
-  if (transport === "sockjs") options.sockjs = SockJS;
+  if (transport === "sockjs") {
+    options.sockjs = SockJS;
+    options.sockjsOptions = { transports: [receiver] };
+  }
   if (transport === "webtransport") window.WebTransport = trusting(hash); // no option for it
   const client = new Centrifuge([{ transport, endpoint }], options);
   client.on("connected", (c) => note("connected", { transport: c.transport }));
