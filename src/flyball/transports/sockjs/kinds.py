@@ -107,20 +107,22 @@ class Form:
     subscribers.
     """
 
-    __slots__ = ("_chunked", "_frame", "_kind", "_wrapped")
+    __slots__ = ("_chunked", "_kind", "frame", "wrapped")
 
     def __init__(self, kind: Kind, *, chunked: bool) -> None:
         self._kind = kind
         self._chunked = chunked
-        self._frame = b""
-        self._wrapped = b""
+        self.frame = b""
+        """The last one."""
+        self.wrapped = b""
+        """What became of it."""
 
     def wrap(self, frame: bytes) -> bytes:
         """A frame as bytes for the wire."""
-        if frame is not self._frame:
-            self._wrapped = self.chunk(self._kind.wrap(frame, b""))
-            self._frame = frame
-        return self._wrapped
+        if frame is not self.frame:
+            self.wrapped = self.chunk(self._kind.wrap(frame, b""))
+            self.frame = frame
+        return self.wrapped
 
     def chunk(self, body: bytes) -> bytes:
         """Part of the body as bytes for the wire."""

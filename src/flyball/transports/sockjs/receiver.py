@@ -68,8 +68,8 @@ class Receiver(asyncio.Protocol):
         return self._phase is Phase.OPEN
 
     @abstractmethod
-    def write(self, frame: bytes) -> None:
-        """Sends one frame; the answer may be complete with it."""
+    def write(self, frame: bytes) -> bool:
+        """Sends one frame; False if the answer is complete with it."""
 
     @abstractmethod
     def finish(self, frame: bytes = b"") -> None:
@@ -162,34 +162,36 @@ class Receiver(asyncio.Protocol):
 class StreamReceiver(Receiver):
     """A stream: frame after frame, up to a number of bytes."""
 
-    __slots__ = ("_form", "_left", "_wrap")
+    __slots__ = ("_form", "_left")
 
     def __init__(self, transport: SockJsTransport, exchange: Exchange, kind: Kind) -> None:
         super().__init__(transport, exchange)
         self._form = form_of(kind, chunked=exchange.chunked)
-        self._wrap = self._form.wrap
         self._left = RESPONSE_LIMIT
 
     def start(self, headers: Sequence[tuple[str, str]], opening: bytes, frame: bytes = b"") -> None:
         """Sends the head, what a stream begins with, and a first frame if there is one."""
         data = self._form.chunk(opening)
         if frame:
-            data += self._wrap(frame)
+            data += self._form.wrap(frame)
         self._exchange.start(200, headers, data)
 
-    def write(self, frame: bytes) -> None:
-        """See :meth:`Receiver.write`."""
-        data = self._wrap(frame)
+    def write(self, frame: bytes) -> bool:
+        """See :meth:`Receiver.write`; broadcasts run through here."""
+        form = self._form
+        data = form.wrapped if frame is form.frame else form.wrap(frame)
         self._left -= len(data)
         self._wire.write(data)
-        if self._left <= 0:
-            self.finish()
+        if self._left > 0:
+            return True
+        self.finish()
+        return False
 
     def finish(self, frame: bytes = b"") -> None:
         """See :meth:`Receiver.finish`."""
         self._phase = Phase.LEAVING
         if frame:
-            self._wire.write(self._wrap(frame))
+            self._wire.write(self._form.wrap(frame))
         self._exchange.finish()
         self._complete()
 
@@ -212,7 +214,7 @@ class PollReceiver(Receiver):
         self._headers = headers
         self._callback = callback
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: bytes) -> bool:
         """See :meth:`Receiver.write`."""
         self._phase = Phase.LEAVING
         kind = self._kind
@@ -220,6 +222,7 @@ class PollReceiver(Receiver):
         response = HttpResponse(body, content_type=kind.content_type, headers=self._headers)
         self._exchange.answer(response)
         self._complete()
+        return False
 
     def finish(self, frame: bytes = b"") -> None:
         """See :meth:`Receiver.finish`."""
