@@ -14,9 +14,13 @@ WebSocket. Run directly, the app starts and stops the node itself (``uvicorn mod
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from flyball.transports.asgi.exchange import serve
+from flyball.transports.asgi.sockjs import AsgiSockJsEndpoint
 from flyball.transports.asgi.stream import AsgiEmulationEndpoint, AsgiStreamEndpoint, answer
 from flyball.transports.asgi.tools import headers_of, local_path
 from flyball.transports.asgi.websocket import (
@@ -26,6 +30,10 @@ from flyball.transports.asgi.websocket import (
 )
 from flyball.transports.http_fast import HttpResponse
 from flyball.transports.origin import OriginPolicy, cors_headers
+from flyball.transports.outbox import WRITE_TIMEOUT
+from flyball.transports.site import Site
+from flyball.transports.sockjs.endpoint import SockJsEndpoint
+from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
@@ -48,8 +56,9 @@ _STREAMS: Final = {
     "uni_http_stream": streaming.UNI_HTTP_STREAM,
     "uni_sse": streaming.UNI_SSE,
 }
-TRANSPORTS: Final = ("websocket", "uni_websocket", *_STREAMS)
+TRANSPORTS: Final = ("websocket", "uni_websocket", *_STREAMS, "sockjs")
 """Names for :func:`app`, and their paths below it."""
+_SOCKJS_SOCKET: Final = re.compile(r"/sockjs/[^/.]+/[^/.]+/websocket")
 
 
 def app(
@@ -59,6 +68,7 @@ def app(
     transports: Iterable[str] = ("websocket", "http_stream", "sse"),
     websocket: WebSocketOptions | None = None,
     uni_websocket: UniWebSocketOptions | None = None,
+    sockjs: SockJsOptions | None = None,
     max_request_body_size: int = 65536,
     limits: ConnectionLimits | None = None,
 ) -> App:
@@ -69,11 +79,13 @@ def app(
         origins: web pages that may connect, such as ``https://*.example.com``; ``*`` for all.
             Programs other than browsers send no origin and may always.
         transports: some of ``websocket``, ``http_stream``, ``sse``, ``uni_websocket``,
-            ``uni_http_stream`` and ``uni_sse``; each is found at its name. ``/emulation`` comes
-            with ``http_stream`` and ``sse``.
+            ``uni_http_stream``, ``uni_sse`` and ``sockjs``; each is found at its name.
+            ``/emulation`` comes with ``http_stream`` and ``sse``.
         websocket: limits of WebSocket messages. Compression and write timeouts are the
             business of the ASGI server.
         uni_websocket: the same for ``uni_websocket``, and how its pushes are sent.
+        sockjs: limits of SockJS, and where its script is. All requests of a session have to
+            come to the same process.
         max_request_body_size: bytes of a request to a streaming endpoint or ``/emulation``.
         limits: how many connections are taken, and how fast.
 
@@ -83,10 +95,11 @@ def app(
     """
     return App(
         node,
-        OriginPolicy(origins),
+        tuple(origins),
         tuple(transports),
         websocket or WebSocketOptions(),
         uni_websocket or UniWebSocketOptions(),
+        sockjs or SockJsOptions(),
         max_request_body_size,
         limits,
     )
@@ -98,10 +111,11 @@ class App:
     def __init__(
         self,
         node: Node,
-        origins: OriginPolicy,
+        origins: tuple[str, ...],
         transports: tuple[str, ...],
         websocket: WebSocketOptions,
         uni_websocket: UniWebSocketOptions,
+        sockjs: SockJsOptions,
         max_request_body_size: int,
         limits: ConnectionLimits | None,
     ) -> None:
@@ -110,23 +124,37 @@ class App:
                 expected = ", ".join(TRANSPORTS)
                 raise ValueError(f"transport {name!r} is not known; expected some of {expected}")
         self.node = node
-        self._origins = origins
+        self._origins = policy = OriginPolicy(origins)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         sockets: dict[str, AsgiApp] = {
-            "/websocket": AsgiWebSocketEndpoint(node, origins, websocket, limits),
-            "/uni_websocket": UniAsgiWebSocketEndpoint(node, origins, uni_websocket, limits),
+            "/websocket": AsgiWebSocketEndpoint(node, policy, websocket, limits),
+            "/uni_websocket": UniAsgiWebSocketEndpoint(node, policy, uni_websocket, limits),
         }
         self._websockets = {p: app for p, app in sockets.items() if p[1:] in transports}
         options = StreamOptions(max_request_body_size=max_request_body_size)
         self._http: dict[str, AsgiApp] = {"/init": self._init}
         for name in transports:
             if name in _STREAMS:
-                endpoint = StreamEndpoint(node, _STREAMS[name], origins, options, limits)
+                endpoint = StreamEndpoint(node, _STREAMS[name], policy, options, limits)
                 self._http[f"/{name}"] = AsgiStreamEndpoint(endpoint)
         if {"http_stream", "sse"} & set(transports):
-            emulation = EmulationEndpoint(node, origins, max_request_body_size)
+            emulation = EmulationEndpoint(node, policy, max_request_body_size)
             self._http["/emulation"] = AsgiEmulationEndpoint(emulation)
+        self._sockjs = Site()
+        self._sockjs_socket: AsgiApp | None = None
+        if "sockjs" in transports:
+            if sockjs.write_timeout:  # within one write no progress can be seen from here
+                timeout = max(sockjs.write_timeout, WRITE_TIMEOUT)
+                sockjs = replace(sockjs, write_timeout=timeout)
+            self._sockjs = Site(
+                routes=SockJsEndpoint(node, origins, sockjs, limits).routes("/sockjs")
+            )
+            size = sockjs.message_size_limit
+            socket_options = WebSocketOptions(
+                message_size_limit=size, keep_headers=sockjs.keep_headers
+            )
+            self._sockjs_socket = AsgiSockJsEndpoint(node, policy, socket_options, limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection, request or lifespan."""
@@ -138,6 +166,8 @@ class App:
         path = local_path(scope)
         if kind == "websocket":
             socket = self._websockets.get(path)
+            if socket is None and _SOCKJS_SOCKET.fullmatch(path):
+                socket = self._sockjs_socket
             if socket is None:
                 await receive()
                 await refuse(scope, send, 404)
@@ -145,7 +175,10 @@ class App:
                 await socket(scope, receive, send)
         elif kind == "http":
             endpoint = self._http.get(path)
-            if endpoint is None:
+            route = self._sockjs.route(path) if endpoint is None else None
+            if route is not None:
+                await serve(route, scope, receive, send)
+            elif endpoint is None:
                 text = "text/plain; charset=utf-8"
                 await answer(send, HttpResponse(b"404 page not found\n", 404, text))
             else:

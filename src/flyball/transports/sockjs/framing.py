@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from flyball.core.transport import Framing
+from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
 from flyball.transports.websocket.frames import OP_TEXT, build_frame
 
@@ -80,6 +81,8 @@ def close_frame(code: int, reason: str) -> bytes:
     return b"c[%d,%b]" % (code, quote(reason.encode("utf-8", "replace")))
 
 
+SILENT: Final = (codes.DISCONNECT_WRITE_ERROR.code, codes.DISCONNECT_CONNECTION_CLOSED.code)
+"""Ends of which a client hears nothing over WebSocket."""
 ANOTHER_RECEIVER: Final = close_frame(2010, "Another connection still open")
 INTERRUPTED: Final = close_frame(1002, "Connection interrupted")
 

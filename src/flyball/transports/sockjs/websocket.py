@@ -8,6 +8,7 @@ from flyball.core.errors import Disconnect
 from flyball.protocol import codes
 from flyball.transports.sockjs.framing import (
     OPEN,
+    SILENT,
     SOCKET_FRAMING,
     BadPayload,
     close_frame,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from flyball.transports.websocket.handshake import Acceptance
 
 _OPEN = build_frame(OP_TEXT, OPEN)
-_SILENT = (codes.DISCONNECT_WRITE_ERROR.code, codes.DISCONNECT_CONNECTION_CLOSED.code)
-"""Ends that the client is told nothing of."""
 
 
 class SockJsWebSocketTransport(WebSocketTransport):
@@ -48,7 +47,7 @@ class SockJsWebSocketTransport(WebSocketTransport):
             session.receive(message)
 
     def _close(self, disconnect: Disconnect) -> None:
-        if self._phase is not Phase.GONE and disconnect.code not in _SILENT:
+        if self._phase is not Phase.GONE and disconnect.code not in SILENT:
             goodbye = close_frame(disconnect.code, disconnect.reason)
             self._wire.write(build_frame(OP_TEXT, goodbye))
         super()._close(disconnect)
