@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
+from flyball.transports.address import remote_address
 from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
 from flyball.transports.origin import OriginPolicy, cors_headers
 from flyball.transports.sockjs import pages
@@ -16,7 +17,6 @@ from flyball.transports.sockjs.framing import ANOTHER_RECEIVER, OPEN, BadPayload
 from flyball.transports.sockjs.kinds import KINDS
 from flyball.transports.sockjs.receiver import PollReceiver, StreamReceiver
 from flyball.transports.sockjs.sessions import Sessions, SockJsOptions
-from flyball.transports.websocket.endpoint import remote_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

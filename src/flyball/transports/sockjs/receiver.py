@@ -25,7 +25,9 @@ CLOSE_TIMEOUT: Final = 5.0
 class Phase(Enum):
     """Where a receiver stands."""
 
+    NEW = "new"  # not attached: whatever the wire says is not yet the transport's business
     OPEN = "open"
+    ENDING = "ending"  # the end of the answer is being written
     LEAVING = "leaving"  # the answer is complete, but not all of it taken
     GONE = "gone"
 
@@ -53,7 +55,7 @@ class Receiver(asyncio.Protocol):
         self._transport = transport
         self._exchange = exchange
         self._wire = wire = exchange.wire
-        self._phase = Phase.OPEN
+        self._phase = Phase.NEW
         self._is_full = False
         self._is_spoiled = False
         self._stuck_bytes = 0
@@ -66,6 +68,13 @@ class Receiver(asyncio.Protocol):
     def is_open(self) -> bool:
         """It takes frames."""
         return self._phase is Phase.OPEN
+
+    def open(self) -> bool:
+        """It is attached; True if it takes frames at once."""
+        self._phase = Phase.OPEN
+        if self._is_full:
+            self._await_progress()
+        return not self._is_full
 
     @abstractmethod
     def write(self, frame: bytes) -> bool:
@@ -102,8 +111,7 @@ class Receiver(asyncio.Protocol):
         self._is_full = True
         if self.is_open:
             self._transport.pause()
-            self._stuck_bytes = self._wire.get_write_buffer_size()
-            self._arm(self._transport.write_timeout)
+            self._await_progress()
 
     def resume_writing(self) -> None:
         """The client took everything."""
@@ -134,6 +142,10 @@ class Receiver(asyncio.Protocol):
 
     # -- deadlines, on the node's timer wheel
 
+    def _await_progress(self) -> None:
+        self._stuck_bytes = self._wire.get_write_buffer_size()
+        self._arm(self._transport.write_timeout)
+
     def _arm(self, timeout: float) -> None:
         if timeout:
             node = self._transport.node
@@ -152,8 +164,7 @@ class Receiver(asyncio.Protocol):
         if self.is_open:
             stuck = self._wire.get_write_buffer_size()
             if stuck < self._stuck_bytes:  # slow, but it moves: the queue's limit looks after it
-                self._stuck_bytes = stuck
-                self._arm(self._transport.write_timeout)
+                self._await_progress()
                 return
             self._transport.write_failed()
         self._wire.abort()
@@ -189,7 +200,7 @@ class StreamReceiver(Receiver):
 
     def finish(self, frame: bytes = b"") -> None:
         """See :meth:`Receiver.finish`."""
-        self._phase = Phase.LEAVING
+        self._phase = Phase.ENDING
         if frame:
             self._wire.write(self._form.wrap(frame))
         self._exchange.finish()
@@ -216,7 +227,7 @@ class PollReceiver(Receiver):
 
     def write(self, frame: bytes) -> bool:
         """See :meth:`Receiver.write`."""
-        self._phase = Phase.LEAVING
+        self._phase = Phase.ENDING  # TLS may say that it is full, and is not, within a write
         kind = self._kind
         body = kind.wrap(frame, self._callback)
         response = HttpResponse(body, content_type=kind.content_type, headers=self._headers)

@@ -65,7 +65,8 @@ class SockJsTransport(Transport):
         """Takes a receiver; it is given what waits."""
         self._receiver = receiver
         self.node.timers.cancel(self)
-        self.resume()
+        if receiver.open():
+            self.resume()
 
     def detach(self) -> None:
         """The receiver has done its work."""
