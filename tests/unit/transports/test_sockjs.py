@@ -575,6 +575,15 @@ async def test_bytes_before_the_answer_cost_the_connection(server):
     assert (await client.rest()).endswith(b"\n"), "the answer, and then the end"
 
 
+async def test_bytes_behind_the_request_cost_the_connection(server):
+    client = await Asker.open(server.port)
+    poll = f"POST {new_session()}/xhr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
+    client.send(poll + poll[:20])
+    answer = await client.rest()
+    assert answer.endswith(b"\r\n\r\no\n")
+    assert b"Connection: close\r\n" in answer
+
+
 @pytest.mark.parametrize("server", [{"node": {"queue_max_size": 10000}}], indirect=True)
 @pytest.mark.parametrize("name", STREAMS)
 async def test_slow_readers_are_cut_with_bounded_memory(server, name):

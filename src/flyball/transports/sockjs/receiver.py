@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from enum import Enum
-from math import inf
 from typing import TYPE_CHECKING, Final
 
+from flyball.transports.deadline import NEVER, Deadlines
 from flyball.transports.http_fast import HttpResponse
 from flyball.transports.sockjs.kinds import RESPONSE_LIMIT, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flyball.core.node import Node
     from flyball.transports.exchange import Exchange
     from flyball.transports.sockjs.kinds import Kind
     from flyball.transports.sockjs.transport import SockJsTransport
@@ -32,7 +33,7 @@ class Phase(Enum):
     GONE = "gone"
 
 
-class Receiver(asyncio.Protocol):
+class Receiver(Deadlines, asyncio.Protocol):
     """The wire of one request, for as long as its answer takes.
 
     Tells its transport when the wire is full, writable again, or lost. Once the answer is
@@ -59,7 +60,7 @@ class Receiver(asyncio.Protocol):
         self._is_full = False
         self._is_spoiled = False
         self._stuck_bytes = 0
-        self._deadline = inf
+        self._deadline = NEVER
         self.timer_tick = 0
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
@@ -140,31 +141,23 @@ class Receiver(asyncio.Protocol):
             self._arm(CLOSE_TIMEOUT)
             self._wire.close()
 
-    # -- deadlines, on the node's timer wheel
+    # -- deadlines
+
+    @property
+    def _clock_node(self) -> Node:
+        return self._transport.node
+
+    def _unsent_bytes(self) -> int:
+        return self._wire.get_write_buffer_size()
 
     def _await_progress(self) -> None:
-        self._stuck_bytes = self._wire.get_write_buffer_size()
-        self._arm(self._transport.write_timeout)
-
-    def _arm(self, timeout: float) -> None:
+        timeout = self._transport.write_timeout
         if timeout:
-            node = self._transport.node
-            self._deadline = node.clock.monotonic() + timeout
-            node.timers.arm(self, self._deadline)
+            self._expect_progress(timeout)
 
-    def _disarm(self) -> None:
-        self._deadline = inf
-        if self.timer_tick:
-            self._transport.node.timers.cancel(self)
-
-    def on_timer(self, now: float) -> None:
-        """A deadline has passed (called by the timer wheel)."""
-        if now < self._deadline or self._phase is Phase.GONE:
-            return
+    def _on_deadline(self) -> None:
         if self.is_open:
-            stuck = self._wire.get_write_buffer_size()
-            if stuck < self._stuck_bytes:  # slow, but it moves: the queue's limit looks after it
-                self._await_progress()
+            if self._progresses(self._transport.write_timeout):
                 return
             self._transport.write_failed()
         self._wire.abort()
