@@ -44,6 +44,12 @@ class Exchange(ABC):
     def finish(self) -> None:
         """The body is complete."""
 
+    def spoil(self) -> None:
+        """The client sent more before its answer was complete, and that is lost.
+
+        No later request could be told from the rest of it: the connection must end.
+        """
+
     @abstractmethod
     def leave(self) -> bool:
         """Gives the connection back after a complete answer.
@@ -91,6 +97,10 @@ class Http1Exchange(Exchange):
         """See :meth:`Exchange.finish`."""
         if self.chunked:
             self.wire.write(LAST_CHUNK)
+
+    def spoil(self) -> None:
+        """See :meth:`Exchange.spoil`."""
+        self._give_back = None
 
     def leave(self) -> bool:
         """See :meth:`Exchange.leave`."""

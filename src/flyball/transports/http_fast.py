@@ -363,12 +363,14 @@ class HttpFastPath(asyncio.Protocol):
         """The connection goes to the giver of the answer; unread bytes are its client's fault."""
         self._flush()
         self._phase = _Phase.CLOSED
-        # They are lost, and so no later request could be told from the rest of theirs.
-        give_back = None if self._buffer else self._hand_over
-        self._buffer.clear()
         self._watch.discard(self)
-        if not self._wire.is_closing():
-            answer.take(Http1Exchange(self._wire, head, give_back), head)
+        if self._wire.is_closing():
+            return
+        exchange = Http1Exchange(self._wire, head, self._hand_over)
+        if self._buffer:
+            self._buffer.clear()
+            exchange.spoil()
+        answer.take(exchange, head)
 
     def _wait_for(self, head: RequestHead, future: asyncio.Future[HttpResponse]) -> None:
         self._phase = _Phase.HANDLING

@@ -225,6 +225,18 @@ async def test_bad_commands_end_the_stream_and_the_connection_goes_on(server, bo
     assert "connect" in (await again.line())[0]
 
 
+async def test_bytes_within_a_stream_end_the_connection_with_it(server):
+    smuggled = b"POST /emulation HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+    client = await stream(server, "/http_stream", CONNECT)
+    await client.line()
+    client.send(smuggled[:30])
+    await asyncio.sleep(0.05)
+    await server.node.disconnect_user("u")
+    await client.line()
+    client.send(smuggled[30:])
+    assert await client.rest() == b"0\r\n\r\n"
+
+
 async def test_refused_connect_waits_for_its_end(server):
     client = await stream(server, "/http_stream", b'{"id":1,"connect":{"token":"expired"}}')
     assert (await client.line())[0]["error"]["code"] == 109

@@ -44,7 +44,6 @@ class Receiver(Deadlines, asyncio.Protocol):
         "_deadline",
         "_exchange",
         "_is_full",
-        "_is_spoiled",
         "_phase",
         "_stuck_bytes",
         "_transport",
@@ -58,7 +57,6 @@ class Receiver(Deadlines, asyncio.Protocol):
         self._wire = wire = exchange.wire
         self._phase = Phase.NEW
         self._is_full = False
-        self._is_spoiled = False
         self._stuck_bytes = 0
         self._deadline = NEVER
         self.timer_tick = 0
@@ -94,7 +92,7 @@ class Receiver(Deadlines, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
         """Nothing may come before the answer: what did is lost, and the connection with it."""
-        self._is_spoiled = True
+        self._exchange.spoil()
 
     def eof_received(self) -> None:
         """The client went away: asyncio closes the connection."""
@@ -136,7 +134,7 @@ class Receiver(Deadlines, asyncio.Protocol):
     def _leave(self) -> None:
         self._disarm()
         self._phase = Phase.GONE  # the connection may find its next protocol in leave()
-        if self._is_spoiled or self._wire.is_closing() or not self._exchange.leave():
+        if self._wire.is_closing() or not self._exchange.leave():
             self._phase = Phase.LEAVING
             self._arm(CLOSE_TIMEOUT)
             self._wire.close()

@@ -97,8 +97,9 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
 
     # -- asyncio's protocol
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
         """A client has nothing to say while it is answered: what it sends is dropped."""
+        self._exchange.spoil()
 
     def eof_received(self) -> None:
         """The client went away: asyncio closes the connection."""
