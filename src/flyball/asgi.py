@@ -16,21 +16,18 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from flyball.transports.asgi.exchange import serve
+from flyball.transports.asgi.exchange import answer, serve
 from flyball.transports.asgi.sockjs import AsgiSockJsEndpoint
-from flyball.transports.asgi.stream import AsgiEmulationEndpoint, AsgiStreamEndpoint, answer
-from flyball.transports.asgi.tools import headers_of, local_path
+from flyball.transports.asgi.tools import local_path
 from flyball.transports.asgi.websocket import (
     AsgiWebSocketEndpoint,
     UniAsgiWebSocketEndpoint,
     refuse,
 )
-from flyball.transports.http_fast import HttpResponse
+from flyball.transports.http_fast import HttpResponse, HttpRoute
 from flyball.transports.origin import OriginPolicy, cors_headers
-from flyball.transports.outbox import WRITE_TIMEOUT
 from flyball.transports.site import Site
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
@@ -41,7 +38,7 @@ from flyball.transports.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from flyball.core.node import Node
@@ -133,28 +130,23 @@ class App:
         }
         self._websockets = {p: app for p, app in sockets.items() if p[1:] in transports}
         options = StreamOptions(max_request_body_size=max_request_body_size)
-        self._http: dict[str, AsgiApp] = {"/init": self._init}
+        routes: dict[str, HttpRoute] = {"/init": HttpRoute(self._init)}
         for name in transports:
             if name in _STREAMS:
                 endpoint = StreamEndpoint(node, _STREAMS[name], policy, options, limits)
-                self._http[f"/{name}"] = AsgiStreamEndpoint(endpoint)
+                routes[f"/{name}"] = endpoint.route()
         if {"http_stream", "sse"} & set(transports):
             emulation = EmulationEndpoint(node, policy, max_request_body_size)
-            self._http["/emulation"] = AsgiEmulationEndpoint(emulation)
-        self._sockjs = Site()
-        self._sockjs_socket: AsgiApp | None = None
+            routes["/emulation"] = emulation.route()
+        self._sockjs: AsgiApp | None = None
         if "sockjs" in transports:
-            if sockjs.write_timeout:  # within one write no progress can be seen from here
-                timeout = max(sockjs.write_timeout, WRITE_TIMEOUT)
-                sockjs = replace(sockjs, write_timeout=timeout)
-            self._sockjs = Site(
-                routes=SockJsEndpoint(node, origins, sockjs, limits).routes("/sockjs")
-            )
+            routes |= SockJsEndpoint(node, origins, sockjs, limits).routes("/sockjs")
             size = sockjs.message_size_limit
             socket_options = WebSocketOptions(
                 message_size_limit=size, keep_headers=sockjs.keep_headers
             )
-            self._sockjs_socket = AsgiSockJsEndpoint(node, policy, socket_options, limits)
+            self._sockjs = AsgiSockJsEndpoint(node, policy, socket_options, limits)
+        self._site = Site(routes=routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection, request or lifespan."""
@@ -167,22 +159,19 @@ class App:
         if kind == "websocket":
             socket = self._websockets.get(path)
             if socket is None and _SOCKJS_SOCKET.fullmatch(path):
-                socket = self._sockjs_socket
+                socket = self._sockjs
             if socket is None:
                 await receive()
                 await refuse(scope, send, 404)
             else:
                 await socket(scope, receive, send)
         elif kind == "http":
-            endpoint = self._http.get(path)
-            route = self._sockjs.route(path) if endpoint is None else None
-            if route is not None:
-                await serve(route, scope, receive, send)
-            elif endpoint is None:
+            route = self._site.route(path)
+            if route is None:
                 text = "text/plain; charset=utf-8"
                 await answer(send, HttpResponse(b"404 page not found\n", 404, text))
             else:
-                await endpoint(scope, receive, send)
+                await serve(route, scope, receive, send)
 
     async def _ready(self) -> None:
         """Starts the node where the surrounding program did not; once."""
@@ -200,13 +189,14 @@ class App:
             self._starting = loop.create_task(self.node.start())
         await asyncio.shield(self._starting)
 
-    async def _init(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        cors = tuple(cors_headers(self._origins, headers_of(scope)))
-        if scope["method"] != "GET":
-            await answer(send, HttpResponse(status=405, content_type=""))
-            return
+    def _init(
+        self, method: str, _path: str, _query: str, headers: Mapping[str, str], _body: bytes
+    ) -> HttpResponse:
+        if method != "GET":
+            return HttpResponse(status=405, content_type="")
         json = "application/json; charset=utf-8"
-        await answer(send, HttpResponse(b"{}", content_type=json, headers=cors))
+        cors = tuple(cors_headers(self._origins, headers))
+        return HttpResponse(b"{}", content_type=json, headers=cors)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:

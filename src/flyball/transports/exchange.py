@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from flyball.transports.http_head import status_line
 
@@ -27,6 +27,8 @@ class Exchange(ABC):
 
     __slots__ = ("chunked", "wire")
 
+    patience: ClassVar[float] = 0.0
+    """Seconds within which the wire cannot tell a slow client from a stuck one."""
     wire: asyncio.Transport
     """Takes the bytes of the body."""
     chunked: bool

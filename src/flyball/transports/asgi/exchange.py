@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from flyball.transports.asgi.stream import answer
 from flyball.transports.asgi.tools import headers_of, local_path, read_body
 from flyball.transports.exchange import Exchange
 from flyball.transports.http_fast import HttpLimits, HttpResponse, Takeover
 from flyball.transports.http_head import RequestHead
+from flyball.transports.outbox import WRITE_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     from flyball.transports.http_fast import HttpRoute
 
 
-class AsgiWire:
-    """The part of ``asyncio.Transport`` that receivers of streams use, over ASGI's ``send``.
+class AsgiWire(asyncio.Transport):
+    """What answers write to, over ASGI's ``send``.
 
     Counts as full from a write until the server has taken it.
     """
+
+    __slots__ = (
+        "_is_ended",
+        "_is_full",
+        "_outbox",
+        "_peer",
+        "_protocol",
+        "_runner",
+        "_size",
+        "_wake",
+    )
 
     def __init__(self, peer: tuple[str, int] | None) -> None:
         self._peer = peer
@@ -36,8 +47,9 @@ class AsgiWire:
 
     # -- as asyncio's transports
 
-    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Who is told what becomes of the wire."""
+        assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -55,7 +67,7 @@ class AsgiWire:
         """Whether the answer is complete, or nobody is there for it."""
         return self._is_ended
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Part of the body."""
         self.push({"type": "http.response.body", "body": data, "more_body": True}, len(data))
 
@@ -119,9 +131,10 @@ class AsgiExchange(Exchange):
 
     __slots__ = ("_asgi",)
 
+    patience: ClassVar[float] = WRITE_TIMEOUT
+
     def __init__(self, wire: AsgiWire) -> None:
-        self._asgi = wire
-        self.wire = cast("asyncio.Transport", wire)
+        self.wire = self._asgi = wire
         self.chunked = False
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
@@ -195,3 +208,14 @@ async def _stream(
         for task in (watcher, runner):
             task.cancel()
         await asyncio.gather(watcher, runner, return_exceptions=True)
+
+
+async def answer(send: Send, response: HttpResponse) -> None:
+    """Sends a whole response."""
+    fields = [(n.lower().encode(), v.encode("latin-1")) for n, v in response.headers]
+    if response.status not in (204, 304):
+        fields.append((b"content-length", b"%d" % len(response.body)))
+    if response.content_type:
+        fields.append((b"content-type", response.content_type.encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": fields})
+    await send({"type": "http.response.body", "body": response.body})

@@ -142,6 +142,12 @@ class Receiver(Deadlines, asyncio.Protocol):
     # -- deadlines
 
     @property
+    def _write_timeout(self) -> float:
+        """Seconds for which a client may take no byte at all; 0: any number."""
+        timeout = self._transport.write_timeout
+        return max(timeout, self._exchange.patience) if timeout else 0.0
+
+    @property
     def _clock_node(self) -> Node:
         return self._transport.node
 
@@ -149,13 +155,13 @@ class Receiver(Deadlines, asyncio.Protocol):
         return self._wire.get_write_buffer_size()
 
     def _await_progress(self) -> None:
-        timeout = self._transport.write_timeout
+        timeout = self._write_timeout
         if timeout:
             self._expect_progress(timeout)
 
     def _on_deadline(self) -> None:
         if self.is_open:
-            if self._progresses(self._transport.write_timeout):
+            if self._progresses(self._write_timeout):
                 return
             self._transport.write_failed()
         self._wire.abort()

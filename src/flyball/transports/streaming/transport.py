@@ -117,7 +117,7 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         """The client does not take everything."""
         self.pause()
         if self._phase is Phase.OPEN:
-            self._expect_progress(WRITE_TIMEOUT)
+            self._expect_progress(max(WRITE_TIMEOUT, self._exchange.patience))
 
     def resume_writing(self) -> None:
         """The client took everything."""
@@ -170,7 +170,7 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         if self._phase is Phase.GONE:
             return
         if self._phase is Phase.OPEN:
-            if self._progresses(WRITE_TIMEOUT):
+            if self._progresses(max(WRITE_TIMEOUT, self._exchange.patience)):
                 return
             if self.session is not None and not self.session.closed:
                 self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
