@@ -88,12 +88,8 @@ class Http1Exchange(Exchange):
 
     def answer(self, response: HttpResponse) -> None:
         """See :meth:`Exchange.answer`."""
-        ending = f"Content-Length: {len(response.body)}\r\n"
-        if self._give_back is None:
-            ending += "Connection: close\r\n"
-        if response.content_type:
-            ending += f"Content-Type: {response.content_type}\r\n"
-        self.wire.write(_head(response.status, response.headers, ending) + response.body)
+        ending = "Connection: close\r\n" if self._give_back is None else ""
+        self.wire.write(_head(response.status, response.fields(), ending) + response.body)
 
     def finish(self) -> None:
         """See :meth:`Exchange.finish`."""

@@ -50,6 +50,15 @@ class HttpResponse(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     """More headers; values must be clean of control characters."""
 
+    def fields(self) -> list[tuple[str, str]]:
+        """All headers but those of the connection."""
+        found = [*self.headers]
+        if self.content_type:
+            found.append(("Content-Type", self.content_type))
+        if self.status not in (204, 304):
+            found.append(("Content-Length", str(len(self.body))))
+        return found
+
 
 class Takeover(msgspec.Struct, frozen=True):
     """An answer that does not end: whoever gives it takes the connection."""
@@ -407,20 +416,14 @@ class HttpFastPath(asyncio.Protocol):
             self._write(b"%b%d\r\n\r\n%b" % (self._watch.json_head, len(body), body))
             return
         lines = [status_line(answer.status)]
-        if answer.content_type:
-            lines.append(f"Content-Type: {answer.content_type}\r\n")
-        lines.extend(f"{name}: {value}\r\n" for name, value in answer.headers)
+        lines.extend(f"{name}: {value}\r\n" for name, value in answer.fields())
         lines.append(self._watch.common_lines)
         if not keep:
             lines.append("Connection: close\r\n")
         elif not head.http11:
             lines.append("Connection: keep-alive\r\n")
-        if answer.status in (204, 304):
-            body = b""
-        else:
-            lines.append(f"Content-Length: {len(body)}\r\n")
         lines.append("\r\n")
-        if head.method == "HEAD":
+        if head.method == "HEAD" or answer.status in (204, 304):
             body = b""
         self._write("".join(lines).encode("latin-1") + body)
         if not keep:

@@ -76,9 +76,10 @@ async def test_other_answers(serve):
     client = await RawClient.open(server.port)
     client.send(post() * 3)
     status, lines, body = await client.response()
-    assert (status, lines[1:], body) == ("HTTP/1.1 401 Unauthorized", ["Content-Length: 0"], b"")
+    assert (status, body) == ("HTTP/1.1 401 Unauthorized", b"")
+    assert [line for line in lines if not line.startswith("Date: ")] == ["Content-Length: 0"]
     status, lines, body = await client.response()
-    assert lines[:2] == ["Content-Type: text/plain", "X-A: 1"]
+    assert lines[:2] == ["X-A: 1", "Content-Type: text/plain"]
     assert body == b"no\n"
     status, lines, body = await client.response()
     assert status == "HTTP/1.1 204 No Content"

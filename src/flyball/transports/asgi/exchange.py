@@ -146,11 +146,7 @@ class AsgiExchange(Exchange):
 
     def answer(self, response: HttpResponse) -> None:
         """See :meth:`Exchange.answer`."""
-        length = str(len(response.body))
-        headers = [*response.headers, ("Content-Length", length)]
-        if response.content_type:
-            headers.append(("Content-Type", response.content_type))
-        self.start(response.status, headers)
+        self.start(response.status, response.fields())
         event: Message = {"type": "http.response.body", "body": response.body}
         self._asgi.push(event, len(response.body))
 
@@ -212,10 +208,6 @@ async def _stream(
 
 async def answer(send: Send, response: HttpResponse) -> None:
     """Sends a whole response."""
-    fields = [(n.lower().encode(), v.encode("latin-1")) for n, v in response.headers]
-    if response.status not in (204, 304):
-        fields.append((b"content-length", b"%d" % len(response.body)))
-    if response.content_type:
-        fields.append((b"content-type", response.content_type.encode()))
+    fields = [(n.lower().encode(), v.encode("latin-1")) for n, v in response.fields()]
     await send({"type": "http.response.start", "status": response.status, "headers": fields})
     await send({"type": "http.response.body", "body": response.body})

@@ -196,12 +196,7 @@ class StreamWire(asyncio.Transport):
 
     def answer(self, response: HttpResponse, *, with_body: bool = True) -> None:
         """Sends a whole answer and closes. ``with_body`` is False for HEAD requests."""
-        fields = list(response.headers)
-        if response.status not in (204, 304):
-            fields.append(("content-length", str(len(response.body))))
-        if response.content_type:
-            fields.append(("content-type", response.content_type))
-        self.start(response.status, fields)
+        self.start(response.status, response.fields())
         if with_body:
             self.write(response.body)
         self.close()
