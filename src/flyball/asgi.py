@@ -26,19 +26,16 @@ from flyball.transports.asgi.websocket import (
     UniAsgiWebSocketEndpoint,
     refuse,
 )
-from flyball.transports.http_fast import HttpResponse, HttpRoute
-from flyball.transports.origin import OriginPolicy, cors_headers
+from flyball.transports.endpoints import EndpointOptions
+from flyball.transports.http_fast import HttpResponse
+from flyball.transports.origin import OriginPolicy
 from flyball.transports.site import Site
-from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
-from flyball.transports.streaming import endpoint as streaming
-from flyball.transports.streaming.emulation import EmulationEndpoint
-from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
 from flyball.transports.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from flyball.core.node import Node
@@ -47,15 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["App", "app", "lifespan"]
 
-_STREAMS: Final = {
-    "http_stream": streaming.HTTP_STREAM,
-    "sse": streaming.SSE,
-    "uni_http_stream": streaming.UNI_HTTP_STREAM,
-    "uni_sse": streaming.UNI_SSE,
-}
-TRANSPORTS: Final = ("websocket", "uni_websocket", *_STREAMS, "sockjs")
-"""Names for :func:`app`, and their paths below it."""
-_SOCKJS_SOCKET: Final = re.compile(r"/sockjs/[^/.]+/[^/.]+/websocket")
+_SOCKJS: Final = "/sockjs/*/*/websocket"
+_SOCKJS_PATH: Final = re.compile(r"/sockjs/[^/.]+/[^/.]+/websocket")
 
 
 def app(
@@ -90,63 +80,34 @@ def app(
         ValueError: a transport is not known.
         ConfigError: an origin is malformed.
     """
-    return App(
-        node,
-        tuple(origins),
-        tuple(transports),
-        websocket or WebSocketOptions(),
-        uni_websocket or UniWebSocketOptions(),
-        sockjs or SockJsOptions(),
-        max_request_body_size,
-        limits,
+    options = EndpointOptions(
+        origins=tuple(origins),
+        transports=tuple(transports),
+        websocket=websocket or WebSocketOptions(),
+        uni_websocket=uni_websocket or UniWebSocketOptions(),
+        sockjs=sockjs or SockJsOptions(),
+        max_request_body_size=max_request_body_size,
+        limits=limits,
     )
+    return App(node, options)
 
 
 class App:
     """See :func:`app`."""
 
-    def __init__(
-        self,
-        node: Node,
-        origins: tuple[str, ...],
-        transports: tuple[str, ...],
-        websocket: WebSocketOptions,
-        uni_websocket: UniWebSocketOptions,
-        sockjs: SockJsOptions,
-        max_request_body_size: int,
-        limits: ConnectionLimits | None,
-    ) -> None:
-        for name in transports:
-            if name not in TRANSPORTS:
-                expected = ", ".join(TRANSPORTS)
-                raise ValueError(f"transport {name!r} is not known; expected some of {expected}")
+    def __init__(self, node: Node, options: EndpointOptions) -> None:
         self.node = node
-        self._origins = policy = OriginPolicy(origins)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        policy, limits = OriginPolicy(options.origins), options.limits
         sockets: dict[str, AsgiApp] = {
-            "/websocket": AsgiWebSocketEndpoint(node, policy, websocket, limits),
-            "/uni_websocket": UniAsgiWebSocketEndpoint(node, policy, uni_websocket, limits),
+            "/websocket": AsgiWebSocketEndpoint(node, policy, options.websocket, limits),
+            "/uni_websocket": UniAsgiWebSocketEndpoint(node, policy, options.uni_websocket, limits),
+            _SOCKJS: AsgiSockJsEndpoint(node, policy, options.sockjs_socket, limits),
         }
-        self._websockets = {p: app for p, app in sockets.items() if p[1:] in transports}
-        options = StreamOptions(max_request_body_size=max_request_body_size)
-        routes: dict[str, HttpRoute] = {"/init": HttpRoute(self._init)}
-        for name in transports:
-            if name in _STREAMS:
-                endpoint = StreamEndpoint(node, _STREAMS[name], policy, options, limits)
-                routes[f"/{name}"] = endpoint.route()
-        if {"http_stream", "sse"} & set(transports):
-            emulation = EmulationEndpoint(node, policy, max_request_body_size)
-            routes["/emulation"] = emulation.route()
-        self._sockjs: AsgiApp | None = None
-        if "sockjs" in transports:
-            routes |= SockJsEndpoint(node, origins, sockjs, limits).routes("/sockjs")
-            size = sockjs.message_size_limit
-            socket_options = WebSocketOptions(
-                message_size_limit=size, keep_headers=sockjs.keep_headers
-            )
-            self._sockjs = AsgiSockJsEndpoint(node, policy, socket_options, limits)
-        self._site = Site(routes=routes)
+        wanted = options.websockets(node)
+        self._sockets = {path: sockets[path] for path in sockets if path in wanted}
+        self._site = Site(routes=options.routes(node))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection, request or lifespan."""
@@ -157,9 +118,7 @@ class App:
         await self._ready()
         path = local_path(scope)
         if kind == "websocket":
-            socket = self._websockets.get(path)
-            if socket is None and _SOCKJS_SOCKET.fullmatch(path):
-                socket = self._sockjs
+            socket = self._sockets.get(_SOCKJS if _SOCKJS_PATH.fullmatch(path) else path)
             if socket is None:
                 await receive()
                 await refuse(scope, send, 404)
@@ -188,15 +147,6 @@ class App:
         if self._starting is None:
             self._starting = loop.create_task(self.node.start())
         await asyncio.shield(self._starting)
-
-    def _init(
-        self, method: str, _path: str, _query: str, headers: Mapping[str, str], _body: bytes
-    ) -> HttpResponse:
-        if method != "GET":
-            return HttpResponse(status=405, content_type="")
-        json = "application/json; charset=utf-8"
-        cors = tuple(cors_headers(self._origins, headers))
-        return HttpResponse(b"{}", content_type=json, headers=cors)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:

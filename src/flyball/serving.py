@@ -1,4 +1,4 @@
-"""Serving a node over WebSocket from a program of one's own, without an ASGI server."""
+"""Serving a node from a program of one's own, without an ASGI server."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import asyncio
 import signal
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flyball.transports.endpoints import EndpointOptions
 from flyball.transports.listener import Listener, ListenerOptions
-from flyball.transports.origin import OriginPolicy
 from flyball.transports.site import Site
-from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
 
 if TYPE_CHECKING:
     import ssl
@@ -23,21 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["ServeOptions", "run", "serve"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions(EndpointOptions):
     """Where and for whom a node is served."""
 
     host: str = "127.0.0.1"
     """Address to listen on; empty for all interfaces."""
     port: int = 8000
     """0 for any free port."""
-    path: str = "/connection/websocket"
-    """Path of the WebSocket endpoint."""
-    origins: tuple[str, ...] = ()
-    """Web pages that may connect, such as ``https://*.example.com``; ``*`` for all. Programs
-    other than browsers send no origin and may always."""
-    websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
+    prefix: str = "/connection"
+    """Where the endpoints are: ``/connection/websocket`` and so on."""
     ssl_context: ssl.SSLContext | None = None
+    """With ``h2`` among its ALPN protocols clients get HTTP/2."""
     app: Any = None
     """An ASGI app for all other paths of the port."""
 
@@ -55,10 +51,13 @@ async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterato
         OSError: the port cannot be opened.
     """
     options = options or ServeOptions()
-    endpoint = WebSocketEndpoint(node, OriginPolicy(options.origins), options.websocket)
+    site = Site(
+        websockets=options.websockets(node, options.prefix),
+        routes=options.routes(node, options.prefix),
+        app=options.app,
+    )
     listener = Listener(
-        ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context),
-        Site(websockets={options.path: endpoint}, app=options.app),
+        ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context), site
     )
     await node.start()
     try:

@@ -180,6 +180,9 @@ async def test_uni_websocket_bad_requests(make):
     await peer.end()
     assert [e["type"] for e in peer.sent] == ["websocket.accept", "websocket.close"]
     assert peer.sent[-1]["code"] == 3501
+    peer = websocket(app, path="xuni_websocket")
+    await peer.end()
+    assert [e["type"] for e in peer.sent] == ["websocket.close"]
     peer = websocket(app)  # not among the transports
     await peer.end()
     assert [e["type"] for e in peer.sent] == ["websocket.close"]

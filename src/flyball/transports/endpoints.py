@@ -1,0 +1,130 @@
+"""The connection endpoints of a node, chosen by name: what a program of one's own serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from flyball.transports.http_fast import HttpResponse, HttpRoute
+from flyball.transports.limits import ConnectionLimits
+from flyball.transports.origin import OriginPolicy, cors_headers
+from flyball.transports.sockjs.endpoint import SockJsEndpoint
+from flyball.transports.sockjs.sessions import SockJsOptions
+from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
+from flyball.transports.streaming import endpoint as streaming
+from flyball.transports.streaming.emulation import EmulationEndpoint
+from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flyball.core.node import Node
+
+_STREAMS: Final = {
+    "http_stream": streaming.HTTP_STREAM,
+    "sse": streaming.SSE,
+    "uni_http_stream": streaming.UNI_HTTP_STREAM,
+    "uni_sse": streaming.UNI_SSE,
+}
+TRANSPORTS: Final = ("websocket", "uni_websocket", *_STREAMS, "sockjs")
+"""Names of transports, and of their paths."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointOptions:
+    """Which transports there are, for whom, and within which limits.
+
+    Raises:
+        ValueError: a transport is not known.
+    """
+
+    origins: tuple[str, ...] = ()
+    """Web pages that may connect, such as ``https://*.example.com``; ``*`` for all. Programs
+    other than browsers send no origin and may always."""
+    transports: tuple[str, ...] = ("websocket", "http_stream", "sse")
+    """Some of ``websocket``, ``http_stream``, ``sse``, ``uni_websocket``, ``uni_http_stream``,
+    ``uni_sse`` and ``sockjs``; each is found at its name. ``/emulation`` comes with
+    ``http_stream`` and ``sse``."""
+    websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
+    uni_websocket: UniWebSocketOptions = field(default_factory=UniWebSocketOptions)
+    sockjs: SockJsOptions = field(default_factory=SockJsOptions)
+    """All requests of a SockJS session have to come to the same process."""
+    max_request_body_size: int = 65536
+    """Bytes of a request to a streaming endpoint or ``/emulation``."""
+    limits: ConnectionLimits | None = None
+    """How many connections are taken, and how fast."""
+
+    def __post_init__(self) -> None:
+        for name in self.transports:
+            if name not in TRANSPORTS:
+                expected = ", ".join(TRANSPORTS)
+                raise ValueError(f"transport {name!r} is not known; expected some of {expected}")
+
+    @property
+    def sockjs_socket(self) -> WebSocketOptions:
+        """What SockJS over WebSocket keeps to."""
+        sockjs = self.sockjs
+        return WebSocketOptions(
+            message_size_limit=sockjs.message_size_limit,
+            write_timeout=sockjs.write_timeout,
+            keep_headers=sockjs.keep_headers,
+        )
+
+    def routes(self, node: Node, prefix: str = "") -> dict[str, HttpRoute]:
+        """The endpoints for plain HTTP, by their paths below ``prefix``.
+
+        Raises:
+            ConfigError: an origin is malformed.
+        """
+        policy = OriginPolicy(self.origins)
+        found = {f"{prefix}/init": HttpRoute(_Init(policy))}
+        options = StreamOptions(max_request_body_size=self.max_request_body_size)
+        for name, kind in _STREAMS.items():
+            if name in self.transports:
+                endpoint = StreamEndpoint(node, kind, policy, options, self.limits)
+                found[f"{prefix}/{name}"] = endpoint.route()
+        if {"http_stream", "sse"} & set(self.transports):
+            emulation = EmulationEndpoint(node, policy, self.max_request_body_size)
+            found[f"{prefix}/emulation"] = emulation.route()
+        if "sockjs" in self.transports:
+            sockjs = SockJsEndpoint(node, self.origins, self.sockjs, self.limits)
+            found |= sockjs.routes(f"{prefix}/sockjs")
+        return found
+
+    def websockets(self, node: Node, prefix: str = "") -> dict[str, WebSocketEndpoint]:
+        """The WebSocket endpoints, by their paths below ``prefix``.
+
+        Raises:
+            ConfigError: an origin is malformed.
+        """
+        policy, limits = OriginPolicy(self.origins), self.limits
+        found: dict[str, WebSocketEndpoint] = {}
+        if "websocket" in self.transports:
+            endpoint = WebSocketEndpoint(node, policy, self.websocket, limits)
+            found[f"{prefix}/websocket"] = endpoint
+        if "uni_websocket" in self.transports:
+            uni = UniWebSocketEndpoint(node, policy, self.uni_websocket, limits)
+            found[f"{prefix}/uni_websocket"] = uni
+        if "sockjs" in self.transports:
+            sockjs = SockJsWebSocketEndpoint(node, policy, self.sockjs_socket, limits)
+            found[f"{prefix}/sockjs/*/*/websocket"] = sockjs
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Init:
+    """``/init``: a request without consequences, for clients that warm a connection up."""
+
+    origins: OriginPolicy
+
+    def __call__(
+        self, method: str, _path: str, _query: str, headers: Mapping[str, str], _body: bytes
+    ) -> HttpResponse:
+        if method != "GET":
+            return HttpResponse(status=405, content_type="")
+        json = "application/json; charset=utf-8"
+        return HttpResponse(
+            b"{}", content_type=json, headers=tuple(cors_headers(self.origins, headers))
+        )

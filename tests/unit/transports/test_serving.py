@@ -1,0 +1,54 @@
+"""flyball.serve: a node's endpoints from a program without an ASGI server."""
+
+import aiohttp
+import pytest
+
+import flyball
+
+CONNECT = '{"id":1,"connect":{}}'
+
+
+@pytest.fixture
+def node():
+    node = flyball.Node()
+    node.on_connecting(lambda event: flyball.Credentials(user="u"))
+    return node
+
+
+async def test_all_transports(node):
+    every = ("websocket", "uni_websocket", "http_stream", "sse", "uni_sse", "sockjs")
+    options = flyball.ServeOptions(port=0, transports=every, prefix="/live")
+    async with flyball.serve(node, options) as listener, aiohttp.ClientSession() as web:
+        url = f"http://127.0.0.1:{listener.port}/live"
+        for path in ("websocket", "sockjs/0/x/websocket", "uni_websocket?cf_connect=%7B%7D"):
+            async with web.ws_connect(f"{url}/{path}") as socket:
+                if path == "websocket":
+                    await socket.send_str(CONNECT)
+                assert (await socket.receive_str(timeout=5))[0] in "{o"
+        for path in ("http_stream", "sse", "uni_sse"):
+            body = "{}" if path == "uni_sse" else CONNECT
+            async with web.post(f"{url}/{path}", data=body) as stream:
+                assert stream.status == 200
+                assert b"connect" in await stream.content.readuntil(b"}}") or path == "uni_sse"
+        for path, status in (
+            ("init", 200),
+            ("emulation", 405),
+            ("sockjs/info", 200),
+            ("uni_http_stream", 404),
+        ):
+            async with web.get(f"{url}/{path}") as answer:
+                assert answer.status == status
+
+
+async def test_default_transports_are_those_of_the_sdk(node):
+    options = flyball.ServeOptions(port=0)
+    async with flyball.serve(node, options) as listener, aiohttp.ClientSession() as web:
+        for path, status in (("http_stream", 405), ("sse", 400), ("uni_sse", 404)):
+            url = f"http://127.0.0.1:{listener.port}/connection/{path}"
+            async with web.get(url) as answer:
+                assert answer.status == status
+
+
+def test_unknown_transports():
+    with pytest.raises(ValueError, match=r"'carrier_pigeon' is not known; expected some of web"):
+        flyball.ServeOptions(transports=("carrier_pigeon",))
