@@ -44,7 +44,8 @@ _NAMES: Final = {
 """Names of levels in records, where they are not the standard library's."""
 
 _CHATTY: Final = (
-    *("asyncio", "aiohttp", "uvicorn", "httpx", "hiredis", "aiokafka", "nats", "quic"),
+    *("acme", "asyncio", "aiohttp", "urllib3", "uvicorn", "httpx", "hiredis", "aiokafka"),
+    *("nats", "quic"),
 )
 """Libraries that are heard from ``info`` on, unless the level is trace."""
 _INDISCREET: Final = ("hpack",)
