@@ -7,6 +7,11 @@ PORT   := 8000
 UV     := $(shell command -v uv 2>/dev/null)
 NPM    := npm
 SDK_JS := tests/sdk/js
+GO     := go
+
+# The ACME test server; the tests find it by this place.
+PEBBLE_VERSION := v2.10.1
+PEBBLE         := $(VENV)/pebble/$(PEBBLE_VERSION)
 
 # Recipes speak up for themselves.
 .SILENT:
@@ -25,7 +30,7 @@ run: $(VENV)/.run ## Start the server with the demo configuration
 	echo
 	exec $(BIN)/flyball -c demo/config.toml --http_server.port $(PORT) --demo
 
-test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) ## Run all tests
+test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) $(PEBBLE)/pebble ## Run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types, import layers
@@ -71,3 +76,9 @@ $(SDK_JS)/node_modules/.stamp: $(SDK_JS)/package.json $(wildcard $(SDK_JS)/packa
 	command -v $(NPM) >/dev/null || { echo "the tests with centrifuge-js need Node.js and npm" >&2; exit 1; }
 	cd $(SDK_JS) && $(NPM) ci --no-audit --no-fund --loglevel=error
 	touch $@
+
+$(PEBBLE)/pebble: | $(BIN)/python
+	command -v $(GO) >/dev/null || { echo "the tests with an ACME server need Go, 1.21 or newer" >&2; exit 1; }
+	GOBIN=$(abspath $(PEBBLE)) $(GO) install \
+		github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@$(PEBBLE_VERSION) \
+		github.com/letsencrypt/pebble/v2/cmd/pebble@$(PEBBLE_VERSION)

@@ -17,7 +17,7 @@ from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
 from flyball.server.auth import JwksClient
 from flyball.server.client import ClientPolicy
-from flyball.server.config import tls_server_context, unbuilt_options
+from flyball.server.config import unbuilt_options
 from flyball.server.http import (
     DemoOptions,
     Route,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
     from flyball.core.clock import Clock, TimerHandle
-    from flyball.server.config import Config, TLSConfig
+    from flyball.server.config import Config
 
 logger = structlog.get_logger("flyball.server")
 
@@ -132,6 +132,7 @@ class Server:
         self._items = MetricItems(self.collector, config.node.info_metrics_aggregate_interval)
         self.node.metrics_source = lambda: NodeMetrics(self._items.interval, self._items.items)
         self._items_timer: TimerHandle | None = None
+        self.autocert = build.autocert(config, self._clock)
         self.listeners = self._listeners(demo=demo)
 
     # -- what is where
@@ -154,12 +155,11 @@ class Server:
             else None,
         )
         external_api = api if not split or config.http_api.external else None
-        first = self._listener(external, server.tls, external_api, apps.external, clients=True)
+        tls = build.tls_context(config, self.autocert, internal=False)
+        first = self._listener(external, tls, external_api, apps.external, clients=True)
         listeners: list[Port] = [first]
         if split:
-            tls = server.internal_tls
-            if not tls.enabled and not server.tls_external:
-                tls = server.tls
+            tls = build.tls_context(config, self.autocert, internal=True)
             internal_api = None if config.http_api.external else api
             listeners.append(
                 self._listener(internal, tls, internal_api, apps.internal, clients=False)
@@ -171,6 +171,10 @@ class Server:
             )
             self._port_keys[http3] = "http_server.address and http_server.port, over UDP"
             listeners.append(http3)
+        if self.autocert is not None and server.tls_autocert.http:
+            challenges = build.challenge_listener(config, self.autocert)
+            self._port_keys[challenges] = "http_server.tls_autocert.http_addr"
+            listeners.append(challenges)
         if config.uni_grpc.enabled:
             grpc = build.uni_grpc_listener(config, self.node, self.limits)
             self._port_keys[grpc] = "uni_grpc.address and uni_grpc.port"
@@ -180,18 +184,17 @@ class Server:
     def _listener(
         self,
         address: tuple[str, int],
-        tls: TLSConfig,
+        tls: ssl.SSLContext | None,
         api: ApiHandler | None,
         app: object,
         *,
         clients: bool,
     ) -> Listener:
         config = self.config
-        context: ssl.SSLContext | None = tls_server_context(tls) if tls.enabled else None
         options = ListenerOptions(
             host=address[0],
             port=address[1],
-            ssl_context=context,
+            ssl_context=tls,
             h2c=clients and config.http_server.h2c_external,
             # As the original: not while HTTP/3 is there for WebTransport, whose clients know.
             announce_http3=clients
@@ -275,6 +278,8 @@ class Server:
         """
         self._tell_of_switches()
         await self.node.start()
+        if self.autocert is not None:
+            await self.autocert.load()
         for listener in self.listeners:
             options = listener.options
             try:
@@ -292,6 +297,8 @@ class Server:
                 port=listener.port,
                 tls=options.ssl_context is not None,
             )
+        if self.autocert is not None:
+            self.autocert.start()
         self._end_interval()
 
     async def stop(self) -> None:
@@ -300,6 +307,8 @@ class Server:
             listener.stop_accepting()
         if self._items_timer is not None:
             self._items_timer.cancel()
+        if self.autocert is not None:
+            await self.autocert.stop()
         await self.node.shutdown()
         await asyncio.gather(*(listener.close() for listener in self.listeners))
         await self._jwks.close()

@@ -5,8 +5,10 @@ A component takes a small options object of its own; these functions fill them i
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flyball._version import __version__
@@ -16,10 +18,12 @@ from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
-from flyball.server.config.pem import tls_server_pem
+from flyball.server.config.pem import ALPN, tls_server_context, tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
+from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
@@ -30,15 +34,16 @@ from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOp
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
     from flyball.core.clock import Clock
     from flyball.core.node import Node
+    from flyball.server.acme import Autocert
     from flyball.server.config import Config, Token
     from flyball.transports.http3.listener import Http3Listener
     from flyball.transports.http_fast import HttpRoute
     from flyball.transports.limits import ConnectionLimits
-    from flyball.transports.site import Site
     from flyball.transports.unigrpc.listener import UniGrpcListener
 
 VERSION = f"{__version__} OSS"
@@ -353,3 +358,68 @@ def _kept_headers(config: Config) -> frozenset[str]:
     """Request headers (lower case) that sessions keep."""
     header = config.client.user_id_http_header
     return frozenset({header.lower()} if header else ())
+
+
+def autocert(
+    config: Config, clock: Clock, environ: Mapping[str, str] = os.environ
+) -> Autocert | None:
+    """Automatic certificates for the TLS listeners, if they are on.
+
+    ``FLYBALL_ACME_DIRECTORY`` in ``environ`` is the URL of another authority than Let's Encrypt,
+    ``FLYBALL_ACME_CA_FILE`` a PEM file with the roots that its own certificate comes from.
+
+    Raises:
+        ConfigError: the ``acme`` extra is not installed, or a file or directory cannot be used.
+    """
+    options = config.http_server.tls_autocert
+    if not options.enabled:
+        return None
+    from flyball.server.acme import LETS_ENCRYPT, Autocert, AutocertOptions, normal_host
+
+    ca_file = environ.get("FLYBALL_ACME_CA_FILE", "")
+    if ca_file and not Path(ca_file).is_file():
+        raise ConfigError(f"FLYBALL_ACME_CA_FILE: there is no file {ca_file}")
+    settings = AutocertOptions(
+        hosts=tuple(dict.fromkeys(map(normal_host, options.host_whitelist))),
+        cache_dir=options.cache_dir,
+        email=options.email,
+        server_name=normal_host(options.server_name) if options.server_name else "",
+        http=options.http,
+        directory=environ.get("FLYBALL_ACME_DIRECTORY", "") or LETS_ENCRYPT,
+        ca_file=ca_file,
+    )
+    key = "http_server.tls_autocert"
+    try:
+        return Autocert(settings, clock=clock)
+    except ImportError as error:
+        message = f"{key}.enabled: {error}; install the extra: pip install 'flyball[acme]'"
+        raise ConfigError(message) from None
+    except OSError as error:
+        message = f"{key}.cache_dir: {options.cache_dir}: {error.strerror or error}"
+        raise ConfigError(message) from None
+
+
+def challenge_listener(config: Config, autocert: Autocert) -> Listener:
+    """The port for http-01 challenges; everything else there is sent to HTTPS."""
+    from flyball.server.acme import split_address
+
+    host, port = split_address(config.http_server.tls_autocert.http_addr)
+    return Listener(ListenerOptions(host=host, port=port), Site(app=autocert.challenge_app()))
+
+
+def tls_context(
+    config: Config, autocert: Autocert | None, *, internal: bool
+) -> ssl.SSLContext | None:
+    """The TLS of the external or of a separate internal listener; None: without TLS.
+
+    Raises:
+        ConfigError: certificate or key is missing or wrong.
+    """
+    server = config.http_server
+    if internal and server.internal_tls.enabled:
+        return tls_server_context(server.internal_tls, "http_server.internal_tls")
+    if internal and server.tls_external:
+        return None
+    if autocert is not None:
+        return autocert.context(ALPN)
+    return tls_server_context(server.tls) if server.tls.enabled else None

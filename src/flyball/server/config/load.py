@@ -21,6 +21,7 @@ from .sources import expand, read_dotenv, read_file
 from .table import (
     ENV_PREFIXES,
     NAMED_LISTS,
+    PROCESS_VARIABLES,
     Field,
     Kind,
     SectionClass,
@@ -349,7 +350,7 @@ def _look_at_variables(context: _Context) -> None:
         if prefix is None:
             continue
         rest = name.removeprefix(prefix)
-        if rest in context.known_variables or rest.startswith("VAR_"):
+        if rest in context.known_variables or rest.startswith("VAR_") or name in PROCESS_VARIABLES:
             continue
         if _KUBERNETES.fullmatch(rest):
             continue

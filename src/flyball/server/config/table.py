@@ -16,6 +16,9 @@ from .schema import Config
 ENV_PREFIXES: Final = ("FLYBALL_", "CENTRIFUGO_")
 """Prefixes of environment variables; the first one that is set wins."""
 
+PROCESS_VARIABLES: Final = frozenset({"FLYBALL_ACME_DIRECTORY", "FLYBALL_ACME_CA_FILE"})
+"""Variables that are no options: read where the server is put together."""
+
 NAMED_LISTS: Final = ("channel.namespaces", "rpc.namespaces", "proxies", "consumers")
 """Lists whose items have names and can be set by variables that hold the name."""
 

@@ -18,7 +18,6 @@ BUILT_PRESENCE_MANAGERS: Final = ("memory",)
 BUILT_MAP_BROKERS: Final = ("memory",)
 
 SWITCHES: Final = (
-    "http_server.tls_autocert.enabled",
     "client.proxy.connect.enabled",
     "client.proxy.refresh.enabled",
     "rpc.without_namespace.proxy_enabled",

@@ -15,6 +15,7 @@ from .schema_client import Token
 from .schema_engines import CONTROLLERS, ENGINES, PRESENCE_MANAGERS
 from .schema_server import ERROR_MODES
 from .unbuilt import BUILT_BROKERS, BUILT_ENGINES, BUILT_MAP_BROKERS, BUILT_PRESENCE_MANAGERS
+from .validate_autocert import autocert
 from .validate_common import choice, proxy_uses, scopes
 
 
@@ -234,6 +235,7 @@ START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _token_rules,
     _http3,
     _paths,
+    autocert,
     _stream_endpoints,
     _unreleased,
 )

@@ -1,0 +1,120 @@
+"""Pebble, the ACME test server, with a name server that sends every name to this machine."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from acme_certs import DAY, certificate_pem, key_pem, make_key
+
+START_TIMEOUT = 20.0
+BLOCKED = "blocked.test"
+
+
+def folder():
+    """Where ``make test`` builds it; to be missing is a failure, not a reason to skip."""
+    built = sorted(Path(sys.prefix, "pebble").glob("*/pebble"))
+    if not built:
+        pytest.fail("pebble is missing; run the tests with `make test`, which builds it")
+    return built[-1].parent
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Pebble:
+    """One authority; ``with`` starts and stops it."""
+
+    def __init__(self, place):
+        self.place = place
+        self.http_port = free_port()
+        """Where it checks http-01."""
+        self.tls_port = free_port()
+        """Where it checks tls-alpn-01."""
+        self.ca_file = place / "pebble.pem"
+        """What its own certificate is checked with."""
+        self.root_file = place / "root.pem"
+        """What the certificates it issues are checked with."""
+        self._port, self._management = free_port(), free_port()
+        self._processes = []
+
+    @property
+    def directory(self):
+        return f"https://127.0.0.1:{self._port}/dir"
+
+    def __enter__(self):
+        key, now = make_key(), time.time()
+        pem = certificate_pem(key, "127.0.0.1", start=now - DAY, end=now + DAY)
+        self.ca_file.write_bytes(pem)
+        key_file = self.place / "pebble-key.pem"
+        key_file.write_bytes(key_pem(key))
+        settings = {
+            "listenAddress": f"127.0.0.1:{self._port}",
+            "managementListenAddress": f"127.0.0.1:{self._management}",
+            "certificate": str(self.ca_file),
+            "privateKey": str(key_file),
+            "httpPort": self.http_port,
+            "tlsPort": self.tls_port,
+            "domainBlocklist": [BLOCKED],
+        }
+        config = self.place / "pebble.json"
+        config.write_text(json.dumps({"pebble": settings}))
+        dns, management = free_port(socket.SOCK_DGRAM), free_port()
+        off = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", ""]
+        names = ["-dnsserver", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{management}"]
+        try:
+            self._start("pebble-challtestsrv", *names, *off)
+            self._start("pebble", "-config", config, "-dnsserver", f"127.0.0.1:{dns}", "-strict")
+            self.root_file.write_bytes(self._root())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self, program, *arguments):
+        with (self.place / f"{program}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [folder() / program, *arguments],
+                stdout=log,
+                stderr=log,
+                # Nonces are refused now and then by default, for clients to learn.
+                env={**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
+            )
+        self._processes.append(process)
+
+    def _root(self):
+        context = ssl.create_default_context(cafile=self.ca_file)
+        end = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                url = f"https://127.0.0.1:{self._management}/roots/0"
+                with urlopen(url, timeout=5, context=context) as answer:
+                    return answer.read()
+            except OSError:
+                dead = [p for p in self._processes if p.poll() is not None]
+                if dead or time.monotonic() > end:
+                    logs = [f.read_text() for f in self.place.glob("pebble*.log")]
+                    raise AssertionError("pebble did not start:\n" + "\n".join(logs)) from None
+                time.sleep(0.05)
+
+    def __exit__(self, *_):
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def pause(self):
+        """Lets it hang until :meth:`go_on`."""
+        self._processes[-1].send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self._processes[-1].send_signal(signal.SIGCONT)

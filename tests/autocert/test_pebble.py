@@ -1,0 +1,210 @@
+"""The server from the command line gets its certificates from pebble, a real ACME server."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from acme_certs import DAY, key_pem, make_key, pair
+from cryptography import x509
+from pebble import BLOCKED, Pebble
+
+FLYBALL = Path(sys.executable).parent / "flyball"
+TIMEOUT = 30.0
+
+
+@pytest.fixture(scope="module")
+def pebble(tmp_path_factory):
+    with Pebble(tmp_path_factory.mktemp("pebble")) as running:
+        yield running
+
+
+class Server:
+    """``flyball`` on the ports that pebble checks; ``with`` starts and stops it."""
+
+    def __init__(self, place, pebble, *, directory=None, **autocert):
+        self.pebble = pebble
+        self.config = place / "config.json"
+        http = {
+            "address": "127.0.0.1",
+            "port": pebble.tls_port,
+            "tls_autocert": {"enabled": True, "email": "admin@example.test", **autocert},
+        }
+        self.config.write_text(json.dumps({"http_server": http, "health": {"enabled": True}}))
+        self.environ = {
+            **os.environ,
+            "FLYBALL_ACME_DIRECTORY": directory or pebble.directory,
+            "FLYBALL_ACME_CA_FILE": str(pebble.ca_file),
+        }
+        self.lines = []
+        self._changed = threading.Condition()
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            [FLYBALL, "-c", self.config],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self.config.parent,
+            env=self.environ,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        try:
+            self.wait_for("started")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(line.decode())
+                self._changed.notify_all()
+        with self._changed:
+            self.lines.append("")
+            self._changed.notify_all()
+
+    def said(self, message, **fields):
+        """Log records with that message and these fields."""
+        records = [json.loads(line) for line in self.lines if line.startswith("{")]
+        wanted = {"message": message, **fields}
+        return [r for r in records if wanted.items() <= r.items()]
+
+    def wait_for(self, message, **fields):
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.said(message, **fields) or "" in self.lines, TIMEOUT
+            )
+        found = self.said(message, **fields)
+        assert found, "".join(self.lines)
+        return found[0]
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.code = self.process.wait(TIMEOUT)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+            self.process.stdout.close()
+        if not any(_):
+            assert self.code == 0
+            assert "Traceback" not in "".join(self.lines)
+
+    def connect(self, name, **trust):
+        """An HTTPS connection that asks for ``name`` and checks the certificate."""
+        context = ssl.create_default_context(**(trust or {"cafile": self.pebble.root_file}))
+        raw = socket.create_connection(("127.0.0.1", self.pebble.tls_port), timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(name)
+        try:
+            connection.sock = context.wrap_socket(raw, server_hostname=name)
+        except BaseException:
+            raw.close()
+            raise
+        return connection
+
+
+def healthy(connection):
+    connection.request("GET", "/health")
+    answer = connection.getresponse()
+    return (answer.status, answer.read()) == (200, b"{}")
+
+
+def serial(connection):
+    return x509.load_der_x509_certificate(connection.sock.getpeercert(True)).serial_number
+
+
+def test_tls_alpn_certificates_survive_a_restart(pebble, tmp_path):
+    options = {"host_whitelist": ["A.test", "b.test"], "cache_dir": str(tmp_path / "cache")}
+    serials = {}
+    with Server(tmp_path, pebble, server_name="a.test", **options) as server:
+        for name in ("a.test", "b.test"):
+            server.wait_for("certificate obtained", host=name)
+            connection = server.connect(name)
+            assert healthy(connection)
+            serials[name] = serial(connection)
+            connection.close()
+        with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+            server.connect("c.test")
+    kept = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "cache").iterdir()}
+    assert kept == dict.fromkeys(("a.test", "b.test", "acme_account+key", ".lock"), 0o600)
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+    text = (tmp_path / "cache" / "a.test").read_text()
+    assert text.startswith("-----BEGIN EC PRIVATE KEY-----\n")
+    assert text.count("-----BEGIN CERTIFICATE-----") == 2
+
+    # Nobody is there to issue anything.
+    with Server(tmp_path, pebble, directory="https://127.0.0.1:1/dir", **options) as server:
+        for name, number in serials.items():
+            connection = server.connect(name)
+            assert serial(connection) == number
+            connection.close()
+
+
+def test_http_01_and_a_name_that_the_authority_refuses(pebble, tmp_path):
+    with Server(
+        tmp_path,
+        pebble,
+        host_whitelist=[BLOCKED, "a.test"],
+        http=True,
+        http_addr=f"127.0.0.1:{pebble.http_port}",
+    ) as server:
+        failure = server.wait_for("no certificate obtained", host=BLOCKED)
+        assert "rejectedIdentifier" in failure["reason"]
+        assert "policy" in failure["reason"]
+        assert 60 <= failure["retry_in"] <= 66
+        server.wait_for("certificate obtained", host="a.test")
+        connection = server.connect("a.test")
+        assert healthy(connection)
+        connection.close()
+        with pytest.raises(ssl.SSLError, match=r"(?i)internal.error"):
+            server.connect(BLOCKED)
+
+        plain = http.client.HTTPConnection("127.0.0.1", pebble.http_port, timeout=TIMEOUT)
+        plain.request("GET", "/some/where?x=1", headers={"Host": "a.test:80"})
+        answer = plain.getresponse()
+        assert (answer.status, answer.headers["Location"]) == (302, "https://a.test/some/where?x=1")
+        answer.read()
+        plain.close()
+        key = "http_server.tls_autocert.cache_dir"
+        assert any(json.loads(line).get("key") == key for line in server.lines if line)
+
+
+def test_renewal_swaps_the_certificate_under_open_connections(pebble, tmp_path):
+    now = time.time()
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    old = pair("a.test", start=now - 80 * DAY, end=now + 10 * DAY)
+    (cache / "a.test").write_bytes(old)
+    # Accounts of long ago have keys of this kind.
+    (cache / "acme_account+key").write_bytes(key_pem(make_key("rsa")))
+    certificate = x509.load_pem_x509_certificate(old)
+    # It hangs, so that the old certificate is seen in use.
+    pebble.pause()
+    try:
+        with Server(tmp_path, pebble, host_whitelist=["a.test"], cache_dir=str(cache)) as server:
+            early = server.connect("a.test", cadata=old[old.index(b"-----BEGIN CERT") :].decode())
+            assert serial(early) == certificate.serial_number
+            assert healthy(early)
+            pebble.go_on()
+            server.wait_for("certificate obtained", host="a.test")
+            assert healthy(early)
+            late = server.connect("a.test")
+            assert healthy(late)
+            assert serial(late) != certificate.serial_number
+            early.close()
+            late.close()
+    finally:
+        pebble.go_on()
