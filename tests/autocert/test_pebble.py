@@ -46,6 +46,7 @@ class Server:
             "FLYBALL_ACME_CA_FILE": str(pebble.ca_file),
         }
         self.lines = []
+        self._sockets = []
         self._changed = threading.Condition()
 
     def __enter__(self):
@@ -90,6 +91,8 @@ class Server:
         return found[0]
 
     def __exit__(self, *_):
+        for each in self._sockets:
+            each.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -113,6 +116,7 @@ class Server:
         except BaseException:
             raw.close()
             raise
+        self._sockets.append(connection.sock)
         return connection
 
 
