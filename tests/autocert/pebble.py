@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -16,6 +18,7 @@ from acme_certs import DAY, certificate_pem, key_pem, make_key
 
 START_TIMEOUT = 20.0
 BLOCKED = "blocked.test"
+KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 
 
 def folder():
@@ -26,10 +29,25 @@ def folder():
     return built[-1].parent
 
 
-def free_port(kind=socket.SOCK_STREAM):
+def free_ports(count):
+    """Ports that are free, TCP and UDP, and that no outgoing connection is given meanwhile."""
+    linux = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first_given = int(linux.read_text().split()[0]) if linux.exists() else 32_768
+    found = []
+    while len(found) < count:
+        port = random.randrange(10_000, first_given)
+        if port not in found and all(map(partial(_is_free, port), KINDS)):
+            found.append(port)
+    return found
+
+
+def _is_free(port, kind):
     with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Pebble:
@@ -37,15 +55,14 @@ class Pebble:
 
     def __init__(self, place):
         self.place = place
-        self.http_port = free_port()
-        """Where it checks http-01."""
-        self.tls_port = free_port()
-        """Where it checks tls-alpn-01."""
+        ports = free_ports(6)
+        self.http_port, self.tls_port = ports[:2]
+        """Where it checks http-01 and tls-alpn-01."""
         self.ca_file = place / "pebble.pem"
         """What its own certificate is checked with."""
         self.root_file = place / "root.pem"
         """What the certificates it issues are checked with."""
-        self._port, self._management = free_port(), free_port()
+        self._port, self._management, self._dns, self._names = ports[2:]
         self._processes = []
 
     @property
@@ -69,12 +86,13 @@ class Pebble:
         }
         config = self.place / "pebble.json"
         config.write_text(json.dumps({"pebble": settings}))
-        dns, management = free_port(socket.SOCK_DGRAM), free_port()
+        dns = f"127.0.0.1:{self._dns}"
         off = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", ""]
-        names = ["-dnsserver", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{management}"]
+        names = ["-dnsserver", dns, "-management", f"127.0.0.1:{self._names}"]
         try:
             self._start("pebble-challtestsrv", *names, *off)
-            self._start("pebble", "-config", config, "-dnsserver", f"127.0.0.1:{dns}", "-strict")
+            self._start("pebble", "-config", config, "-dnsserver", dns, "-strict")
+            self._await_names()
             self.root_file.write_bytes(self._root())
         except BaseException:
             self.__exit__()
@@ -92,14 +110,29 @@ class Pebble:
             )
         self._processes.append(process)
 
+    def _await_names(self):
+        """Waits for the name server to take connections: the authority does not retry."""
+
+        def connect():
+            socket.create_connection(("127.0.0.1", self._dns), timeout=5).close()
+
+        self._until_it_works(connect)
+
     def _root(self):
         context = ssl.create_default_context(cafile=self.ca_file)
+
+        def ask():
+            url = f"https://127.0.0.1:{self._management}/roots/0"
+            with urlopen(url, timeout=5, context=context) as answer:
+                return answer.read()
+
+        return self._until_it_works(ask)
+
+    def _until_it_works(self, action):
         end = time.monotonic() + START_TIMEOUT
         while True:
             try:
-                url = f"https://127.0.0.1:{self._management}/roots/0"
-                with urlopen(url, timeout=5, context=context) as answer:
-                    return answer.read()
+                return action()
             except OSError:
                 dead = [p for p in self._processes if p.poll() is not None]
                 if dead or time.monotonic() > end:
