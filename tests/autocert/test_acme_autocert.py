@@ -45,6 +45,7 @@ class World:
         self.clock = TestClock()
         self.authority = Authority(self.clock)
         self.cache = MemoryCache()
+        self.served = {}
         self.running = []
 
     async def start(self, *hosts, cache=None, **options):
@@ -54,6 +55,7 @@ class World:
             cache=cache or self.cache,
             issuer=self.authority,
             draw=lambda: 0.0,
+            served=self.served,
         )
         autocert.context()
         await autocert.load()
@@ -137,6 +139,7 @@ async def test_renewal_in_time(world):
         await world.advance(DAY)
     assert world.authority.asked == ["a.test", "a.test"]
     assert autocert.certificate("a.test").not_after == first.not_after + 60 * DAY
+    assert world.served == {"a.test": first.not_after + 60 * DAY}
 
 
 async def test_a_clock_that_jumps_is_noticed(world):

@@ -132,7 +132,7 @@ class Server:
         self._items = MetricItems(self.collector, config.node.info_metrics_aggregate_interval)
         self.node.metrics_source = lambda: NodeMetrics(self._items.interval, self._items.items)
         self._items_timer: TimerHandle | None = None
-        self.autocert = build.autocert(config, self._clock)
+        self.autocert = build.autocert(config, self._clock, served=self.metrics.certificates)
         self.listeners = self._listeners(demo=demo)
 
     # -- what is where

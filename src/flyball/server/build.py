@@ -361,9 +361,13 @@ def _kept_headers(config: Config) -> frozenset[str]:
 
 
 def autocert(
-    config: Config, clock: Clock, environ: Mapping[str, str] = os.environ
+    config: Config,
+    clock: Clock,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    served: dict[str, float] | None = None,
 ) -> Autocert | None:
-    """Automatic certificates for the TLS listeners, if they are on.
+    """Automatic certificates for the TLS listeners, if they are on; ``served``: for metrics.
 
     ``FLYBALL_ACME_DIRECTORY`` in ``environ`` is the URL of another authority than Let's Encrypt,
     ``FLYBALL_ACME_CA_FILE`` a PEM file with the roots that its own certificate comes from.
@@ -390,7 +394,7 @@ def autocert(
     )
     key = "http_server.tls_autocert"
     try:
-        return Autocert(settings, clock=clock)
+        return Autocert(settings, clock=clock, served=served)
     except ImportError as error:
         message = f"{key}.enabled: {error}; install the extra: pip install 'flyball[acme]'"
         raise ConfigError(message) from None

@@ -64,6 +64,7 @@ def test_gauges_and_counters_have_the_names_and_labels_of_the_original():
     server = ServerMetrics()
     server.connection_limit = 4
     server.insecure_options["client.insecure"] = 1
+    server.certificates["a.test"] = 1.8e9
     got = samples(
         NodeCollector(
             Hub(),
@@ -113,6 +114,7 @@ def test_gauges_and_counters_have_the_names_and_labels_of_the_original():
     )
     assert got[failed] == 2
     assert got[key("flyball_insecure_options", option="client.insecure")] == 1
+    assert got[key("flyball_certificate_end_timestamp_seconds", host="a.test")] == 1.8e9
 
 
 def test_histograms_are_cumulated_and_bounds_are_written_as_in_go():

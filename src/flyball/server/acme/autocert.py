@@ -87,6 +87,8 @@ class Autocert:
         cache: in place of the one that the options tell of.
         issuer: in place of the ACME client.
         draw: random numbers from 0 to 1.
+        served: is kept as a list of the names that are served, with the Unix time at which the
+            certificate of each ends.
 
     Raises:
         OSError: the cache directory can be neither found nor made.
@@ -101,6 +103,7 @@ class Autocert:
         cache: Cache | None = None,
         issuer: Issuer | None = None,
         draw: Callable[[], float] = random.random,
+        served: dict[str, float] | None = None,
     ) -> None:
         self.options = options
         self._clock = clock or LoopClock()
@@ -108,6 +111,7 @@ class Autocert:
         self.challenges = Challenges(self._cache)
         self._issuer = issuer or _issuer(options, self._cache, self.challenges)
         self._draw = draw
+        self._served = {} if served is None else served
         self._names = Names(options.hosts, options.server_name, self.challenges, self._wanted)
         self._tasks = {host: _Task(host, 0.0) for host in options.hosts}
         self._wake = asyncio.Event()
@@ -239,7 +243,7 @@ class Autocert:
                 current = self.certificate(host)
                 if current is not None and found.not_after <= current.not_after:
                     continue
-                self._names.put(host, found)
+                self._put(host, found)
             except (OSError, ValueError) as error:
                 logger.warning(
                     "certificate in the cache is of no use", host=host, file=name, reason=str(error)
@@ -250,6 +254,10 @@ class Autocert:
             )
             return found
         return None
+
+    def _put(self, host: str, certificate: Certificate) -> None:
+        self._names.put(host, certificate)
+        self._served[host] = certificate.not_after
 
     def _obtain(self, host: str, stop: threading.Event) -> Certificate:
         with self._cache.exclusively() as is_ours:
@@ -264,7 +272,7 @@ class Autocert:
             pem = self._issuer.issue(host, stop)
             try:
                 certificate = Certificate.parse(pem, host)
-                self._names.put(host, certificate)
+                self._put(host, certificate)
             except (ValueError, ssl.SSLError) as error:
                 raise IssueError(f"the authority's certificate is of no use: {error}") from None
             logger.info("certificate obtained", host=host, expires=_iso(certificate.not_after))

@@ -52,7 +52,7 @@ class GaugeSource(Protocol):
 class ServerMetrics:
     """Counters of the server's own HTTP side."""
 
-    __slots__ = ("connection_limit", "http_requests", "insecure_options")
+    __slots__ = ("certificates", "connection_limit", "http_requests", "insecure_options")
 
     def __init__(self) -> None:
         self.connection_limit = 0
@@ -61,6 +61,9 @@ class ServerMetrics:
         """path, method, status"""
         self.insecure_options: dict[str, int] = {}
         """Config key of an insecure switch that is on; the value is 1."""
+
+        self.certificates: dict[str, float] = {}
+        """Name to the end of the certificate that is served for it, in Unix seconds."""
 
     def count_refused(self) -> None:
         """Counts a connection that a limit refused."""

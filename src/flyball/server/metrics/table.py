@@ -307,5 +307,13 @@ SERVER: Final = (
         ("option",),
         prefix=OWN_PREFIX,
     ),
+    Spec(
+        "certificate_end_timestamp_seconds",
+        Kind.GAUGE,
+        "When the automatic certificate that is served for a name ends, in Unix time.",
+        "certificates",
+        ("host",),
+        prefix=OWN_PREFIX,
+    ),
 )
 """Read from the counters of the HTTP side."""
