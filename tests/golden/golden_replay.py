@@ -11,7 +11,9 @@ import json
 import re
 
 import aiohttp
+from certificates import self_signed
 from golden_socket import BINARY, CLOSE, PONG, TEXT, Socket, http
+from ports import free_port
 
 from flyball.protocol.protobuf_codec import PROTOBUF, split_frame
 from flyball.server.app import Server
@@ -51,9 +53,16 @@ class Stage:
         file = tmp_path / "config.json"
         file.write_text(json.dumps(config))
         flags = {"http_server.port": "0", "http_server.address": "127.0.0.1"}
+        environ = {}
         if "uni_grpc" in config:
             flags["uni_grpc.port"] = "0"
-        self.config = load_config(str(file), environ={}, flags=flags).config
+        if "internal_port" in config["http_server"]:
+            flags["http_server.internal_port"] = str(free_port())
+        if "tls" in config["http_server"]:
+            certificate, key = map(bytes.decode, self_signed())
+            environ["FLYBALL_HTTP_SERVER_TLS_CERT_PEM"] = certificate
+            environ["FLYBALL_HTTP_SERVER_TLS_KEY_PEM"] = key
+        self.config = load_config(str(file), environ=environ, flags=flags).config
         check(self.config)
         self.clock = CaptureClock()
         self.server = Server(self.config, clock=self.clock)

@@ -39,9 +39,9 @@ async def read_head(reader):
     return status, [line for line in lines if line]
 
 
-async def http(port, method, path, headers):
+async def http(port, method, path, headers, ssl=None):
     """One HTTP exchange: status line, header lines, body; the connection is closed after it."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=ssl)
     try:
         lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -26,14 +26,16 @@ REPLAYED = frozenset(
 STREAMS = frozenset((*range(76, 113), 160, *range(185, 192)))
 """Rows of http_stream, sse, emulation, uni_http_stream and uni_sse: test_golden_streams.py."""
 
-ELSEWHERE = {131: "test_golden_grpc.py", 132: "test_golden_grpc.py"}
+ELSEWHERE = {
+    **dict.fromkeys((131, 132), "test_golden_grpc.py"),
+    **dict.fromkeys((138, 140, 141), "test_golden_http2.py"),
+    **dict.fromkeys(range(152, 159), "test_golden_webtransport.py"),
+}
 """Rows that are replayed by tests of their own, and which."""
 
 NOT_BUILT = {
     **dict.fromkeys((*range(60, 71), 146, 173, 177, 183, 205), "map subscriptions"),
     **dict.fromkeys((*range(71, 75), 161, 162), "shared poll subscriptions"),
-    **dict.fromkeys((138, *range(152, 159)), "HTTP/3 and WebTransport"),
-    **dict.fromkeys((140, 141), "HTTP/2"),
 }
 """Rows about parts that are not built yet, and which."""
 
@@ -98,6 +100,21 @@ DIFFERENT = {
     182: Differs("after an empty recovery the first publication is in full", _full),
 }
 """Rows of the original's known flaws, and what Flyball sends."""
+
+
+def _told_why(code, reason):
+    """The end of the stream comes after a push."""
+    push = f'{{"push":{{"disconnect":{{"code":{code},"reason":"{reason}"}}}}}}\n'
+    return lambda lines: [push, *lines]
+
+
+DIFFERENT_ELSEWHERE = {
+    138: Differs("the TCP port offers HTTP/2 beside HTTP/1.1", lambda offered: ["h2", *offered]),
+    152: Differs("clients that insist on ALPN h3 get it", lambda _: {"status": 200}),
+    155: Differs("a refused connect is told", _told_why(3500, "invalid token")),
+    156: Differs("a malformed command is told", _told_why(3501, "bad request")),
+}
+"""The same of rows in :data:`ELSEWHERE`; what is changed is what their tests compare."""
 
 _UNI = {"path": "/connection/uni_websocket"}
 
