@@ -39,11 +39,15 @@ async def asgi(scope, receive, send):
         raise ValueError("as asked")
     if path == "/silent":
         return
-    if path == "/waits":
+    if path in ("/waits", "/late"):
         while (await receive())["type"] != "http.disconnect":
             pass
         asgi.disconnects += 1
-        return
+        if path == "/waits":
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"too late"})
+        raise AssertionError("nobody is there to answer")
     body = b""
     while True:
         message = await receive()
@@ -299,6 +303,16 @@ async def test_asgi_hears_of_a_client_that_leaves(stage, version):
         await stage.until(lambda: asgi.disconnects == 1)
         other.cancel()
         await stage.until(lambda: asgi.disconnects == 2)
+
+
+async def test_answering_a_client_that_left_is_no_failure(stage, version, caplog):
+    async with stage.dial(version) as client:
+        stream = client.ask("GET", "/late")
+        await (await client.request("GET", "/x")).complete()
+        stream.cancel()
+        await stage.until(lambda: asgi.disconnects == 1)
+        await (await client.request("GET", "/x")).complete()
+    assert not caplog.records
 
 
 async def test_body_in_pieces_and_trailing_silence(stage, version):

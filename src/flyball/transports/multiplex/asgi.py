@@ -21,6 +21,10 @@ MAX_UNREAD: Final = 65536
 """Bytes of a body that wait for the app before its sender has to."""
 
 
+class ClientGone(OSError):
+    """What ends an app that goes on answering a client that has left: nobody's fault."""
+
+
 class AsgiRequest(asyncio.Protocol):
     """One request and the task of the app that answers it."""
 
@@ -98,6 +102,8 @@ class AsgiRequest(asyncio.Protocol):
         except asyncio.CancelledError:
             self._wire.abort()
             raise
+        except ClientGone:
+            return
         except Exception:
             logger.exception("the app failed on %s %s", self._head.method, self._head.path)
             self._fail()
@@ -161,7 +167,7 @@ class AsgiRequest(asyncio.Protocol):
 
     async def _send_body(self, body: bytes, *, more: bool) -> None:
         if self._is_lost:
-            raise OSError("the client is gone")
+            raise ClientGone("the client is gone")
         if not self._started:
             self._started = True
             headers: Any = self._start.get("headers", ())
