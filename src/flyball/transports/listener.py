@@ -309,7 +309,7 @@ class FirstBytes(asyncio.Protocol):
         rest = data[size:]
         wire = self._wire
         if isinstance(answer, PlainAnswer):
-            wire.write(answer.encode())
+            wire.write(answer.encode(with_body=head.method != "HEAD"))
             if head.has_body or not head.keep_alive or answer.close:
                 self._end()
                 return None
@@ -345,11 +345,12 @@ class FirstBytes(asyncio.Protocol):
         except BadRequestHead as error:
             self._refuse(error.status)
             return None
-        if head.has_body or not head.keep_alive:
-            self._wire.write(plain_error(404, _NOT_FOUND, close=True).encode())
+        ends = head.has_body or not head.keep_alive
+        answer = plain_error(404, _NOT_FOUND, close=ends)
+        self._wire.write(answer.encode(with_body=head.method != "HEAD"))
+        if ends:
             self._end()
             return None
-        self._wire.write(plain_error(404, _NOT_FOUND).encode())
         return data[size:]
 
     def _refuse(self, status: int) -> None:

@@ -276,6 +276,13 @@ async def test_statuses(stage, version, method, path, body, status):
         assert (again.status, again.body) == (200, b"ABC")
 
 
+@pytest.mark.parametrize(("path", "status"), [("/websocket", 405), ("/fails", 500), ("/sse", 405)])
+async def test_answers_to_head_have_no_body(stage, path, status):
+    async with stage.dial("2") as client:  # that of HTTP/3 takes the length for a lie
+        stream = await client.ask("HEAD", path).complete()
+        assert (stream.status, stream.body) == (status, b"")
+
+
 async def test_asgi(stage, version):
     async with stage.dial(version) as client:
         stream = (

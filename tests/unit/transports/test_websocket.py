@@ -123,6 +123,16 @@ async def test_a_refused_connection_goes_on_with_its_next_request(serve):
     await client.close()
 
 
+async def test_refused_head_requests_have_no_body(serve):
+    """A body would be taken for the beginning of the next answer."""
+    server = await serve()
+    client = await RawClient.open(server.port)
+    for path, status in (("/connection/websocket", b"400"), ("/elsewhere", b"404")) * 2:
+        client.send(request(path, headers={}, method="HEAD"))
+        assert (await client.head()).startswith(b"HTTP/1.1 " + status)
+    await client.close()
+
+
 async def test_cors_headers_echo_what_was_asked(serve):
     server = await serve(origins=["*"])
     client = await RawClient.open(server.port)

@@ -118,7 +118,8 @@ class AsgiRequest(asyncio.Protocol):
             return
         answer = plain_error(500)
         self._wire.start(answer.status, [*answer.fields(), *self._service.watch.common])
-        self._wire.write(answer.body)
+        if self._head.method != "HEAD":
+            self._wire.write(answer.body)
         self._wire.close()
 
     def _scope(self) -> Scope:

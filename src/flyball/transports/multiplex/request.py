@@ -195,7 +195,8 @@ class Request(asyncio.Protocol):
     def _refuse(self, answer: PlainAnswer) -> None:
         self._done()
         self._wire.start(answer.status, [*answer.fields(), *self._service.watch.common])
-        self._wire.write(answer.body)
+        if self._head is None or self._head.method != "HEAD":
+            self._wire.write(answer.body)
         self._wire.close()
 
     def tick(self, seconds: float) -> None:
