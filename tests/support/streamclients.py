@@ -109,6 +109,12 @@ class H2Client(Client, asyncio.Protocol):
         self.goaway = None
         """The error code of the server's GOAWAY."""
         self._input = b""
+        self._tap = []
+
+    def tap(self):
+        """The list that kinds and streams of all frames to come are put into."""
+        self._tap = []
+        return self._tap
 
     def connection_made(self, transport):
         self.transport = transport
@@ -147,6 +153,7 @@ class H2Client(Client, asyncio.Protocol):
             if len(self._input) < size:
                 break
             frame, self._input = self._input[:size], self._input[size:]
+            self._tap.append((frame[3], int.from_bytes(frame[5:9], "big")))
             if frame[3] == 7:
                 self.goaway = int.from_bytes(frame[13:17], "big")
             else:

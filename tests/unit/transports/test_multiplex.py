@@ -498,6 +498,21 @@ async def test_broken_frames(stage, rude, code, caplog):
     assert not [r for r in caplog.records if r.exc_info]
 
 
+@pytest.mark.parametrize("path", ["/http_stream", "/uni_http_stream", "/emulation", "/x"])
+async def test_nothing_is_said_on_streams_taken_back_at_once(stage, path):
+    async with stage.dial("2") as client:
+        pseudo = [(":scheme", "https"), (":authority", "x")]
+        stream_id = client.h2.get_next_available_stream_id()
+        fields = [(":method", "POST"), (":path", path), *pseudo]
+        client.h2.send_headers(stream_id, fields, end_stream=True)
+        client.h2.reset_stream(stream_id)
+        frames = client.tap()
+        client.flush()  # all of it in one packet, without another request behind it
+        await asyncio.sleep(0.02)
+        await (await client.request("POST", "/slow", {}, b"x")).complete()
+        assert stream_id not in {other for _, other in frames}
+
+
 @pytest.mark.parametrize("commotion", ["reset", "ping", "settings"])
 async def test_commotion(stage, commotion):
     async with stage.dial("2") as client:

@@ -306,8 +306,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
         """Makes frames of ``data`` if the windows take all of it."""
         connection = self._h2
         stream = connection.streams.get(stream_id)
-        if stream is None:
-            return True  # over; its end is told
+        if stream is None or stream.closed:
+            return True  # over; its end is told, or is among the events still to come
         size = len(data)
         if min(stream.outbound_flow_control_window, connection.outbound_flow_control_window) < size:
             return False
