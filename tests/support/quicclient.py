@@ -114,6 +114,18 @@ class Client(QuicConnectionProtocol):
         return int.from_bytes(value[:4], "big"), value[4:].decode()
 
 
+class _Nowhere:
+    """A socket that loses everything."""
+
+    def sendto(self, data, addr=None):
+        pass
+
+
+def vanish(client):
+    """Nothing that a QUIC connection says is heard any more."""
+    client._transport = _Nowhere()
+
+
 @contextlib.asynccontextmanager
 async def dial(port, alpn=None, **options):
     """Connects to a port of 127.0.0.1."""
