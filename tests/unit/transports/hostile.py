@@ -152,6 +152,7 @@ def make_server(tmp_path, config, **flags):
 async def tls_server(tmp_path, monkeypatch):
     """Every endpoint over TLS and QUIC; QUIC connections that fall silent are forgotten soon."""
     monkeypatch.setenv("GODEBUG", "http2xconnect=1")
+    monkeypatch.setattr(sockjs_transport, "DISCONNECT_DELAY", 0.5)  # for the test's time
     pem, key = map(bytes.decode, self_signed())
     config = {
         **CONFIG,

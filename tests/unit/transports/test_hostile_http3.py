@@ -334,8 +334,8 @@ async def test_rude_sessions(server, stage, caplog):
 
     leaves = (lambda c: None, lambda c: c._quic.close(0x1FF), vanish)
     async with nothing_stays_behind(server, caplog):
-        for leave in leaves:
-            await asyncio.gather(*(visit(act, leave) for act in RUDE_SESSIONS.values()))
+        visits = [visit(act, leave) for act in RUDE_SESSIONS.values() for leave in leaves]
+        await asyncio.gather(*visits)
 
 
 async def test_protobuf_noise(server, caplog):

@@ -12,6 +12,7 @@ from hostile import (
     ENDPOINTS,
     SOCKET,
     WEBTRANSPORT,
+    WRAPPED,
     frame,
     nothing_stays_behind,
     tls_server,
@@ -20,11 +21,22 @@ from quicclient import vanish
 from streamclients import H2Client, Stream, dial_h2, dial_h3
 
 VERBS = ("GET", "POST", "PUT", "OPTIONS", "HEAD", "DELETE", "PATCH", "BREW")
-BODIES = (b"", b"null", b"[]", b"{", b"\xff\xfe", b'{"id":1}', b'{"id":-1,"connect":7}', CONNECT)
+BODIES = (
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b"\xff\xfe",
+    b'{"id":1}',
+    b'{"id":-1,"connect":7}',
+    CONNECT,
+    WRAPPED,
+)
 BINARY = {"content-type": "application/octet-stream"}
 FEW_FRAMES = (
     frame(b"{"),
     frame(CONNECT),
+    frame(WRAPPED),
     frame(CONNECT) + frame(b"", 8),
     frame(b"\x00", 8),
     frame(b"x", 5),
@@ -123,12 +135,13 @@ def whole_requests(client, path):
         if verb == "HEAD" and not isinstance(client, H2Client):
             continue  # the library takes the length of a body that does not come for a lie
         yield client.ask(verb, path)
-        yield client.ask(verb, path + "/", {}, b"{}")
+    yield client.ask("POST", path + "/", {}, b"{}")
     for body in BODIES:
         yield client.ask("POST", path, {}, body)
         yield client.ask("POST", path, BINARY, body)
-    yield client.ask("GET", f"{path}?cf_connect=%00%ff&format=%zz")
-    yield client.ask("GET", f"{path}?cf_connect={quote(CONNECT)}")
+    more = "&" if "?" in path else "?"
+    yield client.ask("GET", f"{path}{more}cf_connect=%00%ff&format=%zz")
+    yield client.ask("GET", f"{path}{more}cf_connect={quote(CONNECT)}")
     yield client.ask("POST", path, {f"x-{n}": "y" for n in range(250)})
     yield client.ask("POST", path, {"x": "y" * 20_000})
 
