@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sdk_browser import browser, page, site  # noqa: F401 - fixtures
 from sdk_server import API_KEY, SECRET, ServerProcess
 
 NAMESPACES = [

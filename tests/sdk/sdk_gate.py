@@ -11,6 +11,8 @@ class Gate:
         self._writers = set()
         self._tasks = set()
         self._open = True
+        self.accepted = 0
+        """Connections so far."""
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -46,6 +48,7 @@ class Gate:
         if not self._open:
             writer.transport.abort()
             return
+        self.accepted += 1
         task = asyncio.current_task()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
