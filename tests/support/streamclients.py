@@ -241,8 +241,10 @@ async def dial_h2(port, *, tls=True, settings=None):
     transport, client = await loop.create_connection(
         lambda: H2Client(settings), "127.0.0.1", port, ssl=context
     )
-    yield client
-    transport.abort()
+    try:
+        yield client
+    finally:
+        transport.abort()
     await client.until(lambda: client.lost, "end of the connection")
 
 

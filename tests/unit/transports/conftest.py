@@ -16,7 +16,10 @@ from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOp
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    """Tests run on both loops; long ones name that of the server alone (``LOOPS``)."""
+    factories = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    wanted = getattr(item.module, "LOOPS", factories)
+    return {name: factories[name] for name in wanted}
 
 
 class Server:

@@ -15,6 +15,8 @@ from aioquic.quic.connection import QuicConnection
 from hostile import CONNECT, WEBTRANSPORT, nothing_stays_behind, tls_server
 from quicclient import dial, vanish
 
+LOOPS = ("uvloop",)
+
 DATA, HEADERS, CANCEL_PUSH, SETTINGS, PUSH_PROMISE, GOAWAY, MAX_PUSH_ID = 0, 1, 3, 4, 5, 7, 13
 """Frame types."""
 LINES = CONNECT + b"\n"

@@ -20,6 +20,8 @@ from hostile import (
 from quicclient import vanish
 from streamclients import H2Client, Stream, dial_h2, dial_h3
 
+LOOPS = ("uvloop",)
+
 VERBS = ("GET", "POST", "PUT", "OPTIONS", "HEAD", "DELETE", "PATCH", "BREW")
 BODIES = (
     b"",
