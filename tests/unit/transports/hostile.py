@@ -165,7 +165,7 @@ async def tls_server(tmp_path, monkeypatch):
     }
     server = make_server(tmp_path, config, **{"uni_grpc.port": "0"})
     await server.start()
-    server.listeners[1]._server._configuration.idle_timeout = 0.4
+    server.listeners[1]._server._configuration.idle_timeout = 1.0
     yield server
     await server.stop()
 

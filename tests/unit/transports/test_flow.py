@@ -109,7 +109,7 @@ class Stage:
             ListenerOptions("127.0.0.1", ssl_context=context, websocket_streams=True), site
         )
         self.quic = Http3Listener(
-            Http3Options("127.0.0.1", 0, pem, key, idle_timeout=0.5),
+            Http3Options("127.0.0.1", 0, pem, key, idle_timeout=0.8),
             site,
             webtransports={"/webtransport": webtransport},
         )

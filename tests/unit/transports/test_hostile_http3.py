@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
 import ssl
@@ -323,21 +324,26 @@ RUDE_SESSIONS = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES)
-async def test_rude_sessions(server, stage, caplog):
-    async def visit(act, leave):
-        async with dial(server.port) as client:
-            await stage(client)
-            with contextlib.suppress(AssertionError, ValueError):
-                act(client)  # some is beyond the library
-            client.transmit()
-            await asyncio.sleep(0.02)
-            leave(client)
+LEAVES = (lambda c: None, lambda c: c._quic.close(0x1FF), vanish)
+"""How a client ends: politely, at once, not at all."""
 
-    leaves = (lambda c: None, lambda c: c._quic.close(0x1FF), vanish)
+
+async def visit(server, stage, act, leave):
+    """One session: comes to a stage, is rude, leaves."""
+    async with dial(server.port) as client:
+        await stage(client)
+        with contextlib.suppress(AssertionError, ValueError):
+            act(client)  # some is beyond the library
+        client.transmit()
+        await asyncio.sleep(0.02)
+        leave(client)
+
+
+async def test_rude_sessions(server, caplog):
     async with nothing_stays_behind(server, caplog):
-        visits = [visit(act, leave) for act in RUDE_SESSIONS.values() for leave in leaves]
-        await asyncio.gather(*visits)
+        for leave, stage in itertools.product(LEAVES, STAGES):
+            visits = (visit(server, stage, act, leave) for act in RUDE_SESSIONS.values())
+            await asyncio.gather(*visits)
 
 
 async def test_protobuf_noise(server, caplog):
