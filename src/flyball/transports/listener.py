@@ -109,6 +109,8 @@ class Listener:
             self._http2 = Service(self.site, options.http, self.watch, "2")
         loop = asyncio.get_running_loop()
         arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}
+        if options.ssl_context is not None:
+            arguments["ssl_handshake_timeout"] = options.http.head_timeout
         if options.host:
             arguments.update(
                 host=options.host, port=options.port, reuse_port=options.reuse_port or None

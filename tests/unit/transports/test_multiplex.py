@@ -1,6 +1,7 @@
 """The endpoints of a site over HTTP/2 and HTTP/3."""
 
 import asyncio
+import contextlib
 import json
 import ssl
 import struct
@@ -560,6 +561,21 @@ async def test_shutdown_lets_requests_end(stage):
         assert stream.body == b"ABC"
         await client.until(lambda: client.lost, "end of the connection")
         await asyncio.wait_for(closing, 5)
+
+
+@pytest.mark.parametrize("stage", [{"http": {"head_timeout": 0.3}}], indirect=True)
+@pytest.mark.parametrize("hello", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"])
+async def test_tls_handshakes_must_come_in_time(stage, hello, caplog):
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.tcp.port)
+    writer.write(hello)
+    try:
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+    finally:
+        writer.close()
+    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+    assert not caplog.records
 
 
 async def test_http1_is_still_spoken_over_tls(stage):
