@@ -30,6 +30,8 @@ from flyball.transports.unigrpc.listener import UniGrpcListener, UniGrpcOptions
 from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint
 
+LOOPS = ("uvloop",)
+
 CONNECT = b'{"id":1,"connect":{}}'
 METHOD = "/centrifugal.centrifugo.unistream.CentrifugoUniStream/Consume"
 STREAMS = {
