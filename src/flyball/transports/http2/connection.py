@@ -123,6 +123,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes the connection."""
         self._wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
+        # TLS transports would take half a megabyte before they call themselves full.
+        self._wire.set_write_buffer_limits(high=65536)
         self._service.watch.add(self)
         self._service.connections.add(self)
         self._h2.initiate_connection()
