@@ -58,6 +58,12 @@ from flyball.core.types import (
     SubscribeOptions,
 )
 from flyball.serving import ServeOptions, run, serve
+from flyball.transports.endpoints import EndpointOptions
+from flyball.transports.limits import ConnectionLimits
+from flyball.transports.listener import Listener
+from flyball.transports.sockjs.sessions import SockJsOptions
+from flyball.transports.websocket.endpoint import WebSocketOptions
+from flyball.transports.websocket.uni import UniWebSocketOptions
 
 __all__ = [
     "ChannelOccupied",
@@ -67,14 +73,17 @@ __all__ = [
     "ConfigError",
     "Connected",
     "Connecting",
+    "ConnectionLimits",
     "Credentials",
     "Disconnect",
     "Disconnected",
+    "EndpointOptions",
     "Error",
     "FlyballError",
     "HistoryFilter",
     "HistoryQuery",
     "HistoryResult",
+    "Listener",
     "Message",
     "Node",
     "NodeInfo",
@@ -94,6 +103,7 @@ __all__ = [
     "Rpc",
     "ServeOptions",
     "Session",
+    "SockJsOptions",
     "StreamPosition",
     "SubRefreshing",
     "SubscribeOptions",
@@ -101,7 +111,9 @@ __all__ = [
     "Subscribing",
     "SurveyResult",
     "TooSlowError",
+    "UniWebSocketOptions",
     "Unsubscribed",
+    "WebSocketOptions",
     "__version__",
     "asgi",
     "eager",

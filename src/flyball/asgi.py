@@ -26,8 +26,9 @@ from flyball.transports.asgi.websocket import (
     UniAsgiWebSocketEndpoint,
     refuse,
 )
-from flyball.transports.endpoints import EndpointOptions
+from flyball.transports.endpoints import EndpointOptions, refuse_text
 from flyball.transports.http_fast import HttpResponse
+from flyball.transports.limits import ConnectionLimits
 from flyball.transports.origin import OriginPolicy
 from flyball.transports.site import Site
 from flyball.transports.sockjs.sessions import SockJsOptions
@@ -40,9 +41,16 @@ if TYPE_CHECKING:
 
     from flyball.core.node import Node
     from flyball.transports.asgi.tools import AsgiApp, Receive, Scope, Send
-    from flyball.transports.limits import ConnectionLimits
 
-__all__ = ["App", "app", "lifespan"]
+__all__ = [
+    "App",
+    "ConnectionLimits",
+    "SockJsOptions",
+    "UniWebSocketOptions",
+    "WebSocketOptions",
+    "app",
+    "lifespan",
+]
 
 _SOCKJS: Final = "/sockjs/*/*/websocket"
 _SOCKJS_PATH: Final = re.compile(r"/sockjs/[^/.]+/[^/.]+/websocket")
@@ -74,12 +82,16 @@ def app(
         sockjs: limits of SockJS, and where its script is. All requests of a session have to
             come to the same process.
         max_request_body_size: bytes of a request to a streaming endpoint or ``/emulation``.
-        limits: how many connections are taken, and how fast.
+        limits: how many connections are taken, and how fast:
+            ``ConnectionLimits(lambda: node.hub.num_clients, limit=1000)``.
 
     Raises:
+        TypeError: ``origins`` or ``transports`` is a text in place of several.
         ValueError: a transport is not known.
         ConfigError: an origin is malformed.
     """
+    refuse_text("origins", origins)
+    refuse_text("transports", transports)
     options = EndpointOptions(
         origins=tuple(origins),
         transports=tuple(transports),

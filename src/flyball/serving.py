@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flyball.transports.endpoints import EndpointOptions
@@ -72,9 +72,10 @@ async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterato
 def run(node: Node, options: ServeOptions | None = None, **kwargs: Any) -> None:
     """Serves ``node`` until the process is told to stop (SIGINT, SIGTERM).
 
-    Options may be given one by one: ``flyball.run(node, port=8000, origins=("*",))``.
+    Fields of :class:`ServeOptions` may be given one by one, and win over ``options``:
+    ``flyball.run(node, port=8000, origins=("*",))``.
     """
-    options = options or ServeOptions(**kwargs)
+    options = replace(options or ServeOptions(), **kwargs)
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -37,6 +37,7 @@ class EndpointOptions:
     """Which transports there are, for whom, and within which limits.
 
     Raises:
+        TypeError: ``origins`` or ``transports`` is a text in place of several.
         ValueError: a transport is not known.
     """
 
@@ -54,9 +55,13 @@ class EndpointOptions:
     max_request_body_size: int = 65536
     """Bytes of a request to a streaming endpoint or ``/emulation``."""
     limits: ConnectionLimits | None = None
-    """How many connections are taken, and how fast."""
+    """How many connections are taken, and how fast:
+    ``ConnectionLimits(lambda: node.hub.num_clients, limit=1000)``."""
 
     def __post_init__(self) -> None:
+        # A text is a sequence of letters: "https://*.example.com" would hold "*", for everybody.
+        refuse_text("origins", self.origins)
+        refuse_text("transports", self.transports)
         for name in self.transports:
             if name not in TRANSPORTS:
                 expected = ", ".join(TRANSPORTS)
@@ -128,3 +133,9 @@ class _Init:
         return HttpResponse(
             b"{}", content_type=json, headers=tuple(cors_headers(self.origins, headers))
         )
+
+
+def refuse_text(name: str, value: object) -> None:
+    """Raises ``TypeError`` for a lone text where several are wanted."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be several texts, not one: write {name}=({value!r},)")

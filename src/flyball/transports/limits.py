@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 class ConnectionLimits:
-    """``client.connection_limit`` and ``client.connection_rate_limit`` of one node.
+    """``client.connection_limit`` and ``client.connection_rate_limit`` of one node::
+
+        limits = flyball.ConnectionLimits(lambda: node.hub.num_clients, limit=1000)
 
     Shared by all connection endpoints; they answer 503 with an empty body when
     :meth:`admits` says no.

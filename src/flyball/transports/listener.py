@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from dataclasses import dataclass, field
@@ -96,6 +97,9 @@ class Listener:
             OSError: it cannot be opened (in use, not permitted, no such address).
         """
         options = self.options
+        if not 0 <= options.port <= 65535:
+            # The event loop would take the number modulo 65536, and open another port.
+            raise OSError(errno.EINVAL, f"{options.port} is no port; ports are 0 to 65535")
         if self.site.app is not None:
             # uvicorn takes long to import, and a process without an ASGI app needs none.
             from flyball.transports.asgi_server import AsgiServer
