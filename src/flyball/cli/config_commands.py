@@ -66,7 +66,13 @@ def check_config(
     ] = False,
 ) -> None:
     """Check a configuration file and the environment."""
-    from flyball.server.config import check, load_config, unbuilt_options, validate_start
+    from flyball.server.config import (
+        check,
+        listener_notices,
+        load_config,
+        unbuilt_options,
+        validate_start,
+    )
 
     with reported():
         if config and not Path(config).exists():
@@ -78,8 +84,11 @@ def check_config(
     # The remaining findings stop nothing here: standard output stays empty.
     for notice in loaded.notices:
         typer.echo(f"warning: {notice}", err=True)
-    for problem in validate_start(loaded.config):
+    problems = validate_start(loaded.config)
+    for problem in problems:
         typer.echo(f"warning: the server will not start: {problem}", err=True)
+    for notice in () if problems else listener_notices(loaded.config):
+        typer.echo(f"warning: {notice}", err=True)
     for option in unbuilt_options(loaded.config):
         typer.echo(f"warning: option does nothing in this version: {option}", err=True)
 

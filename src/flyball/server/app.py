@@ -49,9 +49,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger("flyball.server")
 
-HTTP_PORT_KEYS: Final = (
-    "http_server.address and http_server.port, or internal_address and internal_port"
-)
+EXTERNAL_KEYS: Final = "http_server.address and http_server.port"
+INTERNAL_KEYS: Final = "http_server.internal_address and http_server.internal_port"
 
 
 class Port(Protocol):
@@ -158,26 +157,29 @@ class Server:
         tls = build.tls_context(config, self.autocert, internal=False)
         first = self._listener(external, tls, external_api, apps.external, clients=True)
         listeners: list[Port] = [first]
+        # What each port is for, and the options that say where it is.
+        self._ports: dict[Port, tuple[str, str]] = {
+            first: ("external" if split else "external and internal", EXTERNAL_KEYS)
+        }
         if split:
             tls = build.tls_context(config, self.autocert, internal=True)
             internal_api = None if config.http_api.external else api
-            listeners.append(
-                self._listener(internal, tls, internal_api, apps.internal, clients=False)
-            )
-        self._port_keys: dict[Port, str] = dict.fromkeys(listeners, HTTP_PORT_KEYS)
+            second = self._listener(internal, tls, internal_api, apps.internal, clients=False)
+            self._ports[second] = ("internal", INTERNAL_KEYS)
+            listeners.append(second)
         if server.http3.enabled:
             http3 = build.http3_listener(
                 config, self.node, self.limits, first.site, lambda: first.port
             )
-            self._port_keys[http3] = "http_server.address and http_server.port, over UDP"
+            self._ports[http3] = ("external over HTTP/3", f"{EXTERNAL_KEYS}, over UDP")
             listeners.append(http3)
         if self.autocert is not None and server.tls_autocert.http:
             challenges = build.challenge_listener(config, self.autocert)
-            self._port_keys[challenges] = "http_server.tls_autocert.http_addr"
+            self._ports[challenges] = ("ACME challenges", "http_server.tls_autocert.http_addr")
             listeners.append(challenges)
         if config.uni_grpc.enabled:
             grpc = build.uni_grpc_listener(config, self.node, self.limits)
-            self._port_keys[grpc] = "uni_grpc.address and uni_grpc.port"
+            self._ports[grpc] = ("uni_grpc", "uni_grpc.address and uni_grpc.port")
             listeners.append(grpc)
         return listeners
 
@@ -282,17 +284,15 @@ class Server:
             await self.autocert.load()
         for listener in self.listeners:
             options = listener.options
+            purpose, keys = self._ports[listener]
             try:
                 await listener.start()
             except OSError as error:
                 where = f"{options.host or '*'}:{options.port}"
-                message = (
-                    f"cannot listen on {where} ({self._port_keys[listener]}): "
-                    f"{error.strerror or error}"
-                )
-                raise ConfigError(message) from error
+                raise ConfigError(f"cannot listen on {where} ({keys}): {_reason(error)}") from error
             logger.info(
                 "serving",
+                endpoints=purpose,
                 address=options.host or "*",
                 port=listener.port,
                 tls=options.ssl_context is not None,
@@ -345,3 +345,11 @@ class Server:
             logger.warning(
                 "options that do nothing in this version; they are kept for later", keys=unbuilt
             )
+
+
+def _reason(error: OSError) -> str:
+    """Why a port cannot be opened, without asyncio's words around it."""
+    text = error.strerror or str(error)
+    if error.errno is not None and text.startswith("error while attempting"):
+        return os.strerror(error.errno)
+    return text

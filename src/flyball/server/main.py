@@ -15,14 +15,14 @@ import structlog
 from flyball.core.errors import ConfigError
 from flyball.server.app import Server
 from flyball.server.build import VERSION
-from flyball.server.config import check, load_config, read_dotenv
+from flyball.server.config import check, listener_notices, load_config, read_dotenv
 from flyball.server.logs import LogOptions, configure_logging
 from flyball.serving import run_on_fast_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from flyball.server.config import Config, LoadedConfig
+    from flyball.server.config import Config, LoadedConfig, Notice
 
 logger = structlog.get_logger("flyball.server")
 
@@ -57,12 +57,16 @@ class Process:
             loaded = self._load(first=True)
             config = loaded.config
             configure_logging(LogOptions(config.log.level, config.log.file))
-            tell_notices(loaded)
+            tell_notices([*loaded.notices, *listener_notices(config)])
             server = Server(config, demo=self._demo)
-            await server.start()
         except ConfigError as error:
             configure_logging()
             logger.critical("error validating config", error=str(error))
+            return 1
+        try:
+            await server.start()
+        except ConfigError as error:
+            logger.critical("cannot start", error=str(error))
             return 1
         logger.info("started", version=VERSION, pid=os.getpid(), config=str(loaded.path or ""))
         loop = asyncio.get_running_loop()
@@ -80,7 +84,7 @@ class Process:
     def _reload(self, server: Server) -> None:
         try:
             loaded = self._load(first=False)
-            tell_notices(loaded)
+            tell_notices(loaded.notices)
             server.reload(loaded.config)
         except ConfigError as error:
             logger.error("configuration not reloaded, the old one stays", error=str(error))  # noqa: TRY400 - a traceback helps no operator
@@ -88,9 +92,9 @@ class Process:
             logger.info("configuration reloaded")
 
 
-def tell_notices(loaded: LoadedConfig) -> None:
-    """Warns of what was seen while loading: unknown keys and variables, a missing file."""
-    for notice in loaded.notices:
+def tell_notices(notices: Iterable[Notice]) -> None:
+    """Warns of what was seen in the configuration: unknown keys, a missing file, and the like."""
+    for notice in notices:
         hint = {"hint": notice.hint} if notice.hint else {}
         logger.warning(notice.event, key=notice.key, **hint)
 

@@ -131,6 +131,16 @@ class TestCheckconfig:
         result = run("checkconfig", "-c", "none.json")
         assert (result.exit_code, result.stdout) == (1, "error: config file not found: none.json\n")
 
+    def test_certificates_are_looked_at(self, run, workplace):
+        (workplace / "c.json").write_text('{"http_server.tls.cert_pem": "/x/a.pem"}')
+        assert "TLS is not switched on" in run("checkconfig", "-c", "c.json").stderr
+        text = '{"http_server.tls": {"enabled": true, "cert_pem": "/x/a.pem", "key_pem": "k"}}'
+        (workplace / "c.json").write_text(text)
+        result = run("checkconfig", "-c", "c.json")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "will not start: http_server.tls.cert_pem: expected PEM" in result.stderr
+        assert "/x/a.pem: No such file" in result.stderr
+
     def test_what_stops_a_start_is_a_warning(self, run, workplace):
         (workplace / "c.json").write_text('{"engine": {"type": "nothing"}}')
         result = run("checkconfig", "-c", "c.json")

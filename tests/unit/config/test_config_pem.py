@@ -5,6 +5,7 @@ import datetime as dt
 import ssl
 
 import pytest
+from certificates import self_signed
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -62,6 +63,11 @@ class TestReadPem:
         with pytest.raises(ConfigError, match=r"a\.key_pem: expected PEM text") as caught:
             read_pem("a.key_pem", value)
         assert value not in str(caught.value)
+
+    @pytest.mark.parametrize("value", ["/etc/tls/no.key", "no-such_dir/../fullchain.pem"])
+    def test_file_name_is_shown(self, value):
+        with pytest.raises(ConfigError, match=f"{value}: No such file or directory"):
+            read_pem("k", value)
 
     def test_file_without_pem(self, tmp_path):
         path = tmp_path / "x.pem"
@@ -128,6 +134,23 @@ class TestContexts:
         with pytest.raises(ConfigError) as caught:
             tls_server_context(TLSConfig(**options))
         assert str(caught.value).startswith(key)
+
+    def test_reason_is_told(self, pair):
+        cert, key = pair.cert_pem, pair.key_pem
+        other = self_signed()[1].decode()
+        secret = serialization.load_pem_private_key(key.encode(), None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"hunter2"),
+        )
+        for options, reason in (
+            ((cert, other), "the key belongs to another certificate"),
+            ((key, cert), "key_pem holds no private key"),
+            ((key, key), "cert_pem holds no certificate"),
+            ((cert, secret.decode()), "the key has a password"),
+        ):
+            with pytest.raises(ConfigError, match=f"cannot be used: {reason}; expected"):
+                tls_server_context(TLSConfig(cert_pem=options[0], key_pem=options[1]))
 
     def test_wrong_authority(self, pair):
         options = TLSConfig(cert_pem=pair.cert_pem, key_pem=pair.key_pem, client_ca_pem=PEM)

@@ -277,8 +277,16 @@ BAD = [
         )
     ),
     (
-        {"uni_sse.connect_code_to_http_response.transforms": [{"to": {"status_code": 1}}]},
+        {"uni_sse.connect_code_to_http_response.transforms": [{"to": {"status_code": 401}}]},
         "uni_sse.connect_code_to_http_response.transforms[0].code",
+    ),
+    (
+        {
+            "uni_sse.connect_code_to_http_response.transforms": [
+                {"code": 109, "to": {"status_code": 42}}
+            ]
+        },
+        "uni_sse.connect_code_to_http_response.transforms[0].to.status_code",
     ),
     (
         {"uni_http_stream.connect_code_to_http_response.transforms": [{"code": 1}]},
@@ -366,6 +374,19 @@ BAD_START = [
         },
         "http_server.http3.enabled",
     ),
+    ({"http_server.port": 70000}, "http_server.port"),
+    ({"http_server.internal_port": "9000/tcp"}, "http_server.internal_port"),
+    ({"uni_grpc": {"enabled": True, "port": -1}}, "uni_grpc.port"),
+    ({"http_server.tls": {"enabled": True}}, "http_server.tls.cert_pem"),
+    (
+        {"http_server": {"internal_port": "1", "internal_tls": {"enabled": True}}},
+        "http_server.internal_tls.cert_pem",
+    ),
+    (
+        {"uni_grpc": {"enabled": True, "tls": {"enabled": True, "cert_pem": "x"}}},
+        "uni_grpc.tls.key_pem",
+    ),
+    ({"client.allowed_origins": ["https://a", "http://[a"]}, "client.allowed_origins[1]"),
     ({"engine.type": "mongo"}, "engine.type"),
     ({"engine.type": "redis"}, "engine.type"),
     ({"broker": {"enabled": True, "type": "nats"}}, "broker.type"),
@@ -429,6 +450,8 @@ GOOD_START = [
         "sse.handler_prefix": "/connection/websocket",
     },
     {},
+    {"uni_grpc": {"port": -1}},
+    {"http_server.internal_tls": {"enabled": True}},
     {"client": {"ping_interval": "-1s"}},
     {"broker": {"type": "redis"}, "presence_manager": {"type": "redis"}},
     jwks(URL, issuer_regex=r"^https://x/(?P<realm>one|two\.x)$"),

@@ -64,6 +64,7 @@ from .sources import read_dotenv
 from .table import to_plain
 from .unbuilt import unbuilt_options
 from .validate import check, validate, validate_start
+from .validate_listeners import listener_notices
 
 __all__ = [
     "RPC",
@@ -118,6 +119,7 @@ __all__ = [
     "WebSocket",
     "WebSocketOptions",
     "check",
+    "listener_notices",
     "load_config",
     "read_dotenv",
     "read_pem",

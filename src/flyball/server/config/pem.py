@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import ssl
 import tempfile
 from pathlib import Path
@@ -16,6 +17,8 @@ from .schema_common import TLSConfig
 ALPN: Final = ["h2", "http/1.1"]
 """What listeners offer, the most wanted first."""
 _MARK: Final = b"-----BEGIN "
+_FILE_NAME: Final = re.compile(r"[\w./~-]{1,255}\.(?:pem|crt|cer|cert|key)", re.ASCII)
+"""A path that is no base64: that has no dots."""
 _EXPECTED: Final = "PEM text, base64 of PEM text, or the path of a file that holds PEM text"
 
 
@@ -38,12 +41,15 @@ def read_pem(key: str, value: str) -> bytes:
         decoded = b""
     if _MARK in decoded:
         return decoded
-    # The value may be a key that lost its header lines: it must not show up in a message.
+    # The value may be a key that lost its header lines: it must not show up in a message,
+    # unless it cannot be one.
+    path = value.strip()
+    name = path if _FILE_NAME.fullmatch(path) else "as a path"
     try:
-        content = Path(value.strip()).read_bytes()
+        content = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
-        raise ConfigError(f"{key}: expected {_EXPECTED}; as a path: {reason}") from None
+        raise ConfigError(f"{key}: expected {_EXPECTED}; {name}: {reason}") from None
     if _MARK not in content:
         raise ConfigError(f"{key}: the file it names holds no PEM text; expected {_EXPECTED}")
     return content
@@ -130,9 +136,23 @@ def _load_pair(context: ssl.SSLContext, tls: TLSConfig, key: str) -> None:
             context.load_cert_chain(cert_file, key_file, password="")
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(
-                f"{key}.cert_pem, {key}.key_pem: certificate and key cannot be used: {error};"
+                f"{key}.cert_pem, {key}.key_pem: certificate and key cannot be used:"
+                f" {_reason(error, cert, private)};"
                 " expected a certificate chain and its own key without a password"
             ) from None
+
+
+def _reason(error: Exception, cert: bytes, private: bytes) -> str:
+    """What OpenSSL means, as far as can be told."""
+    if b"PRIVATE KEY-----" not in private:
+        return "key_pem holds no private key"
+    if b"CERTIFICATE-----" not in cert:
+        return "cert_pem holds no certificate"
+    if b"ENCRYPTED" in private:
+        return "the key has a password"
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return "the key belongs to another certificate"
+    return str(error)
 
 
 def _trust(context: ssl.SSLContext, key: str, value: str) -> None:

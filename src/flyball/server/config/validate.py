@@ -258,8 +258,12 @@ def _responses(section: str, transforms: ConnectResponseTransforms) -> Iterator[
         key = f"{base}[{index}]"
         if not transform.code:
             yield Problem(f"{key}.code", _CODE_REQUIRED)
-        if not transform.to.status_code:
-            yield Problem(f"{key}.to.status_code", "an HTTP status such as 401 is required")
+        if not 200 <= transform.to.status_code <= 599:
+            status = transform.to.status_code
+            yield Problem(
+                f"{key}.to.status_code",
+                f"{status} is not allowed; a final HTTP status (200 to 599) such as 401 is required",
+            )
 
 
 def _sockjs(config: Config) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from .schema_server import ERROR_MODES
 from .unbuilt import BUILT_BROKERS, BUILT_ENGINES, BUILT_MAP_BROKERS, BUILT_PRESENCE_MANAGERS
 from .validate_autocert import autocert
 from .validate_common import choice, proxy_uses, scopes
+from .validate_listeners import certificates, origins, ports
 
 
 def _engine_types(config: Config) -> Iterator[Problem]:
@@ -235,6 +236,9 @@ START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _token_rules,
     _http3,
     _paths,
+    ports,
+    certificates,
+    origins,
     autocert,
     _stream_endpoints,
     _unreleased,

@@ -45,7 +45,7 @@ _NAMES: Final = {
 
 _CHATTY: Final = (
     *("acme", "asyncio", "aiohttp", "urllib3", "uvicorn", "httpx", "hiredis", "aiokafka"),
-    *("nats", "quic"),
+    *("grpc", "nats", "quic"),
 )
 """Libraries that are heard from ``info`` on, unless the level is trace."""
 _INDISCREET: Final = ("hpack",)

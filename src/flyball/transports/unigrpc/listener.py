@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+# Before it is imported: its own lines on standard error are in nobody's log format.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 import grpc
 from grpc import aio
 
@@ -100,8 +103,6 @@ class UniGrpcListener:
             OSError: it cannot be opened.
         """
         options = self.options
-        # Set by the service: how a stream ends must not hang on a library's own log lines.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         size = options.max_receive_message_size or 4 * 1024 * 1024
         settings: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", size)]
         settings.append(("grpc.so_reuseport", 0))
@@ -120,7 +121,7 @@ class UniGrpcListener:
             else:
                 self.port = server.add_secure_port(address, _credentials(options.tls))
         except RuntimeError as error:
-            raise OSError(0, f"{address}: the port is in use, or not ours to open") from error
+            raise OSError(0, "the port is in use, or not ours to open") from error
         await server.start()
         self._server = server
 
