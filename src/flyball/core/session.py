@@ -335,6 +335,9 @@ class Session:
             # Spread over half an interval, lest all clients of a restart ping together.
             self._next_ping = now + interval * (0.5 + self.node.random() / 2)
         self.arm()
+        if logger.isEnabledFor(logging.DEBUG):
+            name = self.transport.name
+            logger.debug("client %s of %s connected: user %r", self.client_id, name, self.user)
 
     def set_expiry(self, expire_at: float) -> None:
         """The connection ends at ``expire_at`` (Unix seconds, 0 never) unless refreshed."""
@@ -444,7 +447,9 @@ class Session:
         self._pending = None
         self.node.timers.cancel(self)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("client %s disconnected: %s", self.client_id, disconnect)
+            logger.debug(
+                "client %s of %s disconnected: %s", self.client_id, self.transport.name, disconnect
+            )
         self.node.session_ended(self, disconnect, connected=connected)
 
 

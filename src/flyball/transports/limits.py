@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+logger = logging.getLogger("flyball.transports")
+
+SILENCE: Final = 60.0
+"""Seconds between two lines of the log that say that connections are refused."""
 
 
 class ConnectionLimits:
@@ -25,6 +31,7 @@ class ConnectionLimits:
         "_num_clients",
         "_on_refused",
         "_refilled_at",
+        "_silent_until",
         "_tokens",
     )
 
@@ -54,13 +61,25 @@ class ConnectionLimits:
         self._monotonic = monotonic
         self._refilled_at = monotonic()
         self._on_refused = on_refused
+        self._silent_until = float("-inf")
 
     def admits(self) -> bool:
         """Whether one more connection may be made; counts it against the rate."""
-        admitted = self._in_rate() and (not self._limit or self._num_clients() < self._limit)
-        if not admitted and self._on_refused is not None:
+        if not self._in_rate():
+            self._refuse("client.connection_rate_limit")
+            return False
+        if self._limit and self._num_clients() >= self._limit:
+            self._refuse("client.connection_limit")
+            return False
+        return True
+
+    def _refuse(self, key: str) -> None:
+        if self._on_refused is not None:
             self._on_refused()
-        return admitted
+        now = self._monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + SILENCE
+            logger.warning("connections are refused: %s is reached", key)
 
     def _in_rate(self) -> bool:
         if not self._burst:

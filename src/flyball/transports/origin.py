@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from flyball.transports.http_head import is_safe_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+logger = logging.getLogger("flyball.transports")
 
 
 class OriginPolicy:
@@ -35,13 +38,16 @@ class OriginPolicy:
         """Whether a request with this Origin header (None or empty: without) is allowed."""
         if not origin or self._allows_all:
             return True
-        if self._match is None:
-            return False
         known = self._allowed.get(origin)
         if known is None:
-            known = self._match(origin.lower()) is not None
+            known = self._match is not None and self._match(origin.lower()) is not None
             if len(self._allowed) < 1024 and len(origin) < 256:
                 self._allowed[origin] = known
+                if not known:
+                    # Once, and not without end: strangers choose what they send.
+                    logger.info(
+                        "pages of %r may not connect: not in client.allowed_origins", origin
+                    )
         return known
 
 

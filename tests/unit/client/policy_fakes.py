@@ -1,6 +1,7 @@
 """Tokens whose text says what is in them, and sessions without a transport."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from msgspec import Raw
@@ -83,6 +84,7 @@ class FakeSession:
     def __init__(self, user: str = "", *channels: str) -> None:
         self.user = user
         self.client_id = "c1"
+        self.transport = SimpleNamespace(name="fake")
         self.meta: Any = None
         self.storage: dict[str, Any] | None = None
         self.subscriptions = {channel: FakeSubscription() for channel in channels}

@@ -632,3 +632,4 @@ def test_log(level, events, caplog):
     for log, event in zip(logs, events, strict=True):
         assert event in log["event"]
         assert (log["client"], log["user"]) == ("c1", "1")
+        assert log.get("transport", "fake") == "fake"

@@ -97,6 +97,18 @@ async def test_application_disconnect_at_connect(clock):
         assert wire.closed_by == 4500
 
 
+async def test_clients_that_come_and_go_are_logged(node, wire, caplog):
+    caplog.set_level("DEBUG", "flyball.core")
+    come = Wire(node)
+    come.ask(connect={})
+    come.session.disconnect(flyball.Disconnect(4001, "bye"))
+    client, name = come.session.client_id, come.session.transport.name
+    assert caplog.messages == [
+        f"client {client} of {name} connected: user {come.session.user!r}",
+        f"client {client} of {name} disconnected: 4001 bye",
+    ]
+
+
 async def test_a_failing_handler_is_an_internal_error(node, wire, caplog):
     @node.on_rpc
     def broken(event):

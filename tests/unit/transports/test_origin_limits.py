@@ -36,6 +36,24 @@ def test_origin_globs(patterns, origin, allowed):
     assert policy.allows(origin) is allowed  # remembered
 
 
+@pytest.mark.parametrize("patterns", [(), ["http://a.org"]])
+def test_a_refused_origin_is_told_once(patterns, caplog):
+    caplog.set_level("INFO", "flyball.transports")
+    policy = OriginPolicy(patterns)
+    for origin in ("http://b.org", None, "http://b.org", "x" * 300):
+        policy.allows(origin)
+    told = "pages of 'http://b.org' may not connect: not in client.allowed_origins"
+    assert caplog.messages == [told]
+
+
+def test_refused_origins_do_not_fill_the_log(caplog):
+    caplog.set_level("INFO", "flyball.transports")
+    policy = OriginPolicy()
+    for number in range(2000):
+        policy.allows(f"http://{number}.org")
+    assert len(caplog.messages) == 1024
+
+
 @pytest.mark.parametrize("pattern", ["http://[a", "http://{a,b", "http://a\\"])
 def test_malformed_globs_are_named(pattern):
     with pytest.raises(ConfigError, match="allowed origin"):
@@ -58,3 +76,20 @@ def test_connection_limit_counts_clients():
     assert limits.admits()
     clients = 2
     assert not limits.admits()
+
+
+def test_refused_connections_are_told_once_a_minute(caplog):
+    now = 100.0
+    refused = []
+    limits = ConnectionLimits(
+        lambda: 1, limit=1, monotonic=lambda: now, on_refused=lambda: refused.append(now)
+    )
+    for moment in (100.0, 101.0, 159.9, 160.0):
+        now = moment
+        assert not limits.admits()
+    assert caplog.messages == ["connections are refused: client.connection_limit is reached"] * 2
+    assert len(refused) == 4
+    caplog.clear()
+    limits = ConnectionLimits(lambda: 0, rate_limit=1, monotonic=lambda: now)
+    assert [limits.admits() for _ in range(3)] == [True, False, False]
+    assert caplog.messages == ["connections are refused: client.connection_rate_limit is reached"]

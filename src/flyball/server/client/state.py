@@ -72,7 +72,13 @@ def refusal(session: Session, decision: Decision, action: str) -> Error | Discon
 def tell(session: Session, problem: Error | Disconnect) -> None:
     """Tells the log why a client is refused something."""
     if _gate.isEnabledFor(logging.INFO):
-        logger.info(problem.detail, client=session.client_id, user=session.user, code=problem.code)
+        logger.info(
+            problem.detail,
+            client=session.client_id,
+            user=session.user,
+            transport=session.transport.name,
+            code=problem.code,
+        )
 
 
 def refused(session: Session, problem: Error | Disconnect) -> Error | Disconnect:
