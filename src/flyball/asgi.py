@@ -9,6 +9,10 @@
 Clients connect to ``/connection/websocket``; ``/connection/http_stream`` and
 ``/connection/sse`` (with ``/connection/emulation``) are there for networks that break
 WebSocket. Run directly, the app starts and stops the node itself (``uvicorn module:app``).
+
+Streams do not end by themselves, and ASGI has no way to tell an app that its server wants to
+stop: give the server a limit (``uvicorn --timeout-graceful-shutdown 3``,
+``granian --workers-kill-timeout 3``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The commands of docs/transports.md, against the server that `make run` starts."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -70,6 +71,16 @@ def test_http_stream_and_emulation(port):
         reply = json.loads(read_line(curl))
         assert reply["id"] == 2
         assert reply["subscribe"]["recoverable"]
+
+
+def test_the_demo_serves_what_the_table_says(port):
+    rows = re.findall(r"^\| .*? \| .*? \| (.*?) \| `(/.*?)` \|", TEXT, re.MULTILINE)
+    assert len(rows) == 8
+    for switch, path in rows:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            assert (connection.getresponse().status == 404) is ("TLS" in switch), path
 
 
 def test_links_lead_somewhere():
