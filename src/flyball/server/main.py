@@ -15,7 +15,13 @@ import structlog
 from flyball.core.errors import ConfigError
 from flyball.server.app import Server
 from flyball.server.build import VERSION
-from flyball.server.config import check, listener_notices, load_config, read_dotenv
+from flyball.server.config import (
+    check,
+    listener_notices,
+    load_config,
+    read_dotenv,
+    waiting_for_restart,
+)
 from flyball.server.logs import LogOptions, configure_logging
 from flyball.serving import run_on_fast_loop
 
@@ -63,25 +69,31 @@ class Process:
             configure_logging()
             logger.critical("error validating config", error=str(error))
             return 1
+        pid_file = PidFile(config.pid_file)
         try:
             await server.start()
+            # Not before: a second server on the same ports must not touch the file of the first.
+            pid_file.write()
         except ConfigError as error:
             logger.critical("cannot start", error=str(error))
+            await server.stop()
             return 1
-        logger.info("started", version=VERSION, pid=os.getpid(), config=str(loaded.path or ""))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
         if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, self._reload, server)
+            loop.add_signal_handler(signal.SIGHUP, self._reload, server, config)
+        logger.info("started", version=VERSION, pid=os.getpid(), config=str(loaded.path or ""))
         # What start-up made lives as long as the process: no garbage collection need look at it.
         gc.collect()
         gc.freeze()
-        with PidFile(config.pid_file):
+        try:
             await self._stopping.wait()
             return await _stop(server, config)
+        finally:
+            pid_file.remove()
 
-    def _reload(self, server: Server) -> None:
+    def _reload(self, server: Server, started: Config) -> None:
         try:
             loaded = self._load(first=False)
             tell_notices(loaded.notices)
@@ -89,6 +101,9 @@ class Process:
         except ConfigError as error:
             logger.error("configuration not reloaded, the old one stays", error=str(error))  # noqa: TRY400 - a traceback helps no operator
         else:
+            waiting = waiting_for_restart(started, loaded.config)
+            if waiting:
+                logger.warning("some options that changed wait for a restart", keys=waiting)
             logger.info("configuration reloaded")
 
 
@@ -117,11 +132,18 @@ class PidFile:
     def __init__(self, path: str) -> None:
         self._path = Path(path) if path else None
 
-    def __enter__(self) -> None:
-        if self._path is not None:
+    def write(self) -> None:
+        """Raises ConfigError if that cannot be."""
+        if self._path is None:
+            return
+        try:
             self._path.write_text(f"{os.getpid()}", encoding="ascii")
+        except OSError as error:
+            message = f"pid_file: cannot write {str(self._path)!r}: {error.strerror or error}"
+            raise ConfigError(message) from None
 
-    def __exit__(self, *_: object) -> None:
+    def remove(self) -> None:
+        """Removes the file."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 

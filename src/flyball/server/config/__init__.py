@@ -3,6 +3,7 @@
 from .load import LoadedConfig, load_config
 from .pem import read_pem, tls_client_context, tls_server_context
 from .problems import ConfigProblems, Notice, Problem
+from .reload import waiting_for_restart
 from .schema import Config
 from .schema_channel import (
     RPC,
@@ -129,4 +130,5 @@ __all__ = [
     "unbuilt_options",
     "validate",
     "validate_start",
+    "waiting_for_restart",
 ]
