@@ -369,3 +369,17 @@ async def test_shutdown_says_so(server):
     shutdown = {"push": {"disconnect": {"code": 3001, "reason": "shutdown"}}}
     assert await client.event() == [shutdown]
     assert await client.chunk() == b""
+
+
+async def test_the_log_says_why_a_request_is_refused(server, caplog):
+    caplog.set_level("DEBUG", "flyball.transports")
+    for method, path in (("GET", "/uni_sse?cf_connect=zz"), ("GET", "/sse"), ("PUT", "/sse")):
+        client = await stream(server, path, method=method)
+        assert client.status in (400, 405)
+    told = [line for line in caplog.messages if "refuses" in line]
+    assert told[0].startswith("uni_sse refuses a request: 400 malformed message")
+    assert "zz" not in told[0]
+    assert told[1:] == [
+        "sse refuses a request: 400 no cf_connect in the URL",
+        "sse refuses a request: 405 Method Not Allowed",
+    ]

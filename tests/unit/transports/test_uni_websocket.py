@@ -122,12 +122,14 @@ async def test_request_in_the_url(serve):
 
 
 @pytest.mark.parametrize("query", ["zz", "%7B", "%5B%5D", "%ff"])
-async def test_bad_request_in_the_url(serve, query):
+async def test_bad_request_in_the_url(serve, query, caplog):
+    caplog.set_level("DEBUG", "flyball.transports")
     _, port = await serve()
     client = await RawClient.open(port)
     client.send(request(f"{PATH}?cf_connect={query}"))
     status, _, body = await client.response()
     assert (status, body) == ("HTTP/1.1 400 Bad Request", b"invalid connect request\n")
+    assert f"{PATH} refuses a handshake: 400 invalid connect request" in caplog.messages
 
 
 async def test_refused_connect(serve):

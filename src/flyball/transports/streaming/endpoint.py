@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from flyball.transports.http_head import RequestHead
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
+
+logger = logging.getLogger("flyball.transports")
 
 TEXT: Final = "text/plain; charset=utf-8"
 BINARY: Final = "application/octet-stream"
@@ -151,14 +154,14 @@ class StreamEndpoint:
             given = parse_qs(query, keep_blank_values=True).get("cf_connect")
             asked = given[0].encode("utf-8", "surrogateescape") if given else kind.default
             if not asked:
-                return self._refuse(HTTPStatus.BAD_REQUEST, headers)
+                return self._refuse(HTTPStatus.BAD_REQUEST, headers, "no cf_connect in the URL")
             body = asked
         request: ConnectRequest | None = None
         if kind.framing.unidirectional:
             try:
                 request = JSON.decode_connect(body)
-            except DecodeError:
-                return self._refuse(HTTPStatus.BAD_REQUEST, headers)
+            except DecodeError as error:
+                return self._refuse(HTTPStatus.BAD_REQUEST, headers, error)
         binary = kind.protobuf and headers.get("content-type") == BINARY
         return Admission(PROTOBUF if binary else JSON, body, request)
 
@@ -219,7 +222,11 @@ class StreamEndpoint:
         """The answer to a body over the limit."""
         return self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers)
 
-    def _refuse(self, status: int, headers: Mapping[str, str]) -> HttpResponse:
+    def _refuse(
+        self, status: HTTPStatus, headers: Mapping[str, str], why: object = ""
+    ) -> HttpResponse:
+        name = self.kind.transport.name
+        logger.debug("%s refuses a request: %d %s", name, status, why or status.phrase)
         cors = cors_headers(self.origins, headers)
         return HttpResponse(status=int(status), content_type="", headers=tuple(cors))
 

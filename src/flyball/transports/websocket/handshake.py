@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from flyball.transports.http_head import PlainAnswer, RequestHead
     from flyball.transports.origin import OriginPolicy
+
+logger = logging.getLogger("flyball.transports")
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SUBPROTOCOLS: Final = {"centrifuge-json": "json", "centrifuge-protobuf": "protobuf"}
@@ -122,6 +126,8 @@ def refuse(
     ``text`` is the body in place of the status text, for errors that are not the handshake's
     own (those alone name the WebSocket version).
     """
+    why = text or HTTPStatus(status).phrase
+    logger.debug("%s refuses a handshake: %d %s", head.path, status, why)
     fields = cors_headers(origins, head.headers)
     if text is None:
         fields.append(_VERSION)
