@@ -180,7 +180,7 @@ class AsgiProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self.transport.write(
-            plain_error(status, headers=self._server.watch.common, close=True).encode()
+            plain_error(status, close=True).encode(self._server.watch.common_lines)
         )
         close_gently(self.transport)
         self._age = 0.0

@@ -64,16 +64,25 @@ class Exchange(ABC):
 class Http1Exchange(Exchange):
     """An exchange that has the connection for itself."""
 
-    __slots__ = ("_give_back",)
+    __slots__ = ("_common", "_give_back")
 
     def __init__(
         self,
         wire: asyncio.Transport,
         head: RequestHead,
         give_back: Callable[[asyncio.Transport, bytes], None] | None,
+        common: str = "",
     ) -> None:
-        """``give_back`` takes the connection, and no unread bytes, for its next request."""
+        """Answers on a connection.
+
+        Args:
+            wire: the connection.
+            head: the request's.
+            give_back: takes the connection, and no unread bytes, for its next request.
+            common: lines of headers that all answers have.
+        """
         self.wire = wire
+        self._common = common
         self.chunked = head.http11
         # HTTP/1.0 knows no chunks: the end of the connection ends the body.
         self._give_back = give_back if head.keep_alive and head.http11 else None
@@ -84,12 +93,13 @@ class Http1Exchange(Exchange):
             ending = "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n"
         else:
             ending = "Connection: close\r\n"
-        self.wire.write(_head(status, headers, ending) + body)
+        self.wire.write(_head(status, headers, self._common + ending) + body)
 
     def answer(self, response: HttpResponse) -> None:
         """See :meth:`Exchange.answer`."""
-        ending = "Connection: close\r\n" if self._give_back is None else ""
-        self.wire.write(_head(response.status, response.fields(), ending) + response.body)
+        closing = "Connection: close\r\n" if self._give_back is None else ""
+        head = _head(response.status, response.fields(), self._common + closing)
+        self.wire.write(head + response.body)
 
     def finish(self) -> None:
         """See :meth:`Exchange.finish`."""

@@ -375,7 +375,7 @@ class HttpFastPath(asyncio.Protocol):
         self._watch.discard(self)
         if self._wire.is_closing():
             return
-        exchange = Http1Exchange(self._wire, head, self._hand_over)
+        exchange = Http1Exchange(self._wire, head, self._hand_over, self._watch.common_lines)
         if self._buffer:
             self._buffer.clear()
             exchange.spoil()
@@ -431,7 +431,7 @@ class HttpFastPath(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answers a request that cannot be read; the connection is of no use after it."""
-        self._write(plain_error(status, headers=self._watch.common, close=True).encode())
+        self._write(plain_error(status, close=True).encode(self._watch.common_lines))
         self._end()
 
     def _write(self, data: bytes) -> None:

@@ -223,11 +223,16 @@ class PlainAnswer(NamedTuple):
         fields.append(("Content-Length", str(len(self.body))))
         return fields
 
-    def encode(self, *, with_body: bool = True) -> bytes:
-        """The answer in HTTP/1.1. ``with_body`` is False for HEAD requests."""
+    def encode(self, common: str = "", *, with_body: bool = True) -> bytes:
+        """The answer in HTTP/1.1.
+
+        Args:
+            common: lines of headers that all answers have.
+            with_body: False for HEAD requests.
+        """
         closing = "Connection: close\r\n" if self.close else ""
         lines = "".join([f"{name}: {value}\r\n" for name, value in self.fields()])
-        head = f"{status_line(self.status)}{closing}{lines}\r\n"
+        head = f"{status_line(self.status)}{common}{closing}{lines}\r\n"
         return head.encode("latin-1", "replace") + (self.body if with_body else b"")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import ssl
 
     from flyball.transports.asgi_server import AsgiServer
+    from flyball.transports.http_head import RequestHead
     from flyball.transports.multiplex.request import Service
     from flyball.transports.site import Site
 
@@ -315,7 +316,7 @@ class FirstBytes(asyncio.Protocol):
         rest = data[size:]
         wire = self._wire
         if isinstance(answer, PlainAnswer):
-            wire.write(answer.encode(with_body=head.method != "HEAD"))
+            self._write(answer, head)
             if head.has_body or not head.keep_alive or answer.close:
                 self._end()
                 return None
@@ -353,16 +354,18 @@ class FirstBytes(asyncio.Protocol):
             return None
         ends = head.has_body or not head.keep_alive
         answer = plain_error(404, _NOT_FOUND, close=ends)
-        self._wire.write(answer.encode(with_body=head.method != "HEAD"))
+        self._write(answer, head)
         if ends:
             self._end()
             return None
         return data[size:]
 
+    def _write(self, answer: PlainAnswer, head: RequestHead) -> None:
+        common = self._listener.watch.common_lines
+        self._wire.write(answer.encode(common, with_body=head.method != "HEAD"))
+
     def _refuse(self, status: int) -> None:
-        self._wire.write(
-            plain_error(status, headers=self._listener.watch.common, close=True).encode()
-        )
+        self._wire.write(plain_error(status, close=True).encode(self._listener.watch.common_lines))
         self._end()
 
     def _end(self) -> None:

@@ -108,6 +108,7 @@ class Asker(RawClient):
         head = (await self.head()).decode()
         self.status = int(head.split(" ")[1])
         self.headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2])
+        self.date = self.headers.pop("Date", "")
         return self
 
     async def body(self):

@@ -62,7 +62,7 @@ async def test_the_common_answer(serve):
         status, lines, body = await client.response()
         assert status == "HTTP/1.1 200 OK"
         assert lines[0] == "Content-Type: application/json"
-        assert DATE.fullmatch(lines[1])
+        assert DATE.fullmatch(client.dates[0])
         assert body == b"POST /api/publish?a=b abc"
 
 

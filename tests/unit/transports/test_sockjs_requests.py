@@ -109,7 +109,6 @@ async def test_methods(server, path, allowed):
     assert client.status == 204
     expires = client.headers.pop("Expires")
     assert expires.endswith(" GMT")
-    client.headers.pop("Date")
     assert client.headers == {
         "Access-Control-Allow-Credentials": "true",
         "Access-Control-Allow-Headers": "a, b",

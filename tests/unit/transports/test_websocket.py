@@ -67,6 +67,7 @@ async def test_handshake_as_recorded(serve, case, origins, options):
     status, lines, content = await client.response()
     assert status == expected["status"]
     assert lines == expected["headers"]
+    assert len(client.dates) == (0 if " 101 " in status else 1)
     assert content.decode() == body
     await client.close()
     if "503" in case:

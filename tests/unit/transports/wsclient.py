@@ -83,8 +83,10 @@ class RawClient:
         return first, await self.read(size)
 
     async def response(self):
-        """Status line, header lines (a list) and body of an HTTP answer."""
+        """Status line, header lines (a list, without the date's) and body of an HTTP answer."""
         status, *lines = (await self.head()).decode().split("\r\n")[:-2]
+        self.dates = [line for line in lines if line.startswith("Date: ")]
+        lines = [line for line in lines if line not in self.dates]
         sizes = [line for line in lines if line.lower().startswith("content-length:")]
         body = await self.read(int(sizes[0].split(":")[1])) if sizes else b""
         return status, lines, body

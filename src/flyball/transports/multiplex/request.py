@@ -172,7 +172,7 @@ class Request(asyncio.Protocol):
         if isinstance(answer, HttpResponse):
             self._answer(head, answer)
         elif isinstance(answer, Takeover):
-            answer.take(StreamExchange(self._wire), head)
+            answer.take(StreamExchange(self._wire, self._service.watch.common), head)
         else:
             answer.add_done_callback(lambda done: self._answer(head, outcome(head, done)))
         return True

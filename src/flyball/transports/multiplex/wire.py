@@ -205,15 +205,17 @@ class StreamWire(asyncio.Transport):
 class StreamExchange(Exchange):
     """The answering side of a request that is a stream."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_common", "_stream")
 
-    def __init__(self, stream: StreamWire) -> None:
+    def __init__(self, stream: StreamWire, common: tuple[tuple[str, str], ...] = ()) -> None:
+        """``common``: headers that all answers have."""
         self._stream = self.wire = stream
+        self._common = common
         self.chunked = False
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
         """See :meth:`Exchange.start`."""
-        self._stream.start(status, headers)
+        self._stream.start(status, [*headers, *self._common])
         self._stream.write(body)
 
     def answer(self, response: HttpResponse) -> None:
