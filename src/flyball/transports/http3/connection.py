@@ -24,6 +24,7 @@ from aioquic.quic.events import (
 )
 from aioquic.quic.packet import QuicErrorCode
 
+from flyball.transports.http3.windows import Windows
 from flyball.transports.multiplex.wire import Carrier
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         super().__init__(*args, **kwargs)
         self._service = service
         self._webtransports = webtransports
+        self._windows = Windows(self._quic)
         self._http: H3Connection | None = None
         self.wires: dict[int, StreamWire] = {}
         self._full: set[int] = set()
@@ -139,7 +141,8 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             wire = self.wires.get(event.stream_id)
             if wire is not None:
                 if event.data:
-                    wire.feed(event.data, 0)
+                    self.hold(event.stream_id, len(event.data))
+                    wire.feed(event.data, len(event.data))
                 if event.stream_ended:
                     wire.feed_eof()
             elif event.stream_ended:
@@ -219,6 +222,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
 
     def _let_go(self, stream_id: int) -> None:
         self._full.discard(stream_id)
+        self._windows.forget(stream_id)
         wire = self.wires.pop(stream_id, None)
         if wire is not None:
             wire.gone()
@@ -280,6 +284,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         except _OVER as error:
             logger.debug("stream %d is over already: %s", stream_id, error)
         self._full.discard(stream_id)
+        self._windows.forget(stream_id)
         self.wires.pop(stream_id, None)
         self._transmit_soon()
 
@@ -289,7 +294,9 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         return 0 if stream is None else len(stream.sender._buffer)
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """See :meth:`Carrier.consumed`: the library gives credit for all that was read."""
+        """See :meth:`Carrier.consumed`."""
+        if self._windows.release(stream_id, size):
+            self._transmit_soon()
 
     def info(self, name: str) -> Any:
         """See :meth:`Carrier.info`."""
@@ -316,6 +323,10 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             stream.receiver.stop(ErrorCode.H3_NO_ERROR)
 
     # -- a WebTransport session's view
+
+    def hold(self, stream_id: int, size: int) -> None:
+        """Bytes of a stream wait: the client gets credit for them by :meth:`consumed`."""
+        self._windows.hold(stream_id, size)
 
     def write(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
         """Sends on a session's stream, later in this turn of the loop."""

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
 from flyball.transports.http3.connection import Http3Connection
+from flyball.transports.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
 from flyball.transports.http_fast import HttpLimits
 from flyball.transports.multiplex.request import Service
 from flyball.transports.site import Site
@@ -88,8 +89,8 @@ class Http3Listener:
             is_client=False,
             idle_timeout=options.idle_timeout,
             max_datagram_frame_size=65536,
-            max_data=262_144,
-            max_stream_data=131_072,
+            max_data=CONNECTION_WINDOW,
+            max_stream_data=STREAM_WINDOW,
             certificate=first,
             certificate_chain=chain,
             private_key=load_pem_private_key(options.key, None),

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
         def reset(self, stream_id: int) -> None:
             """Ends a stream at once, what is unsent is lost."""
 
+        def hold(self, stream_id: int, size: int) -> None:
+            """Bytes that were received wait to be dealt with."""
+
+        def consumed(self, stream_id: int, size: int) -> None:
+            """Bytes that waited are dealt with: the client may send as many more."""
+
         def end_session(self, session_id: int, code: int, reason: str) -> None:
             """Ends a WebTransport session."""
 
@@ -109,10 +115,10 @@ class WebTransportTransport(Deadlines, Transport):
         "_input",
         "_link",
         "_phase",
-        "_reading",
         "_reason",
         "_stream_id",
         "_stuck_bytes",
+        "_unread",
         "session_id",
         "timer_tick",
     )
@@ -137,7 +143,7 @@ class WebTransportTransport(Deadlines, Transport):
         self._headers = headers
         self._stream_id = -1
         self._input = bytearray()
-        self._reading = True
+        self._unread: int | None = None  # bytes that came while the session has enough
         self._phase = Phase.WAITING
         self._reason = Disconnect(codes.DISCONNECT_STALE)
         self._stuck_bytes = 0
@@ -157,6 +163,9 @@ class WebTransportTransport(Deadlines, Transport):
         session = self.session
         if session is None or self._phase is not Phase.OPEN:
             return
+        if self._unread is not None:
+            self._unread += len(data)
+            self._link.hold(stream_id, len(data))
         self._input += data
         self.cork()
         self._read(ended=ended)
@@ -196,6 +205,17 @@ class WebTransportTransport(Deadlines, Transport):
         if session is not None and not session.closed:
             session.receive(frame.rstrip(b"\n") if json else frame)
 
+    def pause_reading(self) -> None:
+        """See :meth:`Transport.pause_reading`: the client gets no more credit."""
+        if self._unread is None:
+            self._unread = 0
+
+    def resume_reading(self) -> None:
+        """See :meth:`Transport.resume_reading`."""
+        unread, self._unread = self._unread, None
+        if unread:
+            self._link.consumed(self._stream_id, unread)
+
     def uses(self, stream_id: int) -> bool:
         """Whether this is the session's stream of commands."""
         return stream_id == self._stream_id
@@ -206,6 +226,7 @@ class WebTransportTransport(Deadlines, Transport):
             return
         self._phase = Phase.GONE
         self._disarm()
+        self.resume_reading()
         session, self.session = self.session, None
         if session is not None:
             session.connection_lost()
@@ -236,6 +257,7 @@ class WebTransportTransport(Deadlines, Transport):
         """No more in this stream; the session ends a moment later, for clients to read on."""
         self._phase = Phase.ENDING
         self._reason = disconnect
+        self.resume_reading()
         session, self.session = self.session, None
         if session is not None and not session.closed:
             session.connection_lost()

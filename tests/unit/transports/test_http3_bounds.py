@@ -1,0 +1,147 @@
+"""What one client may make an HTTP/3 server keep, or work at."""
+
+import asyncio
+import json
+
+import pytest
+from certificates import self_signed
+from quicclient import dial
+from streamclients import dial_h3
+
+from flyball.core import types
+from flyball.core.node import Node, NodeOptions
+from flyball.transports.http3.listener import Http3Listener, Http3Options
+from flyball.transports.http3.webtransport import WebTransportEndpoint, WebTransportOptions
+from flyball.transports.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
+from flyball.transports.http_fast import HttpResponse, HttpRoute
+from flyball.transports.origin import OriginPolicy
+from flyball.transports.site import Site
+
+PATH = "/connection/webtransport"
+
+
+@pytest.fixture(scope="module")
+def certificate():
+    return self_signed()
+
+
+@pytest.fixture
+async def serve(certificate):
+    running = []
+
+    async def start(site=None, *, node=None, **options):
+        webtransports = {}
+        if node is not None:
+            await node.start()
+            webtransports[PATH] = WebTransportEndpoint(node, OriginPolicy(), WebTransportOptions())
+        pem, key = certificate
+        listener = Http3Listener(
+            Http3Options("127.0.0.1", 0, pem, key, **options), site, webtransports=webtransports
+        )
+        await listener.start()
+        running.append((node, listener))
+        return listener
+
+    yield start
+    for node, listener in running:
+        listener.stop_accepting()
+        if node is not None:
+            await node.shutdown()
+        await listener.close(grace=0.2)
+
+
+def kept(listener):
+    """Bytes of streams that the only connection keeps."""
+    (connection,) = listener.service.connections
+    streams = connection._quic._streams.values()
+    return sum(len(stream.receiver._buffer) for stream in streams)
+
+
+async def test_holes_do_not_widen_windows(serve):
+    listener = await serve()
+    async with dial(listener.port) as client:
+        quic = client._quic
+        ids = []
+        for _ in range(4):
+            ids.append(quic.get_next_available_stream_id())
+            quic.send_stream_data(ids[-1], b"\x00")
+            client.transmit()
+        for _ in range(6):
+            for stream_id in ids:
+                # The last byte that may be sent, and none before it.
+                stream = quic._streams[stream_id]
+                last = stream.max_stream_data_remote - 1
+                if last - stream.sender.highest_offset > quic._remote_max_data:
+                    continue
+                stream.sender._buffer_start = stream.sender._buffer_stop = last
+                quic._remote_max_data_used += last - stream.sender.highest_offset
+                stream.sender.highest_offset = last
+                quic.send_stream_data(stream_id, b"x")
+                client.transmit()
+            await asyncio.sleep(0.02)
+        assert kept(listener) <= CONNECTION_WINDOW
+        assert quic._streams[ids[0]].max_stream_data_remote <= 2 * STREAM_WINDOW
+
+
+async def test_windows_move_on(serve):
+    async def count(method, path, query, headers, body):
+        return HttpResponse(b"%d" % len(body))
+
+    listener = await serve(Site(routes={"/count": HttpRoute(count)}))
+    async with dial_h3(listener.port) as client:
+        for _ in range(3):
+            body = bytes(1_000_000)
+            streams = [client.ask("POST", "/count", {}, body) for _ in range(3)]
+            for stream in streams:
+                await stream.complete()
+                assert stream.body == b"1000000"
+
+
+async def test_a_session_with_enough_to_do_reads_no_more(serve):
+    node = Node(NodeOptions(ping_interval=0.0))
+    node.on_connecting(lambda event: types.Credentials(user="u"))
+    gate = asyncio.Event()
+
+    @node.on_rpc
+    async def rpc(event):
+        await gate.wait()
+        return {}
+
+    listener = await serve(node=node)
+    async with dial(listener.port) as client:
+        await client.open(PATH)
+        client.send(b'{"id":1,"connect":{}}\n')
+        await client.until(lambda: '"id":1' in client.text, "reply")
+        size = 4_000
+        command = {"rpc": {"data": "x" * size}}
+        for n in range(200):
+            client.send(json.dumps({"id": n + 2, **command}).encode() + b"\n")
+        await asyncio.sleep(0.3)
+        (session,) = node.hub.sessions.values()
+        assert len(session._pending) * size < 2 * STREAM_WINDOW
+        gate.set()
+        await client.until(lambda: '"id":201,' in client.text, "all replies")
+
+
+async def test_an_app_that_does_not_read_stops_its_client(serve):
+    gate = asyncio.Event()
+    got = []
+
+    async def app(scope, receive, send):
+        await gate.wait()
+        more = True
+        while more:
+            message = await receive()
+            got.append(len(message["body"]))
+            more = message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    listener = await serve(Site(app=app))
+    async with dial_h3(listener.port) as client:
+        stream = client.ask("POST", "/x", {}, bytes(1_000_000))
+        await asyncio.sleep(0.3)
+        gate.set()
+        await stream.complete()
+        assert got[0] <= STREAM_WINDOW
+        assert sum(got) == 1_000_000
