@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from certificates import self_signed
@@ -145,3 +146,23 @@ async def test_an_app_that_does_not_read_stops_its_client(serve):
         await stream.complete()
         assert got[0] <= STREAM_WINDOW
         assert sum(got) == 1_000_000
+
+
+@pytest.mark.parametrize("table", [True, False])
+async def test_few_bytes_do_not_become_many_fields(serve, table):
+    listener = await serve()
+    async with dial(listener.port) as client:
+        quic = client._quic
+        block = b"\x00\x00" + b"\xf5" * 60_000  # of the static table
+        if table:
+            # A table of 4096 bytes, and "x" with 4000 bytes in it (RFC 9204, section 4.3).
+            entry = b"\x3f\xe1\x1f" + b"\x41x" + b"\x7f\xa1\x1e" + b"a" * 4000
+            quic.send_stream_data(client.http._local_encoder_stream_id, entry)
+            block = b"\x02\x00" + b"\x80" * 60_000
+        frame = b"\x01" + (len(block) | 0x80000000).to_bytes(4, "big") + block
+        start = time.process_time()
+        quic.send_stream_data(quic.get_next_available_stream_id(), frame, True)
+        client.transmit()
+        await client.until(lambda: client.terminated, "end")
+        assert time.process_time() - start < 2
+        assert client.terminated.error_code == (0x201 if table else 0x107)

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import ErrorCode, H3Connection, ProtocolError
+from aioquic.h3.connection import ErrorCode, ProtocolError
 from aioquic.h3.events import (
     DataReceived,
     H3Event,
@@ -24,6 +24,7 @@ from aioquic.quic.events import (
 )
 from aioquic.quic.packet import QuicErrorCode
 
+from flyball.transports.http3.fields import BoundedH3
 from flyball.transports.http3.windows import Windows
 from flyball.transports.multiplex.wire import Carrier
 
@@ -72,7 +73,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         self._service = service
         self._webtransports = webtransports
         self._windows = Windows(self._quic)
-        self._http: H3Connection | None = None
+        self._http: BoundedH3 | None = None
         self.wires: dict[int, StreamWire] = {}
         self._full: set[int] = set()
         """Streams whose writers pause."""
@@ -104,7 +105,11 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
     def quic_event_received(self, event: QuicEvent) -> None:
         """What a packet, or time, has brought."""
         if isinstance(event, ProtocolNegotiated):
-            self._http = H3Connection(self._quic, enable_webtransport=bool(self._webtransports))
+            self._http = BoundedH3(
+                self._quic,
+                self._service.limits.max_head_size,
+                enable_webtransport=bool(self._webtransports),
+            )
         elif isinstance(event, ConnectionTerminated):
             self._forget()
             return
