@@ -92,6 +92,8 @@ class AsgiProtocol(HttpToolsProtocol):
         self._head_count = 0
         self._age = 0.0
         self._in_body = False
+        self._is_awaited = False
+        self._is_blocked = False
         self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -103,6 +105,20 @@ class AsgiProtocol(HttpToolsProtocol):
         """The connection is gone."""
         self._server.watch.discard(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not take everything."""
+        super().pause_writing()
+        self._is_blocked = True
+        self._age = 0.0
+        self._server.watch.add(self)
+
+    def resume_writing(self) -> None:
+        """The client took enough."""
+        super().resume_writing()
+        self._is_blocked = False
+        self._age = 0.0
+        self._unwatch()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
@@ -119,7 +135,15 @@ class AsgiProtocol(HttpToolsProtocol):
             self._server.state.default_headers = _common_headers(self._server.watch)
         super().data_received(data)
 
+    def _unwatch(self) -> None:
+        if not self._is_awaited and not self._is_blocked:
+            self._server.watch.discard(self)
+
     def _go(self, data: bytes) -> None:
+        if self._is_blocked:
+            # More requests, and no answer taken: the next owner would not know of a full wire.
+            self.transport.abort()
+            return
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         self._server.watch.discard(self)
@@ -130,6 +154,7 @@ class AsgiProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._head_count = 0
         self._age = 0.0
+        self._is_awaited = True
         self._server.watch.add(self)
 
     # -- httptools' callbacks
@@ -163,9 +188,9 @@ class AsgiProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole: no time limit for the response."""
-        self._in_body = False
-        self._server.watch.discard(self)
+        """The request is whole: only for a client that does not read is there a limit yet."""
+        self._in_body = self._is_awaited = False
+        self._unwatch()
         if not self._is_refused:
             super().on_message_complete()
 
@@ -184,16 +209,18 @@ class AsgiProtocol(HttpToolsProtocol):
         )
         close_gently(self.transport)
         self._age = 0.0
+        self._is_awaited = True
         self._server.watch.add(self)
 
     def _unsupported_upgrade_warning(self) -> None:
         """An upgrade to anything but what the listener serves: an ordinary request."""
 
     def tick(self, seconds: float) -> None:
-        """Called every ``seconds`` while a request, or a refused client's end, is awaited."""
+        """Called every ``seconds`` while anything is awaited from the client."""
         self._age += seconds
         limits = self._server.limits
-        if self._age > (limits.request_timeout if self._in_body else limits.head_timeout):
+        limit = limits.request_timeout if self._in_body else limits.head_timeout
+        if self._age > (limits.write_timeout if self._is_blocked else limit):
             self.transport.abort()
 
 

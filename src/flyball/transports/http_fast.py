@@ -351,6 +351,8 @@ class HttpFastPath(asyncio.Protocol):
     def _give_away(self) -> None:
         """The next request belongs to somebody else, and so do the connection's later ones."""
         self._flush()
+        if self._is_blocked:
+            return  # earlier answers must be taken first: the next owner knows nothing of them
         data = bytes(self._buffer)
         self._buffer.clear()
         self._phase = _Phase.CLOSED
@@ -374,6 +376,11 @@ class HttpFastPath(asyncio.Protocol):
         self._phase = _Phase.CLOSED
         self._watch.discard(self)
         if self._wire.is_closing():
+            return
+        if self._is_blocked:
+            # The client sends request after request and does not read. The next owner would not
+            # be told that the wire is full, and fill it without bounds.
+            self._wire.abort()
             return
         exchange = Http1Exchange(self._wire, head, self._hand_over, self._watch.common_lines)
         if self._buffer:

@@ -237,13 +237,14 @@ class FirstBytes(asyncio.Protocol):
     no ASGI app; the connection then goes on with its next request.
     """
 
-    __slots__ = ("_age", "_buffer", "_is_ended", "_listener", "_wire")
+    __slots__ = ("_age", "_buffer", "_is_blocked", "_is_ended", "_listener", "_wire")
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
         self._buffer: bytearray | None = None
         self._age = 0.0
+        self._is_blocked = False
         self._is_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -262,6 +263,19 @@ class FirstBytes(asyncio.Protocol):
         self._listener.watch.discard(self)
         self._is_ended = True
 
+    def pause_writing(self) -> None:
+        """The client does not read what it is refused with: no more requests are read."""
+        self._is_blocked = True
+        self._age = 0.0
+        self._wire.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._is_blocked = False
+        self._age = 0.0
+        self._wire.resume_reading()
+        self.data_received(b"")
+
     def data_received(self, data: bytes) -> None:
         """The first bytes, or more of them."""
         if self._is_ended:
@@ -270,6 +284,10 @@ class FirstBytes(asyncio.Protocol):
             self._buffer += data
             data = bytes(self._buffer)
         while data:
+            if self._is_blocked:
+                # No protocol takes a wire over that was full before: it would not be told.
+                self._buffer = bytearray(data)
+                return
             rest = self._look(data)
             if rest is None:
                 return
@@ -384,7 +402,8 @@ class FirstBytes(asyncio.Protocol):
         self._wire.abort()
 
     def tick(self, seconds: float) -> None:
-        """Called every ``seconds``: the head must come in time."""
+        """Called every ``seconds``: heads must come, and answers be taken, in time."""
         self._age += seconds
-        if self._age > self._listener.options.http.head_timeout:
+        limits = self._listener.options.http
+        if self._age > (limits.write_timeout if self._is_blocked else limits.head_timeout):
             self._wire.abort()

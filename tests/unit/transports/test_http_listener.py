@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import socket
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from wsclient import RawClient, client_frame, request
 
 from flyball.transports.http_body import BadChunks, ChunkedBody
-from flyball.transports.http_fast import HttpLimits, HttpResponse
+from flyball.transports.http_fast import HttpLimits, HttpResponse, Takeover
 from flyball.transports.http_head import BadRequestHead, parse_head
 
 DATE = re.compile(r"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
@@ -277,6 +278,87 @@ async def test_a_client_that_does_not_read_is_not_served_on(serve, monkeypatch):
             await asyncio.sleep(0.01)
     assert calls < 1000
     assert connection._wire.is_closing()
+
+
+@pytest.mark.parametrize(
+    ("path", "has_app"), [("/connection/websocket", True), ("/nope", False), ("/big", True)]
+)
+async def test_a_client_that_reads_no_refusals_is_given_up(serve, monkeypatch, path, has_app):
+    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    limits = HttpLimits(write_timeout=0.2, head_timeout=20)
+    server = await serve(app=big if has_app else None, listener={"http": limits})
+    client = await RawClient.open(server.port)
+    client.writer.transport.pause_reading()
+    client.send(request(path, headers={}) * 200_000)
+    wires = []
+    async with asyncio.timeout(5):
+        while not wires or len(server.listener.watch):
+            wires += [
+                getattr(m, "_wire", None) or m.transport for m in server.listener.watch.members
+            ]
+            await asyncio.sleep(0.01)
+            assert all(w.get_write_buffer_size() < 3_000_000 for w in wires)
+    assert wires[0].is_closing()
+
+
+async def big(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x" * 1_000_000})
+
+
+class Owner(asyncio.Protocol):
+    """Takes connections over, and writes to them."""
+
+    taken = 0
+
+    def __call__(self, method, path, query, headers, body):
+        return Takeover(self.take) if path == "/api/take" else HttpResponse(b"x" * 60_000)
+
+    def take(self, exchange, head):
+        self.taken += 1
+        exchange.wire.set_protocol(self)
+        exchange.answer(HttpResponse(b"taken"))
+        exchange.wire.close()
+
+
+async def test_full_connections_are_not_taken_over(serve):
+    owner = Owner()
+    server = await serve(api=owner)
+    asked = post() + post(path="/api/take")
+    client = await RawClient.open(server.port)
+    client.send(asked)
+    assert len((await client.response())[2]) == 60_000
+    assert (await client.response())[2] == b"taken"
+    (listening,) = server.listener._server.sockets
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(small, ("127.0.0.1", server.port))
+    try:
+        await loop.sock_sendall(small, post())
+        (connection,) = await members(server, 1)
+        async with asyncio.timeout(5):
+            while not connection._wire.get_write_buffer_size():
+                await asyncio.sleep(0.001)
+        await loop.sock_sendall(small, asked)
+        await members(server, 0)
+    finally:
+        small.close()
+    assert owner.taken == 1
+
+
+async def test_full_connections_are_handed_on_when_they_are_read(serve):
+    server = await serve(api=lambda *_: HttpResponse(b"x" * 100_000), app=app)
+    client = await RawClient.open(server.port)
+    client.writer.transport.pause_reading()
+    client.send(post() * 100 + request("/other", headers={}))
+    await asyncio.sleep(0.2)
+    client.writer.transport.resume_reading()
+    for _ in range(100):
+        assert len((await client.response())[2]) == 100_000
+    assert (await client.response())[2] == b"asgi GET /other "
 
 
 async def members(server, count):
