@@ -176,7 +176,7 @@ class HttpFastPath(asyncio.Protocol):
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
         self._buffer = bytearray()
         self._phase = _Phase.HEAD
-        self._age = 0.0  # seconds in this phase, or since the last byte of progress
+        self._age = 0.0  # seconds in this phase: bytes that drip do not prolong it
         self._head: RequestHead | None = None
         self._body: ChunkedBody | None = None
         self._work: asyncio.Future[HttpResponse] | None = None
@@ -219,14 +219,13 @@ class HttpFastPath(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
-        if not self._buffer:
+        if self._phase is _Phase.HEAD and not self._buffer:
             self._age = 0.0
-            if self._phase is _Phase.HEAD:
-                size = data.find(HEAD_END) + 4
-                head = self._known_heads.get(data[:size])
-                if head is not None and len(data) == size + head.content_length:
-                    self._handle(head, data[size:])
-                    return
+            size = data.find(HEAD_END) + 4
+            head = self._known_heads.get(data[:size])
+            if head is not None and len(data) == size + head.content_length:
+                self._handle(head, data[size:])
+                return
         if self._phase is _Phase.CLOSED:
             return
         self._buffer += data
@@ -328,6 +327,7 @@ class HttpFastPath(asyncio.Protocol):
             body = bytes(chunks.content)
             self._body = None
         self._phase = _Phase.HEAD
+        self._age = 0.0
         self._head = None
         self._handle(head, body)
         return self._phase is _Phase.HEAD

@@ -59,9 +59,10 @@ class _Connection(H2Connection):
 class _Unsent:
     """What waits for a stream's window, or for the connection's."""
 
-    __slots__ = ("chunks", "ended", "size")
+    __slots__ = ("age", "chunks", "ended", "size")
 
     def __init__(self) -> None:
+        self.age = 0.0  # seconds since the answer was complete
         self.chunks: list[bytes] = []
         self.size = 0
         self.ended = False
@@ -422,6 +423,12 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._commotion = 0
         self._age += seconds
         limits = self._service.limits
+        for stream_id, unsent in list(self._unsent.items()):
+            if unsent.ended:  # others are looked after by those who write them
+                unsent.age += seconds
+                if unsent.age > limits.write_timeout:
+                    self._reset(stream_id, h2.errors.ErrorCodes.CANCEL)
+                    self._forget(stream_id)
         if self._wire.is_closing() or self._is_blocked:
             if self._age > limits.write_timeout:
                 self._wire.abort()

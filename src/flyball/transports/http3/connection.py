@@ -77,6 +77,8 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         self.wires: dict[int, StreamWire] = {}
         self._full: set[int] = set()
         """Streams whose writers pause."""
+        self._ending: dict[int, float] = {}
+        """Streams with their end written, and for how many seconds they were not all taken."""
         self._sessions: dict[int, WebTransportTransport] = {}
         """WebTransport sessions by the stream of their request."""
         self._is_lost = False
@@ -276,6 +278,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
     def end(self, stream_id: int) -> None:
         """See :meth:`Carrier.end`."""
         self._send_data(stream_id, b"", end=True)
+        self._ending[stream_id] = 0.0
         self._stop_reading(stream_id)
         self._loop.call_soon(self._let_go, stream_id)
 
@@ -288,7 +291,11 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             self._quic.reset_stream(stream_id, ErrorCode.H3_NO_ERROR)
         except _OVER as error:
             logger.debug("stream %d is over already: %s", stream_id, error)
+        stream = self._quic._streams.get(stream_id)
+        if stream is not None:
+            stream.sender._buffer.clear()  # the library keeps it until the client has heard of it
         self._full.discard(stream_id)
+        self._ending.pop(stream_id, None)
         self._windows.forget(stream_id)
         self.wires.pop(stream_id, None)
         self._transmit_soon()
@@ -341,6 +348,8 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             self._quic.send_stream_data(stream_id, data, end)
         except _OVER:
             return  # the stream was ended or reset meanwhile
+        if end:
+            self._ending[stream_id] = 0.0
         self._transmit_soon()
 
     def end_session(self, session_id: int, code: int, reason: str) -> None:
@@ -361,6 +370,13 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
     def tick(self, seconds: float) -> None:
         """Called every ``seconds``: ends what is of no use."""
         self._resets = 0
+        for stream_id, age in list(self._ending.items()):
+            if not self.unsent(stream_id):
+                del self._ending[stream_id]
+            elif age > self._service.limits.write_timeout:
+                self.reset(stream_id)
+            else:
+                self._ending[stream_id] = age + seconds
         self._age = 0.0 if self.is_busy else self._age + seconds
         if self._age > self._service.limits.keep_alive_timeout:
             self.abort()

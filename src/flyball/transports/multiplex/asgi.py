@@ -29,6 +29,7 @@ class AsgiRequest(asyncio.Protocol):
     """One request and the task of the app that answers it."""
 
     __slots__ = (
+        "_age",
         "_chunks",
         "_ended",
         "_head",
@@ -45,6 +46,7 @@ class AsgiRequest(asyncio.Protocol):
 
     def __init__(self, service: Service, wire: StreamWire, head: RequestHead) -> None:
         """Becomes the protocol of ``wire`` and calls the app."""
+        self._age = 0.0  # seconds that the body, or the client, lets us wait
         self._service = service
         self._wire = wire
         self._head = head
@@ -59,6 +61,7 @@ class AsgiRequest(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         wire.set_protocol(self)
+        service.watch.add(self)
         task = asyncio.ensure_future(self._run())
         task.set_name(f"asgi {head.method} {head.path}")
         service.tasks.add(task)
@@ -78,6 +81,7 @@ class AsgiRequest(asyncio.Protocol):
         """The body is whole."""
         self._ended = True
         self._news.set()
+        self._unwatch()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -85,14 +89,36 @@ class AsgiRequest(asyncio.Protocol):
         self._is_lost = True
         self._news.set()
         self._may_write.set()
+        self._unwatch()
 
     def pause_writing(self) -> None:
         """The client does not take everything."""
         self._may_write.clear()
+        self._age = 0.0
+        self._service.watch.add(self)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._may_write.set()
+        self._age = 0.0
+        self._unwatch()
+
+    # -- upkeep
+
+    def tick(self, seconds: float) -> None:
+        """Called every ``seconds`` while something is awaited from the client."""
+        self._age += seconds
+        limits = self._service.limits
+        if not self._may_write.is_set():
+            if self._age > limits.write_timeout:
+                self._wire.abort()
+        elif self._age > limits.request_timeout:
+            self._unwatch()
+            self._fail(408)
+
+    def _unwatch(self) -> None:
+        if self._is_lost or (self._ended and self._may_write.is_set()):
+            self._service.watch.discard(self)
 
     # -- ASGI
 
@@ -112,11 +138,12 @@ class AsgiRequest(asyncio.Protocol):
             logger.error("the app did not answer %s %s", self._head.method, self._head.path)
             self._fail()
 
-    def _fail(self) -> None:
-        if self._started:
+    def _fail(self, status: int = 500) -> None:
+        if self._started or self._wire.is_closing():
             self._wire.abort()
             return
-        answer = plain_error(500)
+        self._started = True
+        answer = plain_error(status)
         self._wire.start(answer.status, [*answer.fields(), *self._service.watch.common])
         if self._head.method != "HEAD":
             self._wire.write(answer.body)

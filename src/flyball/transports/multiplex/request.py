@@ -152,7 +152,6 @@ class Request(asyncio.Protocol):
         route, head = self._route, self._head
         if self._body is None or route is None or head is None:
             return
-        self._age = 0.0
         self._body.append(data)
         self._size += len(data)
         if self._size > (route.max_body_size or self._service.limits.max_body_size):

@@ -1,0 +1,137 @@
+"""Nobody makes a server wait for the rest of a request, or for the taking of an answer."""
+
+import asyncio
+import ssl
+
+import h2.settings
+import pytest
+from certificates import self_signed
+from streamclients import dial_h2, dial_h3
+from wsclient import RawClient
+
+from flyball.transports.http3.listener import Http3Listener, Http3Options
+from flyball.transports.http_fast import HttpLimits, HttpResponse, HttpRoute
+from flyball.transports.listener import Listener, ListenerOptions
+from flyball.transports.site import Site
+
+LIMITS = HttpLimits(head_timeout=0.2, request_timeout=0.3, write_timeout=0.3)
+
+
+async def app(scope, receive, send):
+    if scope["method"] == "POST":
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(100):
+        await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Stage:
+    def __init__(self, tcp, udp):
+        self.tcp, self.udp = tcp, udp
+
+    def dial(self, version):
+        """A client of HTTP/2 or HTTP/3 that gives a stream credit for 1000 bytes, once."""
+        if version == "2":
+            window = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
+            return dial_h2(self.tcp.port, settings={window: 1000})
+        return dial_h3(self.udp.port, max_stream_data=1000)
+
+    async def until_quiet(self, client):
+        """Nothing is kept for the only connection, which lives."""
+        service = self.tcp._http2 if self.tcp._http2.connections else self.udp.service
+        (connection,) = service.connections
+        async with asyncio.timeout(5):
+            while connection.wires or service.tasks or self.kept(connection):
+                await asyncio.sleep(0.01)
+        assert not client.lost
+
+    @staticmethod
+    def kept(connection):
+        if hasattr(connection, "_unsent"):
+            return connection._unsent
+        own = [stream_id for stream_id in connection._quic._streams if stream_id % 4 == 0]
+        return sum(map(connection.unsent, own)) or connection._ending
+
+
+@pytest.fixture(params=["2", "3"])
+def version(request):
+    return request.param
+
+
+@pytest.fixture
+async def stage(monkeypatch, tmp_path):
+    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    pem, key = self_signed()
+    (tmp_path / "pem").write_bytes(pem + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    site = Site(
+        routes={"/route": HttpRoute(lambda *_: HttpResponse(b"x" * 200_000))},
+        app=app,
+    )
+    tcp = Listener(ListenerOptions("127.0.0.1", ssl_context=context, http=LIMITS), site)
+    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=LIMITS), site)
+    await tcp.start()
+    await udp.start()
+    yield Stage(tcp, udp)
+    while RawClient.opened:
+        client = RawClient.opened.pop()
+        client.writer.transport.abort()
+        await client.close()
+    for listener in (tcp, udp):
+        await listener.close(grace=0.2)
+    await asyncio.sleep(0.05)
+    assert not tcp.watch.members
+    assert not udp.watch.members
+
+
+@pytest.mark.parametrize("path", ["/route", "/app"])
+async def test_bodies_that_drip(stage, version, path):
+    async with stage.dial(version) as client:
+        stream = client.ask("POST", path, end=False)
+        async with asyncio.timeout(5):
+            while not stream.head:
+                stream.send(b"x")
+                await asyncio.sleep(0.02)
+        assert stream.status == 408
+        await stream.complete()
+        await stage.until_quiet(client)
+
+
+@pytest.mark.parametrize("path", ["/route", "/app"])
+async def test_answers_that_are_not_taken(stage, version, path):
+    async with stage.dial(version) as client:
+        client.acknowledges = False
+        if version == "3":
+            client._quic._write_stream_limits = lambda *_, **__: None
+        streams = [client.ask("GET", path) for _ in range(3)]
+        for stream in streams:
+            await stream.until(lambda stream=stream: stream.was_reset)
+        await stage.until_quiet(client)
+
+
+async def test_chunks_that_drip(monkeypatch):
+    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    site = Site(routes={"/route": HttpRoute(lambda *_: HttpResponse())})
+    listener = Listener(ListenerOptions("127.0.0.1", http=HttpLimits(request_timeout=0.2)), site)
+    await listener.start()
+    client = await RawClient.open(listener.port)
+    client.send(b"POST /route HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head = asyncio.ensure_future(client.head())
+    async with asyncio.timeout(5):
+        while not head.done():
+            client.send(b"1\r\nx\r\n")
+            await asyncio.sleep(0.02)
+    assert (await head).startswith(b"HTTP/1.1 408 ")
+    client.writer.transport.abort()
+    await client.close()
+    await listener.close(grace=0.1)
+
+
+async def test_handshakes_that_do_not_end(stage):
+    client = await RawClient.open(stage.tcp.port)
+    async with asyncio.timeout(5):
+        assert await client.rest() == b""
