@@ -36,6 +36,8 @@ LINGER = 5.0
 """Seconds until the transport is dropped after an error reply to connect."""
 MAX_PENDING_COMMANDS = 4096
 """Commands that may wait behind one that is being handled."""
+MAX_PENDING_SIZE = 4 * 1024 * 1024
+"""Bytes of them, the first not counted. Transports that cannot pause would bring any number."""
 NEVER = float("inf")
 
 
@@ -49,6 +51,7 @@ class Session:
         "_next_ping",
         "_next_presence",
         "_pending",
+        "_pending_size",
         "_ping_sent_at",
         "_pong_deadline",
         "_stale_deadline",
@@ -106,7 +109,9 @@ class Session:
         self.timer_tick = 0
         self._busy = 0
         self._draining = False
-        self._pending: deque[Command | DecodeError] | None = None
+        self._pending: deque[tuple[Command | DecodeError, int]] | None = None
+        """What waits, and its size."""
+        self._pending_size = 0
         self._next_ping = NEVER
         self._pong_deadline = NEVER
         self._ping_sent_at = 0.0
@@ -137,14 +142,15 @@ class Session:
         if not self._listens:
             return
         commands, error = self.transport.framing.codec.decode_frame(frame)
+        share = len(frame) // (len(commands) or 1)
         for command in commands:
-            self._take(command, len(frame))
+            self._take(command, len(frame), share)
         if error is not None:
-            self._take(error, len(frame))
+            self._take(error, len(frame), 0)
 
     def connect_unidirectional(self, request: ConnectRequest) -> None:
         """Opens a unidirectional connection: its only command."""
-        self._take(messages.Command(id=1, connect=request), 0)
+        self._take(messages.Command(id=1, connect=request), 0, 0)
 
     def handle_pong(self) -> None:
         """The client answered a ping."""
@@ -163,17 +169,23 @@ class Session:
 
     # -- order of commands
 
-    def _take(self, item: Command | DecodeError, size: int) -> None:
+    def _take(self, item: Command | DecodeError, size: int, share: int) -> None:
+        """Handles a command now or later; ``share``: its part of a frame of ``size`` bytes."""
         if not self._listens:
             return
         if self._busy and (self._busy >= self.node.options.concurrency or self._must_wait(item)):
             if self._pending is None:
                 self._pending = deque()
+                self._pending_size = -share
                 self.transport.pause_reading()
-            if len(self._pending) >= MAX_PENDING_COMMANDS:
+            self._pending_size += share
+            if (
+                len(self._pending) >= MAX_PENDING_COMMANDS
+                or self._pending_size > MAX_PENDING_SIZE
+            ):
                 self._end(codes.DISCONNECT_TOO_MANY_REQUESTS, "too many commands waiting")
                 return
-            self._pending.append(item)
+            self._pending.append((item, share))
             return
         self._execute(item, size)
 
@@ -247,7 +259,9 @@ class Session:
         self.transport.cork()
         try:
             while pending and self._busy < limit and self._listens:
-                self._execute(pending.popleft(), 0)
+                item, share = pending.popleft()
+                self._pending_size -= share
+                self._execute(item, 0)
         finally:
             self._draining = False
             self.transport.uncork()

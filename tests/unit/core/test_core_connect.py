@@ -304,6 +304,34 @@ async def test_waiting_handler_keeps_the_order(node, wire):
     assert wire.reading
 
 
+async def test_waiting_commands_are_bounded(node):
+    gate = asyncio.Event()
+
+    @node.on_rpc
+    async def slow(event):
+        await gate.wait()
+
+    big = {"rpc": {"method": "x", "data": "x" * 100_000}}
+    for command, count in ((big, 43), ({"rpc": {"method": "x"}}, 4097)):
+        wire = Wire(node)
+        wire.connect()
+        for id_ in range(1, count + 1):
+            wire.say({"id": id_, **command})
+        assert not wire.session.closed
+        wire.say({"id": count + 1, **command})
+        assert wire.closed_by == 3013
+    wire = Wire(node)
+    wire.connect()
+    for _ in range(2):
+        for id_ in range(1, 40):
+            wire.say({"id": id_, **big})
+        gate.set()
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert len(wire.take()) == 39
+        gate.clear()
+
+
 @pytest.mark.parametrize("options", [flyball.NodeOptions(concurrency=2)])
 async def test_concurrency(node):
     gates = {name: asyncio.Event() for name in "abc"}
