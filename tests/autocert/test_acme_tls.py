@@ -238,6 +238,13 @@ def test_hellos_are_read():
     assert parse_hello(split) == expected
 
 
+def test_hellos_in_countless_records_are_not_put_together():
+    record = b"\x16\x03\x01\x00\x01"
+    hello = b"\x01\x00\xff\xff" + bytes(10_000)
+    assert parse_hello(b"".join(record + hello[i : i + 1] for i in range(63))) is None
+    assert parse_hello(b"".join(record + hello[i : i + 1] for i in range(64))) == ClientHello()
+
+
 def test_what_is_no_hello():
     assert parse_hello(b"GET / HTTP/1.1\r\n" + b"x" * 20_000) == ClientHello()
     assert parse_hello(b"\x16\x03\x01\x00\x04\x02\x00\x00\x00") == ClientHello()

@@ -15,6 +15,8 @@ _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
 _ALPN: Final = 16
 _HOST_NAME: Final = 0
+_MAX_RECORDS: Final = 64
+"""More for one hello is no client's way: each further packet would have all of them read anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def parse_hello(data: bytes) -> ClientHello | None:
 def _message(records: _Reader) -> bytes | None:
     """The first handshake message without its header, put together from one or more records."""
     parts = b""
-    while True:
+    for _ in range(_MAX_RECORDS):
         kind = records.number(1)
         records.take(2)  # version
         size = records.number(2)
@@ -96,6 +98,7 @@ def _message(records: _Reader) -> bytes | None:
         end = 4 + int.from_bytes(parts[1:4], "big")
         if len(parts) >= end:
             return parts[4:end]
+    return None
 
 
 def _read(hello: _Reader) -> ClientHello:
