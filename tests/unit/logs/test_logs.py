@@ -127,6 +127,13 @@ def test_trace_lets_libraries_speak():
     assert levels(stream) == []
 
 
+def test_no_line_for_each_quic_connection():
+    stream = setup("debug")
+    logging.getLogger("quic").info("ALPN negotiated protocol h3")
+    logging.getLogger("quic").warning("shown")
+    assert [line["message"] for line in records(stream)] == ["shown"]
+
+
 def test_an_unknown_level_means_info():
     stream = setup("loud")
     log = structlog.get_logger("flyball.test")

@@ -45,9 +45,11 @@ _NAMES: Final = {
 
 _CHATTY: Final = (
     *("acme", "asyncio", "aiohttp", "urllib3", "uvicorn", "httpx", "hiredis", "aiokafka"),
-    *("grpc", "nats", "quic"),
+    *("grpc", "nats"),
 )
 """Libraries that are heard from ``info`` on, unless the level is trace."""
+_TALKATIVE: Final = ("quic",)
+"""Libraries with a line at ``info`` for each connection: from ``warn`` on, unless it is trace."""
 _INDISCREET: Final = ("hpack",)
 """Loggers that show header fields, and so keys and tokens, in debug messages: never let to."""
 
@@ -124,6 +126,9 @@ def _install(handler: logging.Handler, level: str) -> None:
     quiet = logging.NOTSET if number == TRACE else max(root.level, logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(quiet)
+    for name in _TALKATIVE:
+        talk = logging.NOTSET if number == TRACE else max(root.level, logging.WARNING)
+        logging.getLogger(name).setLevel(talk)
     for name in _INDISCREET:
         logging.getLogger(name).setLevel(max(root.level, logging.INFO))
 
