@@ -179,10 +179,7 @@ class Session:
                 self._pending_size = -share
                 self.transport.pause_reading()
             self._pending_size += share
-            if (
-                len(self._pending) >= MAX_PENDING_COMMANDS
-                or self._pending_size > MAX_PENDING_SIZE
-            ):
+            if len(self._pending) >= MAX_PENDING_COMMANDS or self._pending_size > MAX_PENDING_SIZE:
                 self._end(codes.DISCONNECT_TOO_MANY_REQUESTS, "too many commands waiting")
                 return
             self._pending.append((item, share))

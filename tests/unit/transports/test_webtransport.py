@@ -312,6 +312,7 @@ async def test_shutdown_says_so(serve):
         assert lines(client)[-1]["push"]["disconnect"]["code"] == 3001
         await server.listener.close()
         await client.until(lambda: client.terminated, "end of connection")
+        assert client.close_capsule == (3001, "shutdown")
 
 
 async def test_broken_packets(serve, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -268,7 +269,11 @@ class WebTransportTransport(Deadlines, Transport):
             self._end_session()
         else:
             self._link.write(self._stream_id, b"", end=True)
-            self._arm(END_PAUSE)
+            if self._endpoint.node.shutting_down:
+                # The node's timers end with it.
+                asyncio.get_running_loop().call_later(END_PAUSE, self._on_deadline)
+            else:
+                self._arm(END_PAUSE)
 
     def _end_session(self) -> None:
         self._phase = Phase.GONE
