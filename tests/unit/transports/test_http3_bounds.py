@@ -166,3 +166,22 @@ async def test_few_bytes_do_not_become_many_fields(serve, table):
         await client.until(lambda: client.terminated, "end")
         assert time.process_time() - start < 2
         assert client.terminated.error_code == (0x201 if table else 0x107)
+
+
+async def test_nothing_is_kept_of_connections_that_ended(serve):
+    listener = await serve()
+    protocols = listener._server._protocols
+    async with dial(listener.port) as client, dial(listener.port) as other:
+        await client.ping()
+        assert len(set(protocols.values())) == 2
+        for _ in range(12):  # each id is another, and the old one is retired
+            client.change_connection_id()
+            await client.ping()
+        other.close()
+        async with asyncio.timeout(5):
+            while len(set(protocols.values())) > 1:
+                await asyncio.sleep(0.01)
+        await client.ping()
+    async with asyncio.timeout(5):
+        while protocols:
+            await asyncio.sleep(0.01)

@@ -24,6 +24,8 @@ from flyball.transports.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aioquic.asyncio.protocol import QuicConnectionProtocol
+
     from flyball.transports.http3.webtransport import WebTransportEndpoint
 
 
@@ -49,6 +51,17 @@ class Http3Options:
     def ssl_context(self) -> object | None:
         """Truthy: QUIC is always encrypted (the name that other listeners have for it)."""
         return self.certificate
+
+
+class _Server(QuicServer):
+    """The library's, which looks through the ids of all connections when one of them ends."""
+
+    def _connection_terminated(self, protocol: QuicConnectionProtocol) -> None:
+        quic = protocol._quic
+        # The first packet went to the id of the Retry before it.
+        for id_ in (quic._retry_source_connection_id, *(known.cid for known in quic._host_cids)):
+            if id_ is not None and self._protocols.get(id_) is protocol:
+                del self._protocols[id_]
 
 
 class Http3Listener:
@@ -97,14 +110,12 @@ class Http3Listener:
         )
         loop = asyncio.get_running_loop()
 
-        def create() -> QuicServer:
+        def create() -> _Server:
             # Addresses are validated first (Retry): a forged one cannot make us keep a state.
             create_protocol = partial(
                 Http3Connection, self.service, self._webtransports, options.max_connections
             )
-            return QuicServer(
-                configuration=configuration, create_protocol=create_protocol, retry=True
-            )
+            return _Server(configuration=configuration, create_protocol=create_protocol, retry=True)
 
         port = options.port or (self._beside() if self._beside is not None else 0)
         wire, self._server = await loop.create_datagram_endpoint(
