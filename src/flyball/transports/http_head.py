@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import httptools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -131,6 +131,13 @@ def parse_head(data: bytes, *, max_headers: int = 200) -> RequestHead:
         raise BadRequestHead(505, f"unsupported protocol version HTTP/{version}")
     head.content_length = _check_body(headers)
     return head
+
+
+def kept(headers: Mapping[str, str], keep: frozenset[str] | None) -> Mapping[str, str] | None:
+    """The headers that a session remembers; ``keep`` (in lower case) None: all."""
+    if keep is None:
+        return headers
+    return {name: headers[name] for name in keep if name in headers} or None
 
 
 def path_of(target: bytes) -> str:

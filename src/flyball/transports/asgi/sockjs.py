@@ -5,21 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from flyball.core.errors import Disconnect
-from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
 from flyball.transports.asgi.websocket import (
     AsgiFraming,
     AsgiWebSocketEndpoint,
     AsgiWebSocketTransport,
 )
-from flyball.transports.sockjs.framing import (
-    FRAMING,
-    OPEN,
-    SILENT,
-    BadPayload,
-    close_frame,
-    read_messages,
-)
+from flyball.transports.sockjs.framing import FRAMING, OPEN, SILENT, close_frame
+from flyball.transports.sockjs.websocket import deliver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,16 +39,8 @@ class AsgiSockJsTransport(AsgiWebSocketTransport):
 
     def deliver(self, payload: bytes) -> None:
         """See :meth:`AsgiWebSocketTransport.deliver`."""
-        session = self.session
-        if session is None or not payload:
-            return
-        try:
-            messages = read_messages(payload)
-        except BadPayload as error:
-            session.disconnect(Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=str(error)))
-            return
-        for message in messages:
-            session.receive(message)
+        if self.session is not None:
+            deliver(self.session, payload)
 
     def _close(self, disconnect: Disconnect) -> None:
         if disconnect.code not in SILENT:

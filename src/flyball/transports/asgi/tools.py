@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -81,13 +81,6 @@ def headers_of(scope: Scope) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
-
-
-def kept(headers: Mapping[str, str], keep: frozenset[str] | None) -> Mapping[str, str] | None:
-    """The headers that a session remembers; ``keep`` None: all."""
-    if keep is None:
-        return headers
-    return {name: headers[name] for name in keep if name in headers} or None
 
 
 def address_of(scope: Scope) -> str:

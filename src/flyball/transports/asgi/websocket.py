@@ -13,7 +13,8 @@ from flyball.protocol.codec import DecodeError
 from flyball.protocol.codes import DisconnectCode
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.asgi.tools import address_of, headers_of, kept
+from flyball.transports.asgi.tools import address_of, headers_of
+from flyball.transports.http_head import kept
 from flyball.transports.outbox import OutboxTransport
 from flyball.transports.websocket.handshake import choose_encoding
 from flyball.transports.websocket.uni import request_in_query

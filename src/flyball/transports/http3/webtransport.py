@@ -15,6 +15,7 @@ from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.address import format_address
 from flyball.transports.deadline import NEVER, Deadlines
+from flyball.transports.http_head import kept
 from flyball.transports.streaming.framing import StreamFraming, stream_framing
 
 if TYPE_CHECKING:
@@ -181,11 +182,9 @@ class WebTransportTransport(Deadlines, Transport):
         self._phase = Phase.OPEN
         self._disarm()
         endpoint = self._endpoint
-        keep = endpoint.options.keep_headers
-        headers = self._headers
-        kept = headers if keep is None else {n: headers[n] for n in keep if n in headers}
         address = format_address(self._link.info("peername"))
-        endpoint.node.open_session(self, kept or None, address)
+        remembered = kept(self._headers, endpoint.options.keep_headers)
+        endpoint.node.open_session(self, remembered, address)
 
     def _read(self, *, ended: bool) -> None:
         """Gives whole commands to the session."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from flyball.transports.http_head import kept
 from flyball.transports.sockjs.transport import SockJsTransport
 
 if TYPE_CHECKING:
@@ -56,11 +57,8 @@ class Sessions:
     def create(self, id_: str, headers: Mapping[str, str], address: str) -> SockJsTransport:
         """Opens a session; ``headers`` are its first request's."""
         transport = self._transports[id_] = SockJsTransport(self, id_)
-        keep = self.options.keep_headers
-        kept: Mapping[str, str] | None = headers
-        if keep is not None:
-            kept = {name: headers[name] for name in keep if name in headers} or None
-        self.node.open_session(transport, kept, address)
+        remembered = kept(headers, self.options.keep_headers)
+        self.node.open_session(transport, remembered, address)
         return transport
 
     def keep_end(self, transport: SockJsTransport) -> None:

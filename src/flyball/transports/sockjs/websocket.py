@@ -21,11 +21,25 @@ from flyball.transports.websocket.transport import Phase, WebSocketTransport
 if TYPE_CHECKING:
     import asyncio
 
+    from flyball.core.session import Session
     from flyball.core.transport import Framing
     from flyball.transports.http_head import RequestHead
     from flyball.transports.websocket.handshake import Acceptance
 
 _OPEN = build_frame(OP_TEXT, OPEN)
+
+
+def deliver(session: Session, payload: bytes) -> None:
+    """Gives the messages of one WebSocket message to a session; an empty one has none."""
+    if not payload:
+        return
+    try:
+        messages = read_messages(payload)
+    except BadPayload as error:
+        session.disconnect(Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=str(error)))
+        return
+    for message in messages:
+        session.receive(message)
 
 
 class SockJsWebSocketTransport(WebSocketTransport):
@@ -35,16 +49,8 @@ class SockJsWebSocketTransport(WebSocketTransport):
     name: ClassVar[str] = "sockjs"
 
     def _deliver(self, payload: bytes) -> None:
-        session = self.session
-        if session is None or not payload:
-            return
-        try:
-            messages = read_messages(payload)
-        except BadPayload as error:
-            session.disconnect(Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=str(error)))
-            return
-        for message in messages:
-            session.receive(message)
+        if self.session is not None:
+            deliver(self.session, payload)
 
     def _close(self, disconnect: Disconnect) -> None:
         if self._phase is not Phase.GONE and disconnect.code not in SILENT:

@@ -13,6 +13,7 @@ from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.address import remote_address
 from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
+from flyball.transports.http_head import kept
 from flyball.transports.origin import cors_headers
 from flyball.transports.streaming.framing import (
     EventFraming,
@@ -173,7 +174,8 @@ class StreamEndpoint:
         address: str,
     ) -> None:
         """Opens the session of an admitted request on its transport."""
-        session = self.node.open_session(transport, self._kept(headers), address)
+        remembered = kept(headers, self.options.keep_headers)
+        session = self.node.open_session(transport, remembered, address)
         transport.cork()
         if admission.request is None:
             session.receive(admission.body)
@@ -211,12 +213,6 @@ class StreamEndpoint:
         start = Start(self.stream_headers(headers, admission), self.refusal(headers))
         transport = kind.transport(self.node, exchange, framing, start)
         self.begin(transport, admission, headers, remote_address(exchange.wire))
-
-    def _kept(self, headers: Mapping[str, str]) -> Mapping[str, str] | None:
-        keep = self.options.keep_headers
-        if keep is None:
-            return headers
-        return {name: headers[name] for name in keep if name in headers} or None
 
     def too_large(self, headers: Mapping[str, str]) -> HttpResponse:
         """The answer to a body over the limit."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.address import remote_address
-from flyball.transports.http_head import PlainAnswer, plain_error
+from flyball.transports.http_head import PlainAnswer, kept, plain_error
 from flyball.transports.websocket.deflate import Inflater
 from flyball.transports.websocket.framing import deflate_framing, plain_framing
 from flyball.transports.websocket.handshake import negotiate, negotiate_connect
@@ -16,7 +16,6 @@ from flyball.transports.websocket.transport import Shared, WebSocketTransport
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
 
     from flyball.core.node import Node
     from flyball.core.transport import Framing
@@ -124,7 +123,9 @@ class WebSocketEndpoint:
         if acceptance.frame_pings:
             transport.start_frame_pings()
         address = remote_address(wire) if self.options.keep_remote_addr else ""
-        transport.session = self.node.open_session(transport, self.kept_headers(head), address)
+        transport.session = self.node.open_session(
+            transport, kept(head.headers, self.options.keep_headers), address
+        )
         return transport
 
     def framing(self, acceptance: Acceptance) -> Framing:
@@ -134,11 +135,3 @@ class WebSocketEndpoint:
             options = self.options
             return deflate_framing(codec, options.compression_level, options.compression_min_size)
         return plain_framing(codec)
-
-    def kept_headers(self, head: RequestHead) -> Mapping[str, str] | None:
-        """The headers that the session remembers."""
-        keep = self.options.keep_headers
-        if keep is None:
-            return head.headers
-        headers = head.headers
-        return {name: headers[name] for name in keep if name in headers} or None
