@@ -323,6 +323,17 @@ async def test_answering_a_client_that_left_is_no_failure(stage, version, caplog
     assert not [r for r in caplog.records if r.name.startswith("flyball")]
 
 
+async def test_a_late_answer_to_a_client_that_left_leaves_nothing(stage):
+    async with stage.dial("3") as client:
+        stream = client.ask("POST", "/slow/long", {}, b"abc")
+        await (await client.request("POST", "/slow", {}, b"x")).complete()
+        stream.cancel()
+        (connection,) = stage.udp.service.connections
+        await stage.until(lambda: not connection.wires)
+        await asyncio.sleep(0.4)  # the handler has answered
+        assert stream.id not in connection._http._stream
+
+
 async def test_body_in_pieces_and_trailing_silence(stage, version):
     async with stage.dial(version) as client:
         stream = client.ask("POST", "/slow", end=False)

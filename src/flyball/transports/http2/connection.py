@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flyball.transports")
 
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client begins with (RFC 9113, section 3.4)."""
 MAX_QUEUED: Final = 1048576
 """Bytes of answers that a client may leave unread before nothing more is read from it."""
 MAX_COMMOTION: Final = 1000

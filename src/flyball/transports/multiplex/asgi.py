@@ -144,10 +144,9 @@ class AsgiRequest(asyncio.Protocol):
             return
         self._started = True
         answer = plain_error(status)
-        self._wire.start(answer.status, [*answer.fields(), *self._service.watch.common])
-        if self._head.method != "HEAD":
-            self._wire.write(answer.body)
-        self._wire.close()
+        fields = [*answer.fields(), *self._service.watch.common]
+        body = b"" if self._head.method == "HEAD" else answer.body
+        self._wire.answer(answer.status, fields, body)
 
     def _scope(self) -> Scope:
         head, wire = self._head, self._wire

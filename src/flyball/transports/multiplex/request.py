@@ -187,16 +187,14 @@ class Request(asyncio.Protocol):
         self._service.watch.discard(self)
 
     def _answer(self, head: RequestHead, response: HttpResponse) -> None:
-        dated = (*response.headers, *self._service.watch.common)
-        whole = HttpResponse(response.body, response.status, response.content_type, dated)
-        self._wire.answer(whole, with_body=head.method != "HEAD")
+        fields = [*response.fields(), *self._service.watch.common]
+        self._wire.answer(response.status, fields, b"" if head.method == "HEAD" else response.body)
 
     def _refuse(self, answer: PlainAnswer) -> None:
         self._done()
-        self._wire.start(answer.status, [*answer.fields(), *self._service.watch.common])
-        if self._head is None or self._head.method != "HEAD":
-            self._wire.write(answer.body)
-        self._wire.close()
+        is_head = self._head is not None and self._head.method == "HEAD"
+        fields = [*answer.fields(), *self._service.watch.common]
+        self._wire.answer(answer.status, fields, b"" if is_head else answer.body)
 
     def tick(self, seconds: float) -> None:
         """Called every ``seconds`` while the body is awaited."""

@@ -188,17 +188,18 @@ class StreamWire(asyncio.Transport):
 
     # -- answers
 
-    def start(self, status: int, headers: Iterable[tuple[str, str]], *, end: bool = False) -> None:
-        """Sends the head of an answer."""
+    def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Sends the head of an answer, unless the stream is over."""
+        if self._is_closing:
+            return
         fields: Fields = [(b":status", b"%d" % status)]
         fields += [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
-        self._carrier.send_head(self.id, fields, end=end)
+        self._carrier.send_head(self.id, fields)
 
-    def answer(self, response: HttpResponse, *, with_body: bool = True) -> None:
-        """Sends a whole answer and closes. ``with_body`` is False for HEAD requests."""
-        self.start(response.status, response.fields())
-        if with_body:
-            self.write(response.body)
+    def answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        """Sends a whole answer and closes."""
+        self.start(status, headers)
+        self.write(body)
         self.close()
 
 
@@ -220,7 +221,8 @@ class StreamExchange(Exchange):
 
     def answer(self, response: HttpResponse) -> None:
         """See :meth:`Exchange.answer`."""
-        self._stream.answer(response)
+        fields = [*response.fields(), *self._common]
+        self._stream.answer(response.status, fields, response.body)
 
     def finish(self) -> None:
         """See :meth:`Exchange.finish`: closing the wire says it."""
