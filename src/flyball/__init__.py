@@ -18,8 +18,8 @@ carry the client protocol of Centrifugo, so that its official SDKs are the clien
 
 from flyball import asgi
 from flyball._version import __version__
+from flyball.aio.eager import eager
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
-from flyball.core.eager import eager
 from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError, PermissionDenied
 from flyball.core.events import (
     ChannelOccupied,
@@ -57,10 +57,10 @@ from flyball.core.types import (
     StreamPosition,
     SubscribeOptions,
 )
+from flyball.http.listener import Listener
 from flyball.serving import ServeOptions, run, serve
 from flyball.transports.endpoints import EndpointOptions
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Listener
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions

@@ -22,19 +22,19 @@ import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from flyball.http.asgi_tools import local_path
+from flyball.http.http1 import HttpResponse
+from flyball.http.routes import Site
 from flyball.transports.asgi.exchange import answer, serve
 from flyball.transports.asgi.sockjs import AsgiSockJsEndpoint
-from flyball.transports.asgi.tools import local_path
 from flyball.transports.asgi.websocket import (
     AsgiWebSocketEndpoint,
     UniAsgiWebSocketEndpoint,
     refuse,
 )
 from flyball.transports.endpoints import EndpointOptions, refuse_text
-from flyball.transports.http_fast import HttpResponse
 from flyball.transports.limits import ConnectionLimits
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from flyball.core.node import Node
-    from flyball.transports.asgi.tools import AsgiApp, Receive, Scope, Send
+    from flyball.http.asgi_tools import AsgiApp, Receive, Scope, Send
 
 __all__ = [
     "App",

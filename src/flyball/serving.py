@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.transports.endpoints import EndpointOptions
-from flyball.transports.listener import Listener, ListenerOptions
-from flyball.transports.site import Site
 
 if TYPE_CHECKING:
     import ssl

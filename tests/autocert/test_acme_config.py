@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flyball.core.clock import LoopClock
+from flyball.aio.clock import LoopClock
 from flyball.core.errors import ConfigError
 from flyball.server import build
 from flyball.server.acme import LETS_ENCRYPT

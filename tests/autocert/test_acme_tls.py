@@ -12,13 +12,13 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.server.acme.cache import FolderCache, MemoryCache
 from flyball.server.acme.certificate import Certificate
 from flyball.server.acme.challenges import Challenges
 from flyball.server.acme.hello import ClientHello, parse_hello
 from flyball.server.acme.tls import Names
-from flyball.transports.listener import Listener, ListenerOptions
-from flyball.transports.site import Site
 
 NOW = time.time()
 ACME = ["acme-tls/1"]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from flyball.engines.memory import MemoryBroker, MemoryPresenceManager
+from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.testing import TestClock, settle
 
 

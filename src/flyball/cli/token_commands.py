@@ -140,7 +140,7 @@ def _check(
     command: str,
     verify: Callable[[TokenVerifier], Awaitable[tuple[str, Iterable[str]]]],
 ) -> None:
-    from flyball.core.clock import LoopClock
+    from flyball.aio.clock import LoopClock
     from flyball.server.auth import JwksClient, TokenVerifier
     from flyball.server.auth.jose import InvalidToken, take_apart
     from flyball.server.build import channel_rules

@@ -7,7 +7,7 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flyball.core.eager import call_handler
+from flyball.aio.eager import call_handler
 from flyball.core.errors import ConfigError, Disconnect, Error
 from flyball.core.types import Credentials, SubscribeOptions
 from flyball.protocol import codes

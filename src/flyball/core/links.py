@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable

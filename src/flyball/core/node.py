@@ -10,25 +10,26 @@ from uuid import uuid4
 
 import msgspec
 
-from flyball.core.clock import Clock, LoopClock
+from flyball.aio.clock import Clock, LoopClock
+from flyball.aio.eager import run_now
+from flyball.aio.timers import TimerWheel
 from flyball.core.cluster import (
     Cluster,
     NodeInfo,
     NodeMetrics,
     SurveyResult,
 )
-from flyball.core.eager import run_now
 from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError
 from flyball.core.events import ChannelOccupied, ChannelVacated, Disconnected, Unsubscribed
 from flyball.core.handlers import HandlerDecorators
 from flyball.core.hub import Hub
 from flyball.core.links import BrokerLinks
 from flyball.core.listen import ChannelReader
+from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.core.metrics import Metrics
 from flyball.core.options import NodeOptions
 from flyball.core.refresh import refresh_by_server
 from flyball.core.session import Session
-from flyball.core.timers import TimerWheel
 from flyball.core.types import (
     ClientInfo,
     HistoryFilter,
@@ -324,7 +325,7 @@ class Node(HandlerDecorators, UserOperations):
     # -- for sessions
 
     def run_now(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """See :func:`flyball.core.eager.run_now`."""
+        """See :func:`flyball.aio.eager.run_now`."""
         return run_now(coroutine)
 
     def adopt(self, work: asyncio.Task[Any] | Any, session: Session | None = None) -> None:
@@ -524,11 +525,7 @@ def default_engine(
     node: Node, broker: Broker | None, presence_manager: PresenceManager | None
 ) -> tuple[Broker, PresenceManager]:
     """Fills in what was not given with the memory engine."""
-    # The one import that points up: the library works without naming an engine.
-    from importlib import import_module
-
-    memory = import_module("flyball.engines.memory")
     return (
-        broker or memory.MemoryBroker(node.clock, history_meta_ttl=node.options.history_meta_ttl),
-        presence_manager or memory.MemoryPresenceManager(node.clock),
+        broker or MemoryBroker(node.clock, history_meta_ttl=node.options.history_meta_ttl),
+        presence_manager or MemoryPresenceManager(node.clock),
     )

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
 from flyball.core.errors import Disconnect, Error
 from flyball.core.session_state import SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw

@@ -1,1 +1,5 @@
-"""Engines: where publications and presence are kept, one module for each technology."""
+"""Where publications are kept and how they spread: one folder for each technology."""
+
+from flyball.core.memory import MemoryBroker, MemoryPresenceManager
+
+__all__ = ["MemoryBroker", "MemoryPresenceManager"]

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from flyball.core.clock import LoopClock
+from flyball.aio.clock import LoopClock
 from flyball.core.errors import ConfigError
 from flyball.core.node import Node, NodeMetrics
+from flyball.http.http1 import HttpRoute
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.server import build
 from flyball.server.api.asgi import asgi_app
 from flyball.server.api.http import ApiHandler, HttpApiOptions
@@ -34,17 +37,14 @@ from flyball.server.metrics import (
     ServerMetrics,
     process_registry,
 )
-from flyball.transports.http_fast import HttpRoute
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Listener, ListenerOptions
-from flyball.transports.site import Site
 
 if TYPE_CHECKING:
     import ssl
 
     from prometheus_client.registry import Collector
 
-    from flyball.core.clock import Clock, TimerHandle
+    from flyball.aio.clock import Clock, TimerHandle
     from flyball.server.config import Config
 
 logger = structlog.get_logger("flyball.server")

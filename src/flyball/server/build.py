@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from flyball._version import __version__
 from flyball.core.errors import ConfigError
 from flyball.core.options import NodeOptions
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
@@ -21,9 +23,7 @@ from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 from flyball.server.config.pem import ALPN, tls_server_context, tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
-from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from flyball.core.clock import Clock
+    from flyball.aio.clock import Clock
     from flyball.core.node import Node
+    from flyball.http.http1 import HttpRoute
+    from flyball.http.http3.listener import Http3Listener
     from flyball.server.acme import Autocert
     from flyball.server.config import Config, Token
-    from flyball.transports.http3.listener import Http3Listener
-    from flyball.transports.http_fast import HttpRoute
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.unigrpc.listener import UniGrpcListener
 
@@ -328,8 +328,8 @@ def http3_listener(
         ConfigError: HTTP/3 is not installed, or a certificate or key is wrong.
     """
     try:
-        from flyball.transports.http3.listener import Http3Listener, Http3Options
-        from flyball.transports.http3.webtransport import (
+        from flyball.http.http3.listener import Http3Listener, Http3Options
+        from flyball.transports.webtransport import (
             WebTransportEndpoint,
             WebTransportOptions,
         )

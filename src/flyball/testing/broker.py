@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from flyball.aio.eager import run_now
 from flyball.core.broker import Broker
-from flyball.core.eager import run_now
 from flyball.core.errors import ConfigError
-from flyball.engines.memory import MemoryBroker
+from flyball.core.memory import MemoryBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
+    from flyball.aio.clock import Clock
     from flyball.core.broker import BrokerEvents
-    from flyball.core.clock import Clock
     from flyball.core.types import (
         ClientInfo,
         HistoryFilter,

@@ -31,7 +31,7 @@ class _Timer:
 
 
 class TestClock:
-    """See :class:`flyball.core.clock.Clock`. Starts at Unix time 1 800 000 000."""
+    """See :class:`flyball.aio.clock.Clock`. Starts at Unix time 1 800 000 000."""
 
     __test__ = False  # no test case, whatever pytest thinks of the name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from flyball.transports.http_fast import HttpResponse, HttpRoute
+from flyball.http.http1 import HttpResponse, HttpRoute
 from flyball.transports.limits import ConnectionLimits
 from flyball.transports.origin import OriginPolicy, cors_headers
 from flyball.transports.sockjs.endpoint import SockJsEndpoint

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flyball.core.errors import ConfigError
-from flyball.transports.http_head import is_safe_value
+from flyball.http.head import is_safe_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -13,12 +13,12 @@ from flyball.core.node import Node
 from flyball.core.options import NodeOptions
 from flyball.core.transport import Framing, Transport
 from flyball.core.types import Credentials, SubscribeOptions
+from flyball.http.http1 import HttpResponse
 from flyball.protocol.json_codec import JSON
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
 from flyball.server.channels.rules import ChannelRules, ChannelRulesOptions
 from flyball.server.config.schema_channel import ChannelOptions, MapOptions, SharedPollOptions
-from flyball.transports.http_fast import HttpResponse
 
 KEY = "api-key"
 NOW = 1795495400.0

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from flyball.aio.eager import run_now
 from flyball.core.cluster import NodeMetrics
-from flyball.core.eager import run_now
 from flyball.server.api import concurrent
 from flyball.server.api import messages as m
 from flyball.server.api.concurrent import map_concurrently

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
 from flyball.core.errors import ConfigError
 from flyball.core.types import Raw
 from flyball.server.auth import (

@@ -8,7 +8,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
 from flyball.core.errors import Error
 from flyball.server.auth import InvalidToken, JwksClient, TokenOptions, TokenVerifier
 from flyball.server.auth import jwks as jwks_module

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
 from flyball.server.auth import InvalidToken, TokenOptions, TokenVerifier
 from flyball.server.auth import verifier as verifier_module
 from flyball.server.auth.jose import encode

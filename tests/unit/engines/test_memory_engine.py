@@ -5,7 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
+from flyball.core.memory import LONGEST_SLEEP, SWEEP_BUDGET, MemoryBroker, MemoryPresenceManager
 from flyball.core.types import (
     ClientInfo,
     HistoryFilter,
@@ -14,7 +15,6 @@ from flyball.core.types import (
     StreamPosition,
     payload,
 )
-from flyball.engines.memory import LONGEST_SLEEP, SWEEP_BUDGET, MemoryBroker, MemoryPresenceManager
 from flyball.testing import TestClock
 
 DATA = payload(b"{}")

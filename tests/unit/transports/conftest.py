@@ -7,11 +7,11 @@ from wsclient import RawClient
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
-from flyball.transports.http_fast import HttpRoute
+from flyball.http.http1 import HttpRoute
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
 
 

@@ -11,11 +11,11 @@ from wsclient import RawClient
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.testing.clock import TestClock
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint

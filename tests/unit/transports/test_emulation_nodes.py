@@ -8,12 +8,12 @@ import pytest
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.protocol.messages import EmulationRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.testing import TestClock, Wires
-from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint

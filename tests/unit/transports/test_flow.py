@@ -17,18 +17,18 @@ from wsclient import RawClient
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
-from flyball.transports.http2.connection import Http2Connection
-from flyball.transports.http3.listener import Http3Listener, Http3Options
-from flyball.transports.http3.webtransport import WebTransportEndpoint, WebTransportOptions
-from flyball.transports.listener import Listener, ListenerOptions
-from flyball.transports.multiplex.wire import StreamWire
+from flyball.http.http2 import Http2Connection
+from flyball.http.http3.listener import Http3Listener, Http3Options
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.multiplex.wire import StreamWire
+from flyball.http.routes import Site
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.endpoint import StreamEndpoint
 from flyball.transports.unigrpc.listener import UniGrpcListener, UniGrpcOptions
 from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint
+from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
 LOOPS = ("uvloop",)
 

@@ -11,12 +11,12 @@ from streamclients import dial_h3
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
-from flyball.transports.http3.listener import Http3Listener, Http3Options
-from flyball.transports.http3.webtransport import WebTransportEndpoint, WebTransportOptions
-from flyball.transports.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
-from flyball.transports.http_fast import HttpResponse, HttpRoute
+from flyball.http.http1 import HttpResponse, HttpRoute
+from flyball.http.http3.listener import Http3Listener, Http3Options
+from flyball.http.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
+from flyball.http.routes import Site
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
+from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
 PATH = "/connection/webtransport"
 

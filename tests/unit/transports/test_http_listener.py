@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsclient import RawClient, client_frame, request
 
-from flyball.transports.http_body import BadChunks, ChunkedBody
-from flyball.transports.http_fast import HttpLimits, HttpResponse, Takeover
-from flyball.transports.http_head import BadRequestHead, parse_head
+from flyball.http.body import BadChunks, ChunkedBody
+from flyball.http.head import BadRequestHead, parse_head
+from flyball.http.http1 import HttpLimits, HttpResponse, Takeover
 
 DATE = re.compile(r"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
 
@@ -239,7 +239,7 @@ async def test_an_answer_is_read_even_if_the_client_is_still_sending(serve):
     ],
 )
 async def test_timeouts(serve, monkeypatch, data, answer):
-    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
     limits = HttpLimits(head_timeout=0.1, request_timeout=0.2, keep_alive_timeout=0.2)
     server = await serve(api=echo, app=app, listener={"http": limits})
     client = await RawClient.open(server.port)
@@ -251,7 +251,7 @@ async def test_timeouts(serve, monkeypatch, data, answer):
 
 
 async def test_idle_connections_are_closed(serve, monkeypatch):
-    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
     server = await serve(api=echo, listener={"http": HttpLimits(keep_alive_timeout=0.1)})
     client = await RawClient.open(server.port)
     client.send(post())
@@ -260,7 +260,7 @@ async def test_idle_connections_are_closed(serve, monkeypatch):
 
 
 async def test_a_client_that_does_not_read_is_not_served_on(serve, monkeypatch):
-    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
     calls = 0
 
     def handler(*_):
@@ -284,7 +284,7 @@ async def test_a_client_that_does_not_read_is_not_served_on(serve, monkeypatch):
     ("path", "has_app"), [("/connection/websocket", True), ("/nope", False), ("/big", True)]
 )
 async def test_a_client_that_reads_no_refusals_is_given_up(serve, monkeypatch, path, has_app):
-    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
     limits = HttpLimits(write_timeout=0.2, head_timeout=20)
     server = await serve(app=big if has_app else None, listener={"http": limits})
     client = await RawClient.open(server.port)
@@ -445,8 +445,8 @@ async def test_close_lets_requests_finish_and_ends_idle_connections(serve):
 
 
 async def test_listens_on_both_families_and_shares_the_port():
-    from flyball.transports.listener import Listener, ListenerOptions
-    from flyball.transports.site import Site
+    from flyball.http.listener import Listener, ListenerOptions
+    from flyball.http.routes import Site
 
     first = Listener(ListenerOptions(reuse_port=True), Site())
     await first.start()

@@ -9,10 +9,10 @@ from certificates import self_signed
 from streamclients import dial_h2, dial_h3
 from wsclient import RawClient
 
-from flyball.transports.http3.listener import Http3Listener, Http3Options
-from flyball.transports.http_fast import HttpLimits, HttpResponse, HttpRoute
-from flyball.transports.listener import Listener, ListenerOptions
-from flyball.transports.site import Site
+from flyball.http.http1 import HttpLimits, HttpResponse, HttpRoute
+from flyball.http.http3.listener import Http3Listener, Http3Options
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 
 LIMITS = HttpLimits(head_timeout=0.2, request_timeout=0.3, write_timeout=0.3)
 
@@ -62,7 +62,7 @@ def version(request):
 
 @pytest.fixture
 async def stage(monkeypatch, tmp_path):
-    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
     pem, key = self_signed()
     (tmp_path / "pem").write_bytes(pem + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -114,7 +114,7 @@ async def test_answers_that_are_not_taken(stage, version, path):
 
 
 async def test_chunks_that_drip(monkeypatch):
-    monkeypatch.setattr("flyball.transports.watch.INTERVAL", 0.05)
+    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
     site = Site(routes={"/route": HttpRoute(lambda *_: HttpResponse())})
     listener = Listener(ListenerOptions("127.0.0.1", http=HttpLimits(request_timeout=0.2)), site)
     await listener.start()

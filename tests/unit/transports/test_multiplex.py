@@ -15,14 +15,14 @@ from streamclients import dial_h2, dial_h3, trusting
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
+from flyball.http.http1 import HttpLimits, HttpResponse, HttpRoute
+from flyball.http.http3.listener import Http3Listener, Http3Options
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.http3.listener import Http3Listener, Http3Options
-from flyball.transports.http_fast import HttpLimits, HttpResponse, HttpRoute
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions

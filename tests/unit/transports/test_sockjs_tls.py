@@ -11,10 +11,10 @@ from wsclient import RawClient, client_frame
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
-from flyball.transports.http3.listener import Http3Listener, Http3Options
-from flyball.transports.listener import Listener, ListenerOptions
+from flyball.http.http3.listener import Http3Listener, Http3Options
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 

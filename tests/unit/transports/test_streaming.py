@@ -10,12 +10,12 @@ from wsclient import RawClient
 from flyball.core import types
 from flyball.core.errors import Disconnect, Error
 from flyball.core.node import Node, NodeOptions
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions

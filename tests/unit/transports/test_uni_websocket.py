@@ -10,11 +10,11 @@ from wsclient import RawClient, client_frame, request
 from flyball.core import types
 from flyball.core.errors import Disconnect
 from flyball.core.node import Node, NodeOptions
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Site
 from flyball.protocol.json_codec import JSON
 from flyball.transports.limits import ConnectionLimits
-from flyball.transports.listener import Listener, ListenerOptions
 from flyball.transports.origin import OriginPolicy
-from flyball.transports.site import Site
 from flyball.transports.websocket.framing import plain_framing
 from flyball.transports.websocket.uni import (
     UniWebSocketEndpoint,

@@ -11,10 +11,10 @@ from quicclient import dial
 from flyball.core import types
 from flyball.core.errors import Disconnect, Error
 from flyball.core.node import Node, NodeOptions
-from flyball.transports.http3.listener import Http3Listener, Http3Options
-from flyball.transports.http3.webtransport import WebTransportEndpoint, WebTransportOptions
+from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.transports.limits import ConnectionLimits
 from flyball.transports.origin import OriginPolicy
+from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
 PATH = "/connection/webtransport"
 CONNECT = b'{"id":1,"connect":{}}\n'
@@ -35,7 +35,7 @@ class Server:
 def short_pause(request, monkeypatch):
     """Sessions end soon after their streams; test_a_session waits as long as clients do."""
     if request.node.originalname != "test_a_session":
-        monkeypatch.setattr("flyball.transports.http3.webtransport.END_PAUSE", 0.05)
+        monkeypatch.setattr("flyball.transports.webtransport.END_PAUSE", 0.05)
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ async def test_connection_limit(serve):
 
 
 async def test_a_session_without_a_stream_is_closed(serve, monkeypatch):
-    monkeypatch.setattr("flyball.transports.http3.webtransport.OPEN_TIMEOUT", 0.1)
+    monkeypatch.setattr("flyball.transports.webtransport.OPEN_TIMEOUT", 0.1)
     server = await serve()
     async with dial(server.port) as client:
         assert await client.request() == 200

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from flyball.core.clock import LoopClock
+from flyball.aio.clock import LoopClock
 
 from .cache import RSA_SUFFIX, FolderCache, MemoryCache
 from .certificate import Certificate
@@ -28,8 +28,8 @@ from .worker import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from flyball.core.clock import Clock
-    from flyball.transports.asgi.tools import AsgiApp
+    from flyball.aio.clock import Clock
+    from flyball.http.asgi_tools import AsgiApp
 
     from .cache import Cache
     from .options import AutocertOptions

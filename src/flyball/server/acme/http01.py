@@ -6,10 +6,10 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from flyball.transports.asgi.tools import NO_SNIFF, TEXT, header, respond
+from flyball.http.asgi_tools import NO_SNIFF, TEXT, header, respond
 
 if TYPE_CHECKING:
-    from flyball.transports.asgi.tools import AsgiApp, Receive, Scope, Send
+    from flyball.http.asgi_tools import AsgiApp, Receive, Scope, Send
 
     from .challenges import Challenges
 

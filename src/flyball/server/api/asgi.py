@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from flyball.transports.http_fast import HttpResponse
+from flyball.http.http1 import HttpResponse
 
 if TYPE_CHECKING:
     from flyball.server.api.http import ApiHandler

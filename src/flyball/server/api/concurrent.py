@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
 
 T = TypeVar("T")
 R = TypeVar("R")

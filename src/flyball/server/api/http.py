@@ -11,7 +11,8 @@ import msgspec
 import structlog
 from msgspec import Raw, Struct
 
-from flyball.core.eager import run_now
+from flyball.aio.eager import run_now
+from flyball.http.http1 import HttpResponse
 from flyball.server.api import messages as m
 from flyball.server.api.auth import ApiKeyCheck
 from flyball.server.api.decode import RequestDecoder, split_values
@@ -33,7 +34,6 @@ from flyball.server.api.errors import (
 from flyball.server.api.methods import LEGACY_METHODS, METHODS, Method
 from flyball.server.api.metrics import MARSHAL, UNMARSHAL
 from flyball.server.api.service import NO_POSITION, ApiService
-from flyball.transports.http_fast import HttpResponse
 
 logger = structlog.get_logger("flyball.server.api")
 

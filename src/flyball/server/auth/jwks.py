@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from flyball.core.clock import LoopClock
+from flyball.aio.clock import LoopClock
 from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.server.auth.jose import Jwk, jwk_key
@@ -22,7 +22,7 @@ from flyball.server.auth.jose import Jwk, jwk_key
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-    from flyball.core.clock import Clock
+    from flyball.aio.clock import Clock
     from flyball.server.auth.jose import Key
 
 logger = structlog.get_logger("flyball.server.auth")

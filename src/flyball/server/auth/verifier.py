@@ -22,7 +22,7 @@ from flyball.server.channels.re2 import compile_re2
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flyball.core.clock import Clock
+    from flyball.aio.clock import Clock
     from flyball.server.auth.jose import Header, Key, Token
     from flyball.server.auth.jwks import JwksClient
     from flyball.server.auth.options import TokenOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from flyball.core.eager import eager
+from flyball.aio.eager import eager
 from flyball.core.errors import Disconnect, Error
 from flyball.core.types import Credentials
 from flyball.protocol import codes

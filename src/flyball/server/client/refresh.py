@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flyball.core.eager import eager
+from flyball.aio.eager import eager
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import RefreshResult
 from flyball.protocol import codes

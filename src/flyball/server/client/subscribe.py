@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flyball.core.eager import eager
+from flyball.aio.eager import eager
 from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.server.auth.verifier import InvalidToken, TokenExpired

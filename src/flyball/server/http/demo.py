@@ -20,12 +20,12 @@ import structlog
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from flyball.transports.asgi.tools import JSON, NO_SNIFF, header, read_body, respond, respond_status
+from flyball.http.asgi_tools import JSON, NO_SNIFF, header, read_body, respond, respond_status
 
 from .router import Route
 
 if TYPE_CHECKING:
-    from flyball.transports.asgi.tools import AsgiApp, Receive, Scope, Send
+    from flyball.http.asgi_tools import AsgiApp, Receive, Scope, Send
 
 logger = structlog.get_logger("flyball.server.demo")
 

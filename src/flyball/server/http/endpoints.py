@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from flyball.http.asgi_tools import JSON, NO_SNIFF, header, respond
 from flyball.server.metrics import CONTENT_TYPE, exposition
-from flyball.transports.asgi.tools import JSON, NO_SNIFF, header, respond
 from flyball.transports.origin import cors_headers
 
 from .router import Route
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.registry import Collector
 
-    from flyball.transports.asgi.tools import Receive, Scope, Send
+    from flyball.http.asgi_tools import Receive, Scope, Send
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flyball.core.errors import ConfigError
-from flyball.transports.asgi.tools import NO_SNIFF, TEXT, AsgiApp, local_path, respond
+from flyball.http.asgi_tools import NO_SNIFF, TEXT, AsgiApp, local_path, respond
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.transports.asgi.tools import Message, Receive, Scope, Send
+    from flyball.http.asgi_tools import Message, Receive, Scope, Send
 
 NOT_FOUND: Final = b"404 page not found\n"
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flyball.transports.asgi.tools import headers_of, local_path, read_body
-from flyball.transports.exchange import Exchange
-from flyball.transports.http_fast import HttpLimits, HttpResponse, Takeover
-from flyball.transports.http_head import RequestHead
+from flyball.http.asgi_tools import headers_of, local_path, read_body
+from flyball.http.head import RequestHead
+from flyball.http.http1 import HttpLimits, HttpResponse, Takeover
+from flyball.http.streams import Exchange
 from flyball.transports.outbox import WRITE_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.transports.asgi.tools import Message, Receive, Scope, Send
-    from flyball.transports.http_fast import HttpRoute
+    from flyball.http.asgi_tools import Message, Receive, Scope, Send
+    from flyball.http.http1 import HttpRoute
 
 
 class AsgiWire(asyncio.Transport):

@@ -17,7 +17,7 @@ from flyball.transports.sockjs.websocket import deliver
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flyball.transports.asgi.tools import Receive, Scope, Send
+    from flyball.http.asgi_tools import Receive, Scope, Send
 
 
 class AsgiSockJsFraming(AsgiFraming):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Framing
+from flyball.http.asgi_tools import address_of, headers_of
+from flyball.http.head import kept
 from flyball.protocol import codes
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.codes import DisconnectCode
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.asgi.tools import address_of, headers_of
-from flyball.transports.http_head import kept
 from flyball.transports.outbox import OutboxTransport
 from flyball.transports.websocket.handshake import choose_encoding
 from flyball.transports.websocket.uni import request_in_query
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flyball.core.node import Node
+    from flyball.http.asgi_tools import Message, Receive, Scope, Send
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
-    from flyball.transports.asgi.tools import Message, Receive, Scope, Send
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
     from flyball.transports.websocket.endpoint import WebSocketOptions

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
-from flyball.transports.address import remote_address
-from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
+from flyball.http.address import remote_address
+from flyball.http.http1 import HttpResponse, HttpRoute, Takeover
 from flyball.transports.origin import OriginPolicy, cors_headers
 from flyball.transports.sockjs import pages
 from flyball.transports.sockjs.framing import ANOTHER_RECEIVER, OPEN, BadPayload, read_messages
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from flyball.core.node import Node
-    from flyball.transports.exchange import Exchange
-    from flyball.transports.http_head import RequestHead
+    from flyball.http.head import RequestHead
+    from flyball.http.streams import Exchange
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.sockjs.kinds import Kind
     from flyball.transports.sockjs.transport import SockJsTransport

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from flyball.transports.http_fast import HttpResponse
+from flyball.http.http1 import HttpResponse
 from flyball.transports.sockjs.kinds import HTML
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from abc import abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from flyball.http.http1 import HttpResponse
 from flyball.transports.deadline import NEVER, Deadlines
-from flyball.transports.http_fast import HttpResponse
 from flyball.transports.sockjs.kinds import RESPONSE_LIMIT, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.core.node import Node
-    from flyball.transports.exchange import Exchange
+    from flyball.http.streams import Exchange
     from flyball.transports.sockjs.kinds import Kind
     from flyball.transports.sockjs.transport import SockJsTransport
 

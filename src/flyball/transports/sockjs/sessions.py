@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flyball.transports.http_head import kept
+from flyball.http.head import kept
 from flyball.transports.sockjs.transport import SockJsTransport
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from flyball.core.session import Session
     from flyball.core.transport import Framing
-    from flyball.transports.http_head import RequestHead
+    from flyball.http.head import RequestHead
     from flyball.transports.websocket.handshake import Acceptance
 
 _OPEN = build_frame(OP_TEXT, OPEN)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from flyball.http.http1 import HttpResponse, HttpRoute
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.http_fast import HttpResponse, HttpRoute
 from flyball.transports.origin import cors_headers
 from flyball.transports.streaming.endpoint import BINARY, preflight
 

@@ -8,12 +8,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qs
 
+from flyball.http.address import remote_address
+from flyball.http.head import kept
+from flyball.http.http1 import HttpResponse, HttpRoute, Takeover
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.address import remote_address
-from flyball.transports.http_fast import HttpResponse, HttpRoute, Takeover
-from flyball.transports.http_head import kept
 from flyball.transports.origin import cors_headers
 from flyball.transports.streaming.framing import (
     EventFraming,
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from flyball.core.errors import Disconnect
     from flyball.core.node import Node
     from flyball.core.transport import Transport
+    from flyball.http.head import RequestHead
+    from flyball.http.streams import Exchange
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
-    from flyball.transports.exchange import Exchange
-    from flyball.transports.http_head import RequestHead
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flyball.core.node import Node
-    from flyball.transports.exchange import Exchange
-    from flyball.transports.http_fast import HttpResponse
+    from flyball.http.http1 import HttpResponse
+    from flyball.http.streams import Exchange
     from flyball.transports.streaming.framing import StreamFraming
 
 WRITE_TIMEOUT = 1.0

@@ -78,7 +78,7 @@ class UniGrpcOptions:
 class UniGrpcListener:
     """Serves ``Consume`` to clients that have no SDK, only stubs.
 
-    Lives like :class:`~flyball.transports.listener.Listener`: stop accepting, shut the node
+    Lives like :class:`~flyball.http.listener.Listener`: stop accepting, shut the node
     down, close.
     """
 

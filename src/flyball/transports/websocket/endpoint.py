@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from flyball.http.address import remote_address
+from flyball.http.head import PlainAnswer, kept, plain_error
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.address import remote_address
-from flyball.transports.http_head import PlainAnswer, kept, plain_error
 from flyball.transports.websocket.deflate import Inflater
 from flyball.transports.websocket.framing import deflate_framing, plain_framing
 from flyball.transports.websocket.handshake import negotiate, negotiate_connect
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flyball.core.node import Node
     from flyball.core.transport import Framing
-    from flyball.transports.http_head import RequestHead
+    from flyball.http.head import RequestHead
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
     from flyball.transports.websocket.handshake import Acceptance

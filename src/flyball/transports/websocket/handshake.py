@@ -9,14 +9,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from flyball.transports.http_head import has_token, plain_error
+from flyball.http.head import has_token, plain_error
 from flyball.transports.origin import cors_headers
 from flyball.transports.websocket import deflate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.transports.http_head import PlainAnswer, RequestHead
+    from flyball.http.head import PlainAnswer, RequestHead
     from flyball.transports.origin import OriginPolicy
 
 logger = logging.getLogger("flyball.transports")

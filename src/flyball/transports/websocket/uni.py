@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Framing
+from flyball.http.head import PlainAnswer
 from flyball.protocol import codes
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
-from flyball.transports.http_head import PlainAnswer
 from flyball.transports.websocket import frames
 from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
 from flyball.transports.websocket.handshake import refuse
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.core.node import Node
+    from flyball.http.head import RequestHead
     from flyball.protocol.messages import ConnectRequest
-    from flyball.transports.http_head import RequestHead
     from flyball.transports.limits import ConnectionLimits
     from flyball.transports.origin import OriginPolicy
     from flyball.transports.websocket.framing import WebSocketFraming

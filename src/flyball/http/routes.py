@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flyball.transports.http_fast import HttpRoute
+    from flyball.http.http1 import HttpRoute
     from flyball.transports.websocket.endpoint import WebSocketEndpoint
 
 

@@ -6,12 +6,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flyball.transports.exchange import Exchange
+from flyball.http.streams import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.transports.http_fast import HttpResponse
+    from flyball.http.http1 import HttpResponse
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields with lower-case names, pseudo-headers first."""

@@ -12,8 +12,8 @@ from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING
 
+from flyball.aio.clock import Clock, LoopClock
 from flyball.core.broker import Broker, PresenceManager
-from flyball.core.clock import Clock, LoopClock
 from flyball.core.types import (
     HistoryFilter,
     HistoryResult,
@@ -28,8 +28,8 @@ from flyball.core.types import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from flyball.aio.clock import TimerHandle
     from flyball.core.broker import BrokerEvents
-    from flyball.core.clock import TimerHandle
     from flyball.core.types import ClientInfo
 
 __all__ = ["MemoryBroker", "MemoryPresenceManager"]

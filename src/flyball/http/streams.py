@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from flyball.transports.http_head import status_line
+from flyball.http.head import status_line
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
 
-    from flyball.transports.http_fast import HttpResponse
-    from flyball.transports.http_head import RequestHead
+    from flyball.http.head import RequestHead
+    from flyball.http.http1 import HttpResponse
 
 LAST_CHUNK = b"0\r\n\r\n"
 

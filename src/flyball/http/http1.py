@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from flyball.core.eager import run_now
-from flyball.transports.exchange import Exchange, Http1Exchange
-from flyball.transports.http_body import BadChunks, ChunkedBody
-from flyball.transports.http_head import (
+from flyball.aio.eager import run_now
+from flyball.http.body import BadChunks, ChunkedBody
+from flyball.http.head import (
     HEAD_END,
     BadRequestHead,
     RequestHead,
@@ -27,10 +26,11 @@ from flyball.transports.http_head import (
     plain_error,
     status_line,
 )
+from flyball.http.streams import Exchange, Http1Exchange
 
 if TYPE_CHECKING:
-    from flyball.transports.site import Site
-    from flyball.transports.watch import Watch
+    from flyball.http.routes import Site
+    from flyball.http.watch import Watch
 
 logger = logging.getLogger("flyball.transports")
 

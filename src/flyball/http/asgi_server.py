@@ -9,14 +9,14 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from flyball.transports.http_fast import close_gently
-from flyball.transports.http_head import plain_error
+from flyball.http.head import plain_error
+from flyball.http.http1 import close_gently
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flyball.transports.http_fast import HttpLimits
-    from flyball.transports.watch import Watch
+    from flyball.http.http1 import HttpLimits
+    from flyball.http.watch import Watch
 
 
 class AsgiServer:

@@ -24,19 +24,19 @@ from aioquic.quic.events import (
 )
 from aioquic.quic.packet import QuicErrorCode
 
-from flyball.transports.http3.fields import BoundedH3
-from flyball.transports.http3.windows import Windows
-from flyball.transports.multiplex.wire import Carrier
+from flyball.http.http3.fields import BoundedH3
+from flyball.http.http3.windows import Windows
+from flyball.http.multiplex.wire import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flyball.transports.http3.webtransport import (
+    from flyball.http.multiplex.request import Service
+    from flyball.http.multiplex.wire import Fields, StreamWire
+    from flyball.transports.webtransport import (
         WebTransportEndpoint,
         WebTransportTransport,
     )
-    from flyball.transports.multiplex.request import Service
-    from flyball.transports.multiplex.wire import Fields, StreamWire
 
 logger = logging.getLogger("flyball.transports")
 

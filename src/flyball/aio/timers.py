@@ -6,7 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from flyball.core.clock import Clock, TimerHandle
+    from flyball.aio.clock import Clock, TimerHandle
 
 
 class Timed(Protocol):

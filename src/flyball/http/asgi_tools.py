@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from flyball.transports.address import format_address
+from flyball.http.address import format_address
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

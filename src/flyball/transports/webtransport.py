@@ -10,12 +10,12 @@ from urllib.parse import parse_qs
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
+from flyball.http.address import format_address
+from flyball.http.head import kept
 from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.address import format_address
 from flyball.transports.deadline import NEVER, Deadlines
-from flyball.transports.http_head import kept
 from flyball.transports.streaming.framing import StreamFraming, stream_framing
 
 if TYPE_CHECKING:

@@ -14,19 +14,19 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
-from flyball.transports.http3.connection import Http3Connection
-from flyball.transports.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
-from flyball.transports.http_fast import HttpLimits
-from flyball.transports.multiplex.request import Service
-from flyball.transports.site import Site
-from flyball.transports.watch import Watch
+from flyball.http.http1 import HttpLimits
+from flyball.http.http3.connection import Http3Connection
+from flyball.http.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
+from flyball.http.multiplex.request import Service
+from flyball.http.routes import Site
+from flyball.http.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aioquic.asyncio.protocol import QuicConnectionProtocol
 
-    from flyball.transports.http3.webtransport import WebTransportEndpoint
+    from flyball.transports.webtransport import WebTransportEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class _Server(QuicServer):
 class Http3Listener:
     """Serves a site over HTTP/3, and WebTransport endpoints by their paths.
 
-    Lives like :class:`~flyball.transports.listener.Listener`: stop accepting, shut the node
+    Lives like :class:`~flyball.http.listener.Listener`: stop accepting, shut the node
     down, close.
     """
 

@@ -15,13 +15,13 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
-from flyball.transports.multiplex.wire import Carrier
+from flyball.http.multiplex.wire import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flyball.transports.multiplex.request import Service
-    from flyball.transports.multiplex.wire import Fields, StreamWire
+    from flyball.http.multiplex.request import Service
+    from flyball.http.multiplex.wire import Fields, StreamWire
 
 logger = logging.getLogger("flyball.transports")
 

@@ -9,13 +9,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from flyball.transports.http_fast import (
-    HttpFastPath,
-    HttpLimits,
-    KnownHeads,
-    close_gently,
-)
-from flyball.transports.http_head import (
+from flyball.http.head import (
     HEAD_END,
     BadRequestHead,
     PlainAnswer,
@@ -23,15 +17,21 @@ from flyball.transports.http_head import (
     path_of,
     plain_error,
 )
-from flyball.transports.watch import Watch
+from flyball.http.http1 import (
+    HttpFastPath,
+    HttpLimits,
+    KnownHeads,
+    close_gently,
+)
+from flyball.http.watch import Watch
 
 if TYPE_CHECKING:
     import ssl
 
-    from flyball.transports.asgi_server import AsgiServer
-    from flyball.transports.http_head import RequestHead
-    from flyball.transports.multiplex.request import Service
-    from flyball.transports.site import Site
+    from flyball.http.asgi_server import AsgiServer
+    from flyball.http.head import RequestHead
+    from flyball.http.multiplex.request import Service
+    from flyball.http.routes import Site
 
 logger = logging.getLogger("flyball.transports")
 
@@ -103,13 +103,13 @@ class Listener:
             raise OSError(errno.EINVAL, f"{options.port} is no port; ports are 0 to 65535")
         if self.site.app is not None:
             # uvicorn takes long to import, and a process without an ASGI app needs none.
-            from flyball.transports.asgi_server import AsgiServer
+            from flyball.http.asgi_server import AsgiServer
 
             self._asgi = AsgiServer(
                 self.site.app, options.http, self.watch, self._is_ours, self.dispatch
             )
         if options.ssl_context is not None or options.h2c:
-            from flyball.transports.multiplex.request import Service
+            from flyball.http.multiplex.request import Service
 
             self._http2 = Service(self.site, options.http, self.watch, "2")
         loop = asyncio.get_running_loop()
@@ -189,7 +189,7 @@ class Listener:
 
     def speak_http2(self, wire: asyncio.Transport, data: bytes = b"") -> None:
         """Gives a connection to HTTP/2; ``data`` is what was read already."""
-        from flyball.transports.http2.connection import Http2Connection, Http2Options
+        from flyball.http.http2 import Http2Connection, Http2Options
 
         assert self._http2 is not None
         options = Http2Options(websocket=self.options.websocket_streams)

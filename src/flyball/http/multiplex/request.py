@@ -6,16 +6,16 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flyball.transports.http_fast import HttpResponse, Takeover, call_handler, outcome
-from flyball.transports.http_head import PlainAnswer, RequestHead, plain_error
-from flyball.transports.multiplex.asgi import AsgiRequest
-from flyball.transports.multiplex.wire import StreamExchange, StreamWire
+from flyball.http.head import PlainAnswer, RequestHead, plain_error
+from flyball.http.http1 import HttpResponse, Takeover, call_handler, outcome
+from flyball.http.multiplex.asgi import AsgiRequest
+from flyball.http.multiplex.wire import StreamExchange, StreamWire
 
 if TYPE_CHECKING:
-    from flyball.transports.http_fast import HttpLimits, HttpRoute
-    from flyball.transports.multiplex.wire import Carrier, Fields
-    from flyball.transports.site import Site
-    from flyball.transports.watch import Watch
+    from flyball.http.http1 import HttpLimits, HttpRoute
+    from flyball.http.multiplex.wire import Carrier, Fields
+    from flyball.http.routes import Site
+    from flyball.http.watch import Watch
 
 _NOT_FOUND = "404 page not found"
 

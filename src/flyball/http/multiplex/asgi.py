@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from flyball.transports.http_head import plain_error
+from flyball.http.head import plain_error
 
 if TYPE_CHECKING:
-    from flyball.transports.asgi.tools import Message, Scope
-    from flyball.transports.http_head import RequestHead
-    from flyball.transports.multiplex.request import Service
-    from flyball.transports.multiplex.wire import StreamWire
+    from flyball.http.asgi_tools import Message, Scope
+    from flyball.http.head import RequestHead
+    from flyball.http.multiplex.request import Service
+    from flyball.http.multiplex.wire import StreamWire
 
 logger = logging.getLogger("flyball.transports")
 

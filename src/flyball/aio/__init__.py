@@ -1,0 +1,1 @@
+"""What core and http both stand on: clock, timers, tasks, eager start."""
