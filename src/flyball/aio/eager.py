@@ -30,29 +30,43 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T | asyncio.Task[T]:
     except StopIteration as stop:
         result: T = stop.value
         return result
-    return asyncio.get_running_loop().create_task(_rest(coroutine, waits_for))
+    return asyncio.get_running_loop().create_task(_finish(coroutine, waits_for))
 
 
-@types.coroutine
-def _rest(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    # Hands on to the task what the coroutine already waits for, then goes on as ``await`` does.
-    step: Callable[[Any], Any]
-    value: Any
-    while True:
-        try:
-            sent = yield waits_for
-        except GeneratorExit:
-            coroutine.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 - passed on into the coroutine
-            step, value = coroutine.throw, error
-        else:
-            step, value = coroutine.send, sent
-        try:
-            waits_for = step(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+async def _finish(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> T:
+    # Tasks take true coroutines only (since Python 3.12), so the generator below is wrapped.
+    result: T = await _Rest(coroutine, waits_for)
+    return result
+
+
+class _Rest:
+    """The rest of a coroutine that has begun, to be awaited."""
+
+    __slots__ = ("_coroutine", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        # Hands on to the task what the coroutine already waits for, then goes on as ``await`` does.
+        coroutine, waits_for = self._coroutine, self._waits_for
+        step: Callable[[Any], Any]
+        value: Any
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - passed on into the coroutine
+                step, value = coroutine.throw, error
+            else:
+                step, value = coroutine.send, sent
+            try:
+                waits_for = step(value)
+            except StopIteration as stop:
+                return stop.value
 
 
 def eager(handler: F) -> F:

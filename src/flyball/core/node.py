@@ -150,6 +150,7 @@ class Node(HandlerDecorators, UserOperations):
             session.disconnect(Disconnect(codes.DISCONNECT_SHUTDOWN))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # gather may not have waited: the done ones leave in a turn
         self.timers.close()
         if self.controller is not None:
             await self.cluster.stop()
