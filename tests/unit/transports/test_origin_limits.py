@@ -28,6 +28,9 @@ from flyball.transports.origin import OriginPolicy
         (("http://[!ab].org",), "http://a.org", False),
         ((r"http://\*.org",), "http://*.org", True),
         ((r"http://\*.org",), "http://a.org", False),
+        (("http://a-[b-d]~ &.org",), "http://a-c~ &.org", True),
+        (("http://é?.org",), "http://éü.org", True),
+        (("http://" + "*a" * 30,), "http://" + "a" * 4000 + "!", False),
     ],
 )
 def test_origin_globs(patterns, origin, allowed):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from flyball.core.errors import ConfigError
 from flyball.server.auth.jose import InvalidToken
-from flyball.server.channels.re2 import compile_re2
+from flyball.server.common.patterns import compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,13 +39,13 @@ class EndpointTemplate:
         self._template = template
         self._names = frozenset(_PLACEHOLDER.findall(template))
         self._patterns = [
-            (kind, compile_re2(regex, f"{kind}_regex"))
+            (kind, compile_pattern(regex, f"{kind}_regex"))
             for kind, regex in (("issuer", issuer_regex), ("audience", audience_regex))
             if regex
         ]
         _check_url(_PLACEHOLDER.sub("x", template))
         self._path_at = template.find("/", template.index("://") + 3) % (len(template) + 1)
-        known = {name for _, pattern in self._patterns for name in pattern.groupindex}
+        known = {name for _, pattern in self._patterns for name in pattern.names}
         for name in sorted(self._names):
             if name not in known:
                 message = (
@@ -73,9 +73,9 @@ class EndpointTemplate:
         values: dict[str, str] = {}
         for kind, pattern in self._patterns:
             for claim in (issuer,) if kind == "issuer" else audiences:
-                match = pattern.fullmatch(claim)
-                if match is not None:
-                    values |= {k: v for k, v in match.groupdict().items() if v is not None}
+                groups = pattern.groups(claim)
+                if groups is not None:
+                    values |= groups
                     break
         if not self._names <= values.keys():
             message = "issuer or audience do not say where its keys are"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from flyball.core.errors import ConfigError
 from flyball.core.types import NO_DATA, PublishOptions, RecoveryMode, SubscribeOptions
 from flyball.server.channels.data_format import CHECKS
-from flyball.server.channels.re2 import compile_re2
+from flyball.server.common.patterns import compile_pattern
 from flyball.server.config.schema_channel import ChannelOptions
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Mapping
 
     from flyball.core.types import ClientInfo, Raw
+    from flyball.server.common.patterns import Pattern
 
 __all__ = ["ChannelRules", "ChannelRulesOptions", "Namespace", "Overrides", "ResolvedChannel"]
 
@@ -86,9 +86,9 @@ class Namespace:
         """Empty for channels without a namespace."""
         self.options = options
         where = f"channel.namespaces[{name}]" if name else "channel.without_namespace"
-        self.pattern: re.Pattern[str] | None = None
+        self.pattern: Pattern | None = None
         if options.channel_regex:
-            self.pattern = compile_re2(options.channel_regex, f"{where}.channel_regex")
+            self.pattern = compile_pattern(options.channel_regex, f"{where}.channel_regex")
         kind = options.publication_data_format or rules.publication_data_format
         if kind not in CHECKS:
             allowed = ", ".join(repr(name) for name in CHECKS)
@@ -181,7 +181,7 @@ def _either(override: bool | None, value: bool) -> bool:
 def _name_ok(channel: str, rest: str, namespace: Namespace) -> bool:
     if namespace.pattern is None:
         return channel.isascii()
-    return namespace.pattern.search(rest) is not None
+    return namespace.pattern.search(rest)
 
 
 class ResolvedChannel:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.common.patterns import compile_pattern
 
 from .durations import format_duration
 from .problems import Problem
@@ -130,14 +131,11 @@ def _enums(config: Config) -> Iterator[Problem]:
 
 
 def _channel_regex(config: Config) -> Iterator[Problem]:
-    # Imported here: channel rules are built on the schema of this package.
-    from flyball.server.channels.re2 import compile_re2
-
     for scope in scopes(config):
         if scope.options.channel_regex:
             key = f"{scope.key}.channel_regex"
             try:
-                compile_re2(scope.options.channel_regex, key)
+                compile_pattern(scope.options.channel_regex, key)
             except ConfigError as error:
                 text = str(error).removeprefix(f"{key}: ")
                 yield scope.problem("channel_regex", text)

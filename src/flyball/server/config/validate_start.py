@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.common.patterns import compile_pattern
 
 from .durations import format_duration
 from .problems import Problem
@@ -160,8 +161,6 @@ def _token_rules(config: Config) -> Iterator[Problem]:
 
 
 def _token(key: str, token: Token) -> Iterator[Problem]:
-    from flyball.server.channels.re2 import compile_re2
-
     for name in ("issuer", "audience"):
         pattern: str = getattr(token, f"{name}_regex")
         if getattr(token, name) and pattern:
@@ -169,7 +168,7 @@ def _token(key: str, token: Token) -> Iterator[Problem]:
                 f"{key}.{name}_regex", f"cannot be used together with {name}; remove one of them"
             )
         try:
-            compile_re2(pattern, f"{key}.{name}_regex")
+            compile_pattern(pattern, f"{key}.{name}_regex")
         except ConfigError as error:
             yield Problem(f"{key}.{name}_regex", str(error).removeprefix(f"{key}.{name}_regex: "))
             return

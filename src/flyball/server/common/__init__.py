@@ -1,0 +1,1 @@
+"""What the folders of the server share, and what knows none of them."""
