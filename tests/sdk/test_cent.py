@@ -15,8 +15,8 @@ from flyball.core.node import Node
 from flyball.server.api.asgi import asgi_app
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
+from flyball.server.channels.options import ChannelOptions
 from flyball.server.channels.rules import ChannelRules, ChannelRulesOptions
-from flyball.server.config.schema_channel import ChannelOptions
 
 KEY = "secret"
 

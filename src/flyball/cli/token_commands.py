@@ -119,7 +119,7 @@ def _generate(path: str, user: str, ttl: int, channel: str | None, *, quiet: boo
     import time
 
     from flyball.server.auth.make import token_for
-    from flyball.server.config.durations import format_duration
+    from flyball.server.common.durations import format_duration
 
     with reported():
         options = _options(_load(path), subscription=channel is not None)

@@ -20,7 +20,7 @@ from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
-from flyball.server.config.pem import ALPN, tls_server_context, tls_server_pem
+from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
 from flyball.transports.origin import OriginPolicy

@@ -17,8 +17,8 @@ from flyball.http.http1 import HttpResponse
 from flyball.protocol.json_codec import JSON
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
+from flyball.server.channels.options import ChannelOptions, MapOptions, SharedPollOptions
 from flyball.server.channels.rules import ChannelRules, ChannelRulesOptions
-from flyball.server.config.schema_channel import ChannelOptions, MapOptions, SharedPollOptions
 
 KEY = "api-key"
 NOW = 1795495400.0

@@ -23,8 +23,8 @@ from flyball.server.channels import (
     decide_token,
     decide_wish,
 )
+from flyball.server.channels.options import ChannelOptions, MapOptions, RpcOptions
 from flyball.server.channels.permissions import may_read_history, may_read_presence
-from flyball.server.config.schema_channel import ChannelOptions, MapOptions, RpcOptions
 
 BOOLS = (False, True)
 

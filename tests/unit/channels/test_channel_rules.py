@@ -9,7 +9,7 @@ from flyball.core.errors import ConfigError
 from flyball.core.types import ClientInfo, RecoveryMode
 from flyball.server.channels import ChannelRules, ChannelRulesOptions
 from flyball.server.channels import rules as rules_module
-from flyball.server.config.schema_channel import ChannelOptions
+from flyball.server.channels.options import ChannelOptions
 
 
 def make(without=None, **options):

@@ -8,13 +8,13 @@ from msgspec import Raw
 
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.channels import ChannelRules, ChannelRulesOptions
+from flyball.server.channels.options import ChannelOptions
 from flyball.server.client.connect import ConnectHandlers
 from flyball.server.client.operations import OperationHandlers
 from flyball.server.client.options import ClientPolicyOptions
 from flyball.server.client.refresh import RefreshHandlers
 from flyball.server.client.state import PolicyState
 from flyball.server.client.subscribe import SubscribeHandlers
-from flyball.server.config.schema_channel import ChannelOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from flyball.core.events import (
 )
 from flyball.core.types import Credentials, HistoryFilter, PublishOptions, SubscribeOptions
 from flyball.server.channels import RpcRulesOptions
+from flyball.server.channels.options import ChannelOptions, MapOptions, RpcOptions
 from flyball.server.client import ClientProxies, PersonalChannelOptions
-from flyball.server.config.schema_channel import ChannelOptions, MapOptions, RpcOptions
 
 OPEN = ChannelOptions(allow_subscribe_for_client=True, presence=True)
 

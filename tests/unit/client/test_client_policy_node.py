@@ -12,8 +12,8 @@ from policy_node import Client, ManualClock, make_node
 from flyball.core.errors import ConfigError
 from flyball.server.auth import TokenOptions, TokenVerifier
 from flyball.server.channels import RpcRulesOptions
+from flyball.server.channels.options import ChannelOptions
 from flyball.server.client import ClientPolicy, ClientPolicyOptions, PersonalChannelOptions
-from flyball.server.config.schema_channel import ChannelOptions
 
 CHAT = ChannelOptions(
     allow_subscribe_for_client=True,

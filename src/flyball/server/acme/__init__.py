@@ -9,10 +9,10 @@
 Only ``issuer`` imports that library: it is an extra, and takes a while to load.
 """
 
-from .autocert import Autocert, Issuer
-from .names import normal_host, split_address
-from .options import LETS_ENCRYPT, AutocertOptions
-from .problem import IssueError
+from flyball.server.acme.autocert import Autocert, Issuer
+from flyball.server.acme.names import normal_host, split_address
+from flyball.server.acme.options import LETS_ENCRYPT, AutocertOptions
+from flyball.server.acme.problem import IssueError
 
 __all__ = [
     "LETS_ENCRYPT",

@@ -15,24 +15,22 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from flyball.aio.clock import LoopClock
-
-from .cache import RSA_SUFFIX, FolderCache, MemoryCache
-from .certificate import Certificate
-from .challenges import Challenges
-from .http01 import challenge_app
-from .problem import IssueError
-from .schedule import WANTED_WAIT, renewal_time, retry_delay
-from .tls import Names
-from .worker import in_thread
+from flyball.server.acme.cache import RSA_SUFFIX, FolderCache, MemoryCache
+from flyball.server.acme.certificate import Certificate
+from flyball.server.acme.challenges import Challenges
+from flyball.server.acme.http01 import challenge_app
+from flyball.server.acme.problem import IssueError
+from flyball.server.acme.schedule import WANTED_WAIT, renewal_time, retry_delay
+from flyball.server.acme.tls import Names
+from flyball.server.acme.worker import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from flyball.aio.clock import Clock
     from flyball.http.asgi_tools import AsgiApp
-
-    from .cache import Cache
-    from .options import AutocertOptions
+    from flyball.server.acme.cache import Cache
+    from flyball.server.acme.options import AutocertOptions
 
 logger = structlog.get_logger("flyball.server.acme")
 
@@ -293,7 +291,7 @@ def _cache(options: AutocertOptions) -> Cache:
 
 def _issuer(options: AutocertOptions, cache: Cache, challenges: Challenges) -> Issuer:
     # Takes a while, and comes with an extra.
-    from .issuer import AcmeIssuer
+    from flyball.server.acme.issuer import AcmeIssuer
 
     return AcmeIssuer(options, cache, challenges)
 

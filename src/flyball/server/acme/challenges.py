@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from .cache import HTTP_SUFFIX, TOKEN_SUFFIX
-from .certificate import challenge_pem, load_pair
+from flyball.server.acme.cache import HTTP_SUFFIX, TOKEN_SUFFIX
+from flyball.server.acme.certificate import challenge_pem, load_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .cache import Cache
+    from flyball.server.acme.cache import Cache
 
 logger = structlog.get_logger("flyball.server.acme")
 

@@ -10,8 +10,7 @@ from flyball.http.asgi_tools import NO_SNIFF, TEXT, header, respond
 
 if TYPE_CHECKING:
     from flyball.http.asgi_tools import AsgiApp, Receive, Scope, Send
-
-    from .challenges import Challenges
+    from flyball.server.acme.challenges import Challenges
 
 PREFIX: Final = "/.well-known/acme-challenge/"
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")

@@ -22,17 +22,16 @@ from josepy.errors import Error as JoseError
 from josepy.jwk import JWK, JWKEC, JWKRSA
 
 from flyball._version import __version__
-
-from .cache import ACCOUNT_KEY
-from .certificate import new_key, read_key, signing_request
-from .problem import IssueError
+from flyball.server.acme.cache import ACCOUNT_KEY
+from flyball.server.acme.certificate import new_key, read_key, signing_request
+from flyball.server.acme.problem import IssueError
 
 if TYPE_CHECKING:
     import threading
 
-    from .cache import Cache
-    from .challenges import Challenges
-    from .options import AutocertOptions
+    from flyball.server.acme.cache import Cache
+    from flyball.server.acme.challenges import Challenges
+    from flyball.server.acme.options import AutocertOptions
 
 _TLS_ALPN_01: Final = "tls-alpn-01"
 _HTTP_01: Final = "http-01"

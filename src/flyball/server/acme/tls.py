@@ -11,15 +11,15 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from .certificate import load_pair
-from .challenges import ACME_PROTOCOL
-from .hello import ClientHello, parse_hello
+from flyball.server.acme.certificate import load_pair
+from flyball.server.acme.challenges import ACME_PROTOCOL
+from flyball.server.acme.hello import ClientHello, parse_hello
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .certificate import Certificate
-    from .challenges import Challenges
+    from flyball.server.acme.certificate import Certificate
+    from flyball.server.acme.challenges import Challenges
 
 _ACME: Final = ACME_PROTOCOL.encode()
 _MAX_HELLO: Final = 64 * 1024

@@ -33,6 +33,7 @@ from flyball.server.api.errors import (
 )
 from flyball.server.api.methods import METHODS, Method
 from flyball.server.api.metrics import ApiMetrics
+from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, STREAM_TYPES
 
 if TYPE_CHECKING:
     from flyball.core.node import Node, NodeInfo
@@ -44,9 +45,6 @@ Handler = Callable[[Any], Coroutine[Any, Any, Struct]]
 
 MAX_EXPIRY: Final = 365 * 24 * 3600.0
 """Longest way into the future of an expiry, in seconds; later ones are cut to it."""
-STREAM_TYPES: Final = ("", "stream")
-MAP_TYPES: Final = ("map", "map_clients", "map_users")
-SHARED_POLL_TYPE: Final = "shared_poll"
 
 NO_POSITION: Final = m.PublishResult()
 """The result of a publish that has no place in a stream."""
@@ -379,7 +377,7 @@ class ApiService:
     ) -> m.SharedPollPublishResult:
         """Pushes the value of a polled key."""
         self._require(request.key, "key")
-        raise self._unsupported(request.channel, (SHARED_POLL_TYPE,))
+        raise self._unsupported(request.channel, (SHARED_POLL,))
 
     # -- checks
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from flyball.protocol import codes
 from flyball.server.channels.decision import Decision
+from flyball.server.channels.options import SHARED_POLL, SUBSCRIPTION_TYPES
 
 if TYPE_CHECKING:
     from flyball.core.types import Raw
+    from flyball.server.channels.options import ChannelOptions
     from flyball.server.channels.rules import ChannelRules, ResolvedChannel
-    from flyball.server.config.schema_channel import ChannelOptions
 
 __all__ = [
-    "SUBSCRIPTION_TYPES",
     "decide_history",
     "decide_map_write",
     "decide_presence",
@@ -28,16 +28,7 @@ __all__ = [
     "may_read_presence",
 ]
 
-SUBSCRIPTION_TYPES: Final = {
-    "": 0,
-    "stream": 0,
-    "map": 1,
-    "map_clients": 2,
-    "map_users": 3,
-    "shared_poll": 4,
-}
-"""``subscription_type`` of a namespace to the ``type`` of a subscribe request."""
-_SHARED_POLL: Final = 4
+_SHARED_POLL: Final = SUBSCRIPTION_TYPES[SHARED_POLL]
 
 _UNKNOWN_NAMESPACE: Final = Decision(False, "unknown namespace", codes.UNKNOWN_CHANNEL)
 _BAD_NAME: Final = Decision(
@@ -327,7 +318,7 @@ def decide_subscribe(
 def _check_request(channel: ResolvedChannel, kind: int) -> Decision | None:
     """What is wrong with a subscribe before anybody's permission counts."""
     namespace = channel.namespace
-    poll = namespace is not None and namespace.options.subscription_type == "shared_poll"
+    poll = namespace is not None and namespace.options.subscription_type == SHARED_POLL
     if (kind == _SHARED_POLL) is not poll:
         return _TYPE_POLL if poll else _TYPE_OFF
     if namespace is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from flyball.protocol import codes
 from flyball.server.channels.decision import Decision
-from flyball.server.config.schema_channel import RpcOptions
+from flyball.server.channels.options import RpcOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

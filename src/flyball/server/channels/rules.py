@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from flyball.core.errors import ConfigError
 from flyball.core.types import NO_DATA, PublishOptions, RecoveryMode, SubscribeOptions
 from flyball.server.channels.data_format import CHECKS
+from flyball.server.channels.options import ChannelOptions
 from flyball.server.common.patterns import compile_pattern
-from flyball.server.config.schema_channel import ChannelOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -17,7 +17,7 @@ from flyball.core.events import (
 )
 from flyball.core.types import Credentials, PublishOptions, PublishResult, SubscribeOptions
 from flyball.server.channels import Namespace
-from flyball.server.config.schema_channel import RpcOptions
+from flyball.server.channels.options import RpcOptions
 
 __all__ = ["ClientProxies"]
 

@@ -9,9 +9,9 @@ from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.channels import decide_subscribe, decide_token
+from flyball.server.channels.options import SUBSCRIPTION_TYPES
 from flyball.server.channels.permissions import (
     BY_TOKEN,
-    SUBSCRIPTION_TYPES,
     may_read_history,
     may_read_presence,
 )

@@ -1,24 +1,19 @@
 """Configuration: the schema, how it is loaded, and what is checked."""
 
-from .load import LoadedConfig, load_config
-from .pem import read_pem, tls_client_context, tls_server_context
-from .problems import ConfigProblems, Notice, Problem
-from .reload import waiting_for_restart
-from .schema import Config
-from .schema_channel import (
+from flyball.server.config.load import LoadedConfig, load_config
+from flyball.server.config.problems import ConfigProblems, Notice, Problem
+from flyball.server.config.reload import waiting_for_restart
+from flyball.server.config.schema import Config
+from flyball.server.config.schema_channel import (
     RPC,
     Channel,
     ChannelNamespace,
-    ChannelOptions,
     ChannelProxies,
-    MapOptions,
     RpcNamespace,
-    RpcOptions,
     RpcPing,
     SharedPoll,
-    SharedPollOptions,
 )
-from .schema_client import (
+from flyball.server.config.schema_client import (
     Client,
     ClientProxies,
     PersonalChannel,
@@ -27,7 +22,7 @@ from .schema_client import (
     UniDisconnectTransform,
     UniDisconnectTransforms,
 )
-from .schema_common import (
+from flyball.server.config.schema_common import (
     NamedProxy,
     Proxy,
     ProxyGRPC,
@@ -36,12 +31,11 @@ from .schema_common import (
     StatusTransform,
     SwitchableProxy,
     TLSAutocert,
-    TLSConfig,
     TransformDisconnect,
     TransformError,
 )
-from .schema_consumers import Consumer
-from .schema_engines import (
+from flyball.server.config.schema_consumers import Consumer
+from flyball.server.config.schema_engines import (
     Broker,
     Controller,
     Engine,
@@ -52,7 +46,7 @@ from .schema_engines import (
     RedisMapBroker,
     RedisPresenceManager,
 )
-from .schema_server import (
+from flyball.server.config.schema_server import (
     ConnectResponseTransforms,
     GrpcAPI,
     HttpAPI,
@@ -61,18 +55,17 @@ from .schema_server import (
     WebSocket,
     WebSocketOptions,
 )
-from .sources import read_dotenv
-from .table import to_plain
-from .unbuilt import unbuilt_options
-from .validate import check, validate, validate_start
-from .validate_listeners import listener_notices
+from flyball.server.config.sources import read_dotenv
+from flyball.server.config.table import to_plain
+from flyball.server.config.unbuilt import unbuilt_options
+from flyball.server.config.validate import check, validate, validate_start
+from flyball.server.config.validate_listeners import listener_notices
 
 __all__ = [
     "RPC",
     "Broker",
     "Channel",
     "ChannelNamespace",
-    "ChannelOptions",
     "ChannelProxies",
     "Client",
     "ClientProxies",
@@ -87,7 +80,6 @@ __all__ = [
     "HttpAPI",
     "LoadedConfig",
     "MapBroker",
-    "MapOptions",
     "NamedProxy",
     "Notice",
     "PersonalChannel",
@@ -102,15 +94,12 @@ __all__ = [
     "RedisMapBroker",
     "RedisPresenceManager",
     "RpcNamespace",
-    "RpcOptions",
     "RpcPing",
     "SharedPoll",
-    "SharedPollOptions",
     "StatusTransform",
     "SubscriptionToken",
     "SwitchableProxy",
     "TLSAutocert",
-    "TLSConfig",
     "Token",
     "TransformDisconnect",
     "TransformError",
@@ -123,9 +112,6 @@ __all__ = [
     "listener_notices",
     "load_config",
     "read_dotenv",
-    "read_pem",
-    "tls_client_context",
-    "tls_server_context",
     "to_plain",
     "unbuilt_options",
     "validate",

@@ -9,8 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from flyball.core.errors import ConfigError
-
-from .table import ENV_PREFIXES, Kind, Row, rows
+from flyball.server.config.table import ENV_PREFIXES, Kind, Row, rows
 
 _TOP_LEVEL: Final = 6
 

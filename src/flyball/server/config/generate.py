@@ -13,9 +13,16 @@ from typing import Any, Final
 import yaml
 
 from flyball.core.errors import ConfigError
-
-from .schema import Config
-from .table import NAMED_LISTS, Field, Kind, SectionClass, env_item, fields_of, plain
+from flyball.server.config.schema import Config
+from flyball.server.config.table import (
+    NAMED_LISTS,
+    Field,
+    Kind,
+    SectionClass,
+    env_item,
+    fields_of,
+    plain,
+)
 
 _PASSWORD_BYTES: Final = 16
 _SECRET_BYTES: Final = 64

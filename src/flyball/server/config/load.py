@@ -12,13 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from . import values
-from .option import Scalar
-from .problems import ConfigProblems, Notice, Problem, shown
-from .schema import Config
-from .schema_server import LOG_LEVELS
-from .sources import expand, read_dotenv, read_file
-from .table import (
+from flyball.server.common.option import Scalar
+from flyball.server.config import values
+from flyball.server.config.problems import ConfigProblems, Notice, Problem, shown
+from flyball.server.config.schema import Config
+from flyball.server.config.sources import expand, read_dotenv, read_file
+from flyball.server.config.table import (
     ENV_PREFIXES,
     NAMED_LISTS,
     PROCESS_VARIABLES,
@@ -145,8 +144,10 @@ def load_config(
     config: Config = _section(Config, tree, _Place("", "", "", context.file), context)
     _look_at_flags(context)
     _look_at_variables(context)
-    if config.log.level not in LOG_LEVELS:
-        hint = f"info is used; allowed are {', '.join(LOG_LEVELS)}"
+    log: SectionClass = type(config.log)
+    levels = field_names(log)["level"].meta.allowed
+    if config.log.level not in levels:
+        hint = f"info is used; allowed are {', '.join(levels)}"
         context.notices.append(Notice("unknown log level", config.log.level, hint))
     if context.problems:
         raise ConfigProblems(context.problems)

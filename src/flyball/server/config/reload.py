@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from .schema import Config
-from .table import to_plain
+from flyball.server.config.schema import Config
+from flyball.server.config.table import to_plain
 
 RELOADED: Final = (
     *("channel.", "rpc.", "client.token.", "client.subscription_token."),

@@ -7,13 +7,19 @@ documents and the checks come from walking it (:mod:`flyball.server.config.table
 
 from __future__ import annotations
 
-from .option import many, nested, opt, section
-from .schema_channel import RPC, Channel, SharedPoll
-from .schema_client import Client
-from .schema_common import NamedProxy
-from .schema_consumers import Consumer
-from .schema_engines import Broker, Controller, Engine, MapBroker, PresenceManager
-from .schema_server import (
+from flyball.server.common.option import many, nested, opt, section
+from flyball.server.config.schema_channel import RPC, Channel, SharedPoll
+from flyball.server.config.schema_client import Client
+from flyball.server.config.schema_common import NamedProxy
+from flyball.server.config.schema_consumers import Consumer
+from flyball.server.config.schema_engines import (
+    Broker,
+    Controller,
+    Engine,
+    MapBroker,
+    PresenceManager,
+)
+from flyball.server.config.schema_server import (
     SSE,
     Admin,
     ConnectionInit,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .option import Duration, Int64, UInt32, many, nested, opt, section
-from .schema_common import SwitchableProxy, TransformDisconnect
+from flyball.server.common.option import Duration, Int64, UInt32, many, nested, opt, section
+from flyball.server.config.schema_common import SwitchableProxy, TransformDisconnect
 
 
 @section

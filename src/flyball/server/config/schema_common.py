@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from .option import Duration, Pem, UInt32, many, mapping, nested, opt, section
-
-
-@section
-class TLSConfig:
-    """Certificates and checks of one TLS listener or client."""
-
-    enabled: bool = opt(False, "Use TLS.")
-    cert_pem: Pem = opt("", "Own certificate chain; used only together with key_pem.")
-    key_pem: Pem = opt("", "Private key that belongs to cert_pem.")
-    server_ca_pem: Pem = opt("", "Authorities to trust when checking the certificate of a server.")
-    client_ca_pem: Pem = opt(
-        "", "Authorities of client certificates; when set, clients must present one."
-    )
-    insecure_skip_verify: bool = opt(
-        False, "Do not check the certificate of the other side. For experiments only."
-    )
-    server_name: str = opt("", "Host name expected in the certificate of the server.")
+from flyball.server.common.option import Duration, UInt32, many, mapping, nested, opt, section
+from flyball.server.common.tls import TLSConfig
 
 
 @section

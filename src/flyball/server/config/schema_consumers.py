@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from .option import Duration, Int32, nested, opt, section
-from .schema_common import RedisConnection, TLSConfig
-
-CONSUMERS = (
-    "postgresql",
-    "kafka",
-    "nats_jetstream",
-    "redis_stream",
-    "google_pub_sub",
-    "aws_sqs",
-    "azure_service_bus",
-)
-SASL_MECHANISMS = ("", "plain", "scram-sha-256", "scram-sha-512", "aws-msk-iam")
-DELIVER_POLICIES = ("new", "all")
-GOOGLE_AUTH = ("", "default", "service_account")
+from flyball.server.common.option import Duration, Int32, nested, opt, section
+from flyball.server.common.tls import TLSConfig
+from flyball.server.config.schema_common import RedisConnection
 
 _DATA_MODE = "Messages are publication data; where it goes stands beside it."
 _ENABLED = "Take message bodies as publication data, not as API commands."
@@ -112,7 +100,11 @@ class KafkaConsumer:
     partition_queue_max_size: int = opt(1000, "Records of a partition held before it is paused.")
     dial_timeout: Duration = opt(3.0, "Longest wait for a connection.")
     tls: TLSConfig = nested(TLSConfig, "TLS towards the brokers.")
-    sasl_mechanism: str = opt("", "How to authenticate; empty does not.", allowed=SASL_MECHANISMS)
+    sasl_mechanism: str = opt(
+        "",
+        "How to authenticate; empty does not.",
+        allowed=("", "plain", "scram-sha-256", "scram-sha-512", "aws-msk-iam"),
+    )
     sasl_user: str = opt("", "User name for SASL.")
     sasl_password: str = opt("", "Password for SASL.")
     assume_role_arn: str = opt("", "AWS role to assume, with aws-msk-iam.")
@@ -134,7 +126,7 @@ class NatsJetStreamConsumer:
     use_existing_consumer: bool = opt(False, "Use the durable consumer as it is.")
     subjects: tuple[str, ...] = opt((), "Subjects to read; empty reads all of the stream.")
     durable_consumer_name: str = opt("", "Durable consumer shared by all nodes.")
-    deliver_policy: str = opt("new", "Where a new consumer starts.", allowed=DELIVER_POLICIES)
+    deliver_policy: str = opt("new", "Where a new consumer starts.", allowed=("new", "all"))
     max_ack_pending: int = opt(100, "Most messages not acknowledged yet.")
     method_header: str = opt(_METHOD, "Header with the API method.")
     publication_data_mode: HeaderDataMode = nested(HeaderDataMode, _DATA_MODE)
@@ -164,7 +156,9 @@ class GooglePubSubConsumer:
     subscriptions: tuple[str, ...] = opt((), "Subscriptions to read.")
     max_outstanding_messages: int = opt(100, "Most messages worked at one time.")
     max_outstanding_bytes: int = opt(1_000_000, "Most bytes of messages worked at one time.")
-    auth_mechanism: str = opt("", "How to authenticate.", allowed=GOOGLE_AUTH)
+    auth_mechanism: str = opt(
+        "", "How to authenticate.", allowed=("", "default", "service_account")
+    )
     credentials_file: str = opt("", "Service account file, with service_account.")
     method_attribute: str = opt(_METHOD, "Attribute with the API method.")
     publication_data_mode: AttributeDataMode = nested(AttributeDataMode, _DATA_MODE)
@@ -212,7 +206,19 @@ class Consumer:
 
     name: str = opt("", "Name in logs and metrics: letters, digits and _, at least two.")
     enabled: bool = opt(False, "Start this consumer.")
-    type: str = opt("", "Kind of consumer.", allowed=CONSUMERS)
+    type: str = opt(
+        "",
+        "Kind of consumer.",
+        allowed=(
+            "postgresql",
+            "kafka",
+            "nats_jetstream",
+            "redis_stream",
+            "google_pub_sub",
+            "aws_sqs",
+            "azure_service_bus",
+        ),
+    )
     postgresql: PostgresConsumer = nested(PostgresConsumer, "Settings of type postgresql.")
     kafka: KafkaConsumer = nested(KafkaConsumer, "Settings of type kafka.")
     nats_jetstream: NatsJetStreamConsumer = nested(

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from .option import Duration, mapping, nested, opt, section
-from .schema_common import RedisConnection, TLSConfig
-
-ENGINES = ("memory", "redis")
-BROKERS = ("memory", "redis", "nats", "postgres", "redisnats")
-PRESENCE_MANAGERS = ("memory", "redis")
-MAP_BROKERS = ("memory", "redis", "postgres")
-CONTROLLERS = ("postgres",)
+from flyball.server.common.option import Duration, mapping, nested, opt, section
+from flyball.server.common.tls import TLSConfig
+from flyball.server.config.schema_common import RedisConnection
 
 _UNREAD = "accepted but not read: the redisnats broker uses broker.redis and broker.nats"
 
@@ -69,7 +64,7 @@ class RedisMapBroker(RedisPrefixed):
 class Engine:
     """Default for broker and presence manager."""
 
-    type: str = opt("memory", "Kind of engine.", allowed=ENGINES, flag=True)
+    type: str = opt("memory", "Kind of engine.", allowed=("memory", "redis"), flag=True)
     redis: RedisEngine = nested(RedisEngine, "Settings of the redis engine.")
 
 
@@ -146,7 +141,12 @@ class Broker:
     """PUB/SUB and history, when they shall differ from the engine."""
 
     enabled: bool = opt(False, "Use this broker in place of the engine's.", flag=True)
-    type: str = opt("memory", "Kind of broker.", allowed=BROKERS, flag=True)
+    type: str = opt(
+        "memory",
+        "Kind of broker.",
+        allowed=("memory", "redis", "nats", "postgres", "redisnats"),
+        flag=True,
+    )
     redis: RedisBroker = nested(RedisBroker, "Settings of the redis broker.")
     nats: NatsBroker = nested(NatsBroker, "Settings of the nats broker.")
     postgres: PostgresBroker = nested(PostgresBroker, "Settings of the postgres broker.")
@@ -158,7 +158,7 @@ class PresenceManager:
     """Presence, when it shall differ from the engine."""
 
     enabled: bool = opt(False, "Use this presence manager in place of the engine's.", flag=True)
-    type: str = opt("memory", "Kind of presence manager.", allowed=PRESENCE_MANAGERS, flag=True)
+    type: str = opt("memory", "Kind of presence manager.", allowed=("memory", "redis"), flag=True)
     redis: RedisPresenceManager = nested(
         RedisPresenceManager, "Settings of the redis presence manager."
     )
@@ -168,7 +168,9 @@ class PresenceManager:
 class MapBroker:
     """State and streams of map channels."""
 
-    type: str = opt("memory", "Kind of map broker.", allowed=MAP_BROKERS, flag=True)
+    type: str = opt(
+        "memory", "Kind of map broker.", allowed=("memory", "redis", "postgres"), flag=True
+    )
     redis: RedisMapBroker = nested(RedisMapBroker, "Settings of the redis map broker.")
     postgres: PostgresMapBroker = nested(PostgresMapBroker, "Settings of the postgres map broker.")
 
@@ -197,7 +199,7 @@ class Controller:
     """Messages between nodes, for brokers that carry none."""
 
     enabled: bool = opt(False, "Use a controller.")
-    type: str = opt("", "Kind of controller.", allowed=CONTROLLERS)
+    type: str = opt("", "Kind of controller.", allowed=("postgres",))
     postgres: PostgresController = nested(
         PostgresController, "Settings of the postgres controller."
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .option import Duration, UInt32, many, nested, opt, section
-from .schema_common import TLSAutocert, TLSConfig
+from flyball.server.common.option import Duration, UInt32, many, nested, opt, section
+from flyball.server.common.tls import TLSConfig
+from flyball.server.config.schema_common import TLSAutocert
 
 LOG_LEVELS = ("none", "trace", "debug", "info", "warn", "error", "fatal")
 ERROR_MODES = ("", "transport")

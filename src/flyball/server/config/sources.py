@@ -12,8 +12,7 @@ from typing import Any, Final
 import yaml
 
 from flyball.core.errors import ConfigError
-
-from .problems import Problem
+from flyball.server.config.problems import Problem
 
 _VARIABLE: Final = re.compile(r"\$\{((?:CENTRIFUGO|FLYBALL)_VAR_[A-Za-z0-9_]+)\}")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
-from .durations import format_duration
-from .option import META_KEY, Int, Meta, Scalar
-from .schema import Config
+from flyball.server.common.durations import format_duration
+from flyball.server.common.option import META_KEY, Int, Meta, Scalar
+from flyball.server.config.schema import Config
 
 ENV_PREFIXES: Final = ("FLYBALL_", "CENTRIFUGO_")
 """Prefixes of environment variables; the first one that is set wins."""

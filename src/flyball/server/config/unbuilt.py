@@ -1,7 +1,7 @@
 """What the configuration knows and this version does not do yet.
 
 Shrinks as parts are built: take the entry out of :data:`SWITCHES`, the value out of reach of
-:data:`NAMESPACE_SWITCHES`, or add a kind to one of the ``BUILT_`` sets.
+:data:`NAMESPACE_SWITCHES`, or add a kind to :data:`BUILT`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from .schema import Config
-from .validate_common import MAP_TYPES, scopes
+from flyball.server.channels.options import MAP_TYPES, SHARED_POLL
+from flyball.server.config.schema import Config
+from flyball.server.config.validate_common import scopes
 
-BUILT_ENGINES: Final = ("memory",)
-BUILT_BROKERS: Final = ("memory",)
-BUILT_PRESENCE_MANAGERS: Final = ("memory",)
-BUILT_MAP_BROKERS: Final = ("memory",)
+BUILT: Final = {
+    "engine": ("memory",),
+    "broker": ("memory",),
+    "presence_manager": ("memory",),
+    "map_broker": ("memory",),
+    "controller": (),
+}
+"""Sections that name an engine, and the ``type`` that this version has."""
 
 SWITCHES: Final = (
     "client.proxy.connect.enabled",
@@ -42,7 +47,7 @@ NAMESPACE_SWITCHES: Final = (
 )
 """The same for channel options."""
 
-SUBSCRIPTION_TYPES: Final = MAP_TYPES | {"shared_poll"}
+SUBSCRIPTION_TYPES: Final = (*MAP_TYPES, SHARED_POLL)
 """Kinds of subscription that are missing."""
 
 

@@ -10,31 +10,22 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-from .problems import ConfigProblems, Problem
-from .schema import Config
-from .schema_client import UniDisconnectTransforms
-from .schema_common import NamedProxy, Proxy, StatusTransform
-from .schema_consumers import (
-    CONSUMERS,
-    DELIVER_POLICIES,
-    GOOGLE_AUTH,
-    SASL_MECHANISMS,
-    AzureServiceBusConsumer,
-    Consumer,
-)
-from .schema_engines import BROKERS, MAP_BROKERS
-from .schema_server import ConnectResponseTransforms
-from .validate_channel import CHANNEL_RULES
-from .validate_common import (
+from flyball.server.config.problems import ConfigProblems, Problem
+from flyball.server.config.schema import Config
+from flyball.server.config.schema_client import UniDisconnectTransforms
+from flyball.server.config.schema_common import NamedProxy, Proxy, StatusTransform
+from flyball.server.config.schema_consumers import AzureServiceBusConsumer, Consumer
+from flyball.server.config.schema_server import ConnectResponseTransforms
+from flyball.server.config.validate_channel import CHANNEL_RULES
+from flyball.server.config.validate_common import (
     MAX_REASON,
     NAME,
     NAME_RULE,
-    choice,
+    choices,
     default_proxies_in_use,
-    one_of,
     repeated,
 )
-from .validate_start import START_RULES
+from flyball.server.config.validate_start import START_RULES
 
 Rule: TypeAlias = Callable[[Config], Iterator[Problem]]
 
@@ -96,8 +87,8 @@ def _http_server(config: Config) -> Iterator[Problem]:
 
 
 def _broker_types(config: Config) -> Iterator[Problem]:
-    yield from choice("broker.type", config.broker.type, BROKERS)
-    yield from choice("map_broker.type", config.map_broker.type, MAP_BROKERS)
+    yield from choices("broker", config.broker, "type")
+    yield from choices("map_broker", config.map_broker, "type")
 
 
 def _tokens(config: Config) -> Iterator[Problem]:
@@ -180,9 +171,9 @@ def _consumers(config: Config) -> Iterator[Problem]:
                 f'"{consumer.name}" is not allowed; use letters, digits and _ only,'
                 " at least two characters",
             )
-        if consumer.type not in CONSUMERS:
-            yield Problem(f"{key}.type", f'"{consumer.type}" is not allowed; {one_of(CONSUMERS)}')
-        elif consumer.enabled:
+        wrong_type = list(choices(key, consumer, "type"))
+        yield from wrong_type
+        if consumer.enabled and not wrong_type:
             yield from _consumer(key, consumer)
 
 
@@ -196,28 +187,20 @@ def _consumer(key: str, consumer: Consumer) -> Iterator[Problem]:
                 f"is required for an enabled consumer of type {consumer.type}",
                 source,
             )
-    match consumer.type:
-        case "azure_service_bus":
-            yield from _azure(f"{key}.azure_service_bus", consumer.azure_service_bus, source)
-        case "kafka":
-            mechanism = consumer.kafka.sasl_mechanism
-            yield from choice(f"{key}.kafka.sasl_mechanism", mechanism, SASL_MECHANISMS, source)
-        case "nats_jetstream":
-            policy = consumer.nats_jetstream.deliver_policy
-            policy_key = f"{key}.nats_jetstream.deliver_policy"
-            yield from choice(policy_key, policy, DELIVER_POLICIES, source)
-        case "google_pub_sub":
-            google = consumer.google_pub_sub
-            auth_key = f"{key}.google_pub_sub.auth_mechanism"
-            yield from choice(auth_key, google.auth_mechanism, GOOGLE_AUTH, source)
-            if google.auth_mechanism == "service_account" and not google.credentials_file:
-                yield Problem(
-                    f"{key}.google_pub_sub.credentials_file",
-                    "is required when auth_mechanism is service_account",
-                    source,
-                )
-        case _:
-            pass
+    yield from choices(f"{key}.{consumer.type}", options, source=source)
+    if consumer.type == "azure_service_bus":
+        yield from _azure(f"{key}.azure_service_bus", consumer.azure_service_bus, source)
+    google = consumer.google_pub_sub
+    if (
+        consumer.type == "google_pub_sub"
+        and google.auth_mechanism == "service_account"
+        and not google.credentials_file
+    ):
+        yield Problem(
+            f"{key}.google_pub_sub.credentials_file",
+            "is required when auth_mechanism is service_account",
+            source,
+        )
 
 
 def _azure(key: str, options: AzureServiceBusConsumer, source: str) -> Iterator[Problem]:

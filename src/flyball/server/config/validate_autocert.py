@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .problems import Problem
-from .schema import Config
+from flyball.server.config.problems import Problem
+from flyball.server.config.schema import Config
 
 _KEY: Final = "http_server.tls_autocert"
 

@@ -6,27 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, ChannelOptions, MapOptions
+from flyball.server.common.durations import format_duration
 from flyball.server.common.patterns import compile_pattern
-
-from .durations import format_duration
-from .problems import Problem
-from .schema import Config
-from .schema_channel import (
-    CLIENT_KEYS,
-    DATA_FORMATS,
-    DELTA_TYPES,
-    MAP_MODES,
-    POLL_MODES,
-    RECOVERY_MODES,
-    SUBSCRIPTION_TYPES,
-    ChannelOptions,
-)
-from .validate_common import (
-    MAP_TYPES,
+from flyball.server.config.problems import Problem
+from flyball.server.config.schema import Config
+from flyball.server.config.validate_common import (
     NAME,
     NAME_RULE,
     Scope,
-    choice,
+    allowed,
+    choices,
     one_of,
     proxy_uses,
     repeated,
@@ -36,15 +26,6 @@ from .validate_common import (
 _MIN_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _STREAM_TTL: Final = 60.0
-
-_ENUMS: Final[tuple[tuple[str, Callable[[ChannelOptions], str], tuple[str, ...]], ...]] = (
-    ("force_recovery_mode", lambda o: o.force_recovery_mode, RECOVERY_MODES),
-    ("publication_data_format", lambda o: o.publication_data_format, DATA_FORMATS),
-    ("subscription_type", lambda o: o.subscription_type, SUBSCRIPTION_TYPES),
-    ("map.mode", lambda o: o.map.mode, MAP_MODES),
-    ("map.client_key", lambda o: o.map.client_key, CLIENT_KEYS),
-    ("shared_poll.mode", lambda o: o.shared_poll.mode, POLL_MODES),
-)
 
 
 def _namespace_names(config: Config) -> Iterator[Problem]:
@@ -60,11 +41,11 @@ def _namespace_names(config: Config) -> Iterator[Problem]:
 
 def _proxy_names(config: Config) -> Iterator[Problem]:
     known = {"default", *(proxy.name for proxy in config.proxies)}
-    allowed = one_of(sorted(known))
+    one = one_of(sorted(known))
     for scope in scopes(config):
         for use in proxy_uses(scope.options):
             if use.name not in known:
-                text = f'there is no proxy "{use.name}"; add it to proxies, or {allowed}'
+                text = f'there is no proxy "{use.name}"; add it to proxies, or {one}'
                 yield scope.problem(use.option, text)
     rpc = [("rpc.without_namespace", config.rpc.without_namespace)]
     rpc += [(f"rpc.namespaces[{index}]", each) for index, each in enumerate(config.rpc.namespaces)]
@@ -72,7 +53,7 @@ def _proxy_names(config: Config) -> Iterator[Problem]:
         if options.proxy_name not in known:
             yield Problem(
                 f"{key}.proxy_name",
-                f'there is no proxy "{options.proxy_name}"; add it to proxies, or {allowed}',
+                f'there is no proxy "{options.proxy_name}"; add it to proxies, or {one}',
             )
 
 
@@ -119,15 +100,10 @@ def _global_history(config: Config) -> Iterator[Problem]:
         )
 
 
-def _enums(config: Config) -> Iterator[Problem]:
-    yield from choice(
-        "channel.publication_data_format", config.channel.publication_data_format, DATA_FORMATS
-    )
+def _allowed_values(config: Config) -> Iterator[Problem]:
+    yield from choices("channel", config.channel, "publication_data_format")
     for scope in scopes(config):
-        for option, get, allowed in _ENUMS:
-            yield from choice(f"{scope.key}.{option}", get(scope.options), allowed, scope.label)
-        for delta in scope.options.allowed_delta_types:
-            yield from choice(f"{scope.key}.allowed_delta_types", delta, DELTA_TYPES, scope.label)
+        yield from choices(scope.key, scope.options, source=scope.label)
 
 
 def _channel_regex(config: Config) -> Iterator[Problem]:
@@ -162,7 +138,7 @@ def _map(config: Config) -> Iterator[Problem]:
         if settings.remove_client_on_unsubscribe and not is_map:
             yield scope.problem(
                 "map.remove_client_on_unsubscribe",
-                f"only works in map channels; set subscription_type, {one_of(sorted(MAP_TYPES))}",
+                f"only works in map channels; set subscription_type, {one_of(MAP_TYPES)}",
             )
         if settings.client_key and (
             settings.publish_proxy_enabled or settings.remove_proxy_enabled
@@ -176,7 +152,7 @@ def _map(config: Config) -> Iterator[Problem]:
             yield scope.problem(
                 "map.mode",
                 f"is required with subscription_type {options.subscription_type};"
-                f" {one_of(MAP_MODES[1:])}",
+                f" {one_of(allowed(MapOptions, 'mode')[1:])}",
             )
         yield from _map_negative(scope)
         yield from _map_mode(scope)
@@ -278,7 +254,7 @@ def options_of(config: Config, channel: str) -> ChannelOptions | None:
 
 def _shared_poll(config: Config) -> Iterator[Problem]:
     for scope in scopes(config):
-        if scope.options.subscription_type != "shared_poll":
+        if scope.options.subscription_type != SHARED_POLL:
             continue
         if not config.shared_poll.hmac_secret_key:
             yield Problem(
@@ -319,7 +295,7 @@ CHANNEL_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _proxy_names,
     _history,
     _global_history,
-    _enums,
+    _allowed_values,
     _channel_regex,
     _stream_proxy,
     _map,

@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from .problems import Problem
-from .schema import Config
-from .schema_channel import ChannelOptions
-from .schema_common import Proxy
+from flyball.server.channels.options import SHARED_POLL, ChannelOptions
+from flyball.server.config.problems import Problem
+from flyball.server.config.schema import Config
+from flyball.server.config.schema_common import Proxy
+from flyball.server.config.table import Kind, SectionClass, field_names, fields_of
 
 NAME: Final = re.compile(r"[-a-zA-Z0-9_.]{2,}")
 """Names of namespaces and proxies."""
@@ -20,8 +21,6 @@ NAME_RULE: Final = "use letters, digits and - _ . only, at least two characters"
 
 MAX_REASON: Final = 123
 """Most bytes of a close reason: a WebSocket control frame holds 125 with the code."""
-
-MAP_TYPES: Final = frozenset({"map", "map_clients", "map_users"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def proxy_uses(options: ChannelOptions) -> Iterator[ProxyUse]:
         option = f"{section}.{start}_name" if section else f"{start}_name"
         enabled: bool = getattr(holder, f"{start}_enabled")
         yield ProxyUse(kind, option, enabled, getattr(holder, f"{start}_name"))
-    poll = options.subscription_type == "shared_poll"
+    poll = options.subscription_type == SHARED_POLL
     name = options.shared_poll.proxy_name or "default"
     yield ProxyUse("shared_poll_refresh", "shared_poll.proxy_name", poll, name)
 
@@ -110,10 +109,30 @@ def one_of(allowed: Sequence[str]) -> str:
     return f"allowed are {words}" + (" and empty" if "" in allowed else "")
 
 
-def choice(key: str, value: str, allowed: Sequence[str], source: str = "") -> Iterator[Problem]:
-    """Yield a problem when ``value`` is not one of ``allowed``."""
-    if value not in allowed:
-        yield Problem(key, f'"{value}" is not allowed; {one_of(allowed)}', source)
+def choices(key: str, section: Any, *names: str, source: str = "") -> Iterator[Problem]:
+    """Yield a problem for each value that its option does not allow.
+
+    Args:
+        key: Path of the section.
+        section: Holds the options.
+        names: Which options to look at; if none, all of the section and of those below it.
+        source: Whose options they are, for messages.
+    """
+    cls: SectionClass = type(section)
+    for item in fields_of(cls):
+        value = getattr(section, item.name)
+        if item.meta.allowed and (not names or item.name in names):
+            for each in value if item.kind is Kind.STRINGS else (value,):
+                if each not in item.meta.allowed:
+                    text = f'"{each}" is not allowed; {one_of(item.meta.allowed)}'
+                    yield Problem(f"{key}.{item.name}", text, source)
+        elif item.kind is Kind.SECTION and not names:
+            yield from choices(f"{key}.{item.name}", value, source=source)
+
+
+def allowed(section: SectionClass, name: str) -> tuple[str, ...]:
+    """Return the values that option ``name`` of a section may take."""
+    return field_names(section)[name].meta.allowed
 
 
 def repeated(key: str, names: Sequence[str]) -> Iterator[Problem]:

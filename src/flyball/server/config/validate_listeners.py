@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
-
-from .pem import read_pem, tls_server_context
-from .problems import Notice, Problem
-from .schema import Config
-from .schema_common import TLSConfig
+from flyball.server.common.tls import TLSConfig, read_pem, tls_server_context
+from flyball.server.config.problems import Notice, Problem
+from flyball.server.config.schema import Config
 
 MAX_PORT: Final = 65535
 

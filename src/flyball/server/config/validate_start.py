@@ -7,54 +7,39 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.common.durations import format_duration
 from flyball.server.common.patterns import compile_pattern
-
-from .durations import format_duration
-from .problems import Problem
-from .schema import Config
-from .schema_client import Token
-from .schema_engines import CONTROLLERS, ENGINES, PRESENCE_MANAGERS
-from .schema_server import ERROR_MODES
-from .unbuilt import BUILT_BROKERS, BUILT_ENGINES, BUILT_MAP_BROKERS, BUILT_PRESENCE_MANAGERS
-from .validate_autocert import autocert
-from .validate_common import choice, proxy_uses, scopes
-from .validate_listeners import certificates, origins, ports
+from flyball.server.config.problems import Problem
+from flyball.server.config.schema import Config
+from flyball.server.config.schema_client import Token
+from flyball.server.config.unbuilt import BUILT
+from flyball.server.config.validate_autocert import autocert
+from flyball.server.config.validate_common import allowed, choices, proxy_uses, scopes
+from flyball.server.config.validate_listeners import certificates, origins, ports
 
 
 def _engine_types(config: Config) -> Iterator[Problem]:
-    yield from choice("engine.type", config.engine.type, ENGINES)
+    yield from choices("engine", config.engine, "type")
     if config.presence_manager.enabled:
-        kind = config.presence_manager.type
-        yield from choice("presence_manager.type", kind, PRESENCE_MANAGERS)
+        yield from choices("presence_manager", config.presence_manager, "type")
     if config.controller.enabled:
-        yield from choice("controller.type", config.controller.type, CONTROLLERS)
+        yield from choices("controller", config.controller, "type")
 
 
 def _engines_built(config: Config) -> Iterator[Problem]:
     """Refuse engines that are not there: memory in their place would lose what they promise."""
-    wanted = (
-        ("engine.type", True, config.engine.type, ENGINES, BUILT_ENGINES),
-        ("broker.type", config.broker.enabled, config.broker.type, None, BUILT_BROKERS),
-        (
-            "presence_manager.type",
-            config.presence_manager.enabled,
-            config.presence_manager.type,
-            PRESENCE_MANAGERS,
-            BUILT_PRESENCE_MANAGERS,
-        ),
-        ("map_broker.type", True, config.map_broker.type, None, BUILT_MAP_BROKERS),
-    )
-    for key, enabled, kind, known, built in wanted:
-        if not enabled or kind in built or (known is not None and kind not in known):
-            continue
-        yield Problem(
-            key,
-            f'"{kind}" is not available in this version; use {" or ".join(built)}',
-        )
-    if config.controller.enabled and config.controller.type in CONTROLLERS:
-        yield Problem(
-            "controller.enabled", "controllers are not available in this version; switch it off"
-        )
+    for name, built in BUILT.items():
+        section = getattr(config, name)
+        used = getattr(section, "enabled", True) and section.type in allowed(type(section), "type")
+        if used and section.type not in built:
+            if built:
+                text = (
+                    f'"{section.type}" is not available in this version; use {" or ".join(built)}'
+                )
+                yield Problem(f"{name}.type", text)
+            else:
+                text = f"{name}s are not available in this version; switch it off"
+                yield Problem(f"{name}.enabled", text)
 
 
 def _pings(config: Config) -> Iterator[Problem]:
@@ -68,8 +53,8 @@ def _pings(config: Config) -> Iterator[Problem]:
 
 
 def _error_modes(config: Config) -> Iterator[Problem]:
-    yield from choice("http_api.error_mode", config.http_api.error_mode, ERROR_MODES)
-    yield from choice("grpc_api.error_mode", config.grpc_api.error_mode, ERROR_MODES)
+    yield from choices("http_api", config.http_api, "error_mode")
+    yield from choices("grpc_api", config.grpc_api, "error_mode")
 
 
 def _http3(config: Config) -> Iterator[Problem]:

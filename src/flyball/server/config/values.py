@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .durations import EXPECTED, NANOSECONDS, parse_duration
-from .option import Scalar
+from flyball.server.common.durations import EXPECTED, NANOSECONDS, parse_duration
+from flyball.server.common.option import Scalar
 
 TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})

@@ -1,7 +1,7 @@
 """Logging of the server: structlog over the standard library's loggers."""
 
-from .redact import REDACTED, redact, redact_text
-from .setup import LEVELS, TRACE, LogOptions, configure_logging
+from flyball.server.logs.redact import REDACTED, redact, redact_text
+from flyball.server.logs.setup import LEVELS, TRACE, LogOptions, configure_logging
 
 __all__ = [
     "LEVELS",

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import structlog
 
 from flyball.core.errors import ConfigError
-
-from .redact import redact
+from flyball.server.logs.redact import redact
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor

@@ -4,9 +4,14 @@ Nothing here runs while messages travel: the core and the API count in plain num
 are turned into metric families when somebody scrapes.
 """
 
-from .collector import GaugeSource, MetricsOptions, NodeCollector, ServerMetrics
-from .exposition import CONTENT_TYPE, exposition, process_registry, render
-from .items import MetricItems, flatten
+from flyball.server.metrics.collector import (
+    GaugeSource,
+    MetricsOptions,
+    NodeCollector,
+    ServerMetrics,
+)
+from flyball.server.metrics.exposition import CONTENT_TYPE, exposition, process_registry, render
+from flyball.server.metrics.items import MetricItems, flatten
 
 __all__ = [
     "CONTENT_TYPE",

@@ -11,10 +11,9 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from flyball.core.metrics import Histogram
-
-from .exposition import number_text
-from .quantiles import Window, quantile
-from .table import API, CORE, NODE, PREFIX, SERVER, Kind, Spec
+from flyball.server.metrics.exposition import number_text
+from flyball.server.metrics.quantiles import Window, quantile
+from flyball.server.metrics.table import API, CORE, NODE, PREFIX, SERVER, Kind, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

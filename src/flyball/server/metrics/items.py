@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .table import PREFIX
+from flyball.server.metrics.table import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from flyball.core.errors import ConfigError
-from flyball.server.config import TLSConfig, read_pem, tls_client_context, tls_server_context
+from flyball.server.common.tls import TLSConfig, read_pem, tls_client_context, tls_server_context
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
 

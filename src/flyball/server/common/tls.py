@@ -1,4 +1,4 @@
-"""PEM values and the TLS contexts made of them."""
+"""PEM values, and the TLS contexts made of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from flyball.core.errors import ConfigError
-
-from .schema_common import TLSConfig
+from flyball.server.common.option import Pem, opt, section
 
 ALPN: Final = ["h2", "http/1.1"]
 """What listeners offer, the most wanted first."""
@@ -20,6 +19,23 @@ _MARK: Final = b"-----BEGIN "
 _FILE_NAME: Final = re.compile(r"[\w./~-]{1,255}\.(?:pem|crt|cer|cert|key)", re.ASCII)
 """A path that is no base64: that has no dots."""
 _EXPECTED: Final = "PEM text, base64 of PEM text, or the path of a file that holds PEM text"
+
+
+@section
+class TLSConfig:
+    """Certificates and checks of one TLS listener or client."""
+
+    enabled: bool = opt(False, "Use TLS.")
+    cert_pem: Pem = opt("", "Own certificate chain; used only together with key_pem.")
+    key_pem: Pem = opt("", "Private key that belongs to cert_pem.")
+    server_ca_pem: Pem = opt("", "Authorities to trust when checking the certificate of a server.")
+    client_ca_pem: Pem = opt(
+        "", "Authorities of client certificates; when set, clients must present one."
+    )
+    insecure_skip_verify: bool = opt(
+        False, "Do not check the certificate of the other side. For experiments only."
+    )
+    server_name: str = opt("", "Host name expected in the certificate of the server.")
 
 
 def read_pem(key: str, value: str) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.server.config.durations import format_duration, parse_duration
+from flyball.server.common.durations import format_duration, parse_duration
 
 SPELLED = [
     ("0", 0.0),
