@@ -1,7 +1,14 @@
 # What a person or a machine does with this repository; `make` lists it.
 
-VENV   := .venv
 PYTHON := python3
+# A Python that is asked for (PYTHON=python3.13, or a path) has an environment of its own.
+ifeq ($(origin PYTHON),file)
+VENV   := .venv
+else
+FOUND  := $(shell scripts/pythons $(PYTHON))
+override PYTHON := $(or $(FOUND),$(error there is no $(PYTHON) here: see scripts/pythons))
+VENV   := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 BIN    := $(VENV)/bin
 PORT   := 8000
 UV     := $(shell command -v uv 2>/dev/null)
@@ -13,10 +20,14 @@ GO     := go
 PEBBLE_VERSION := v2.10.1
 PEBBLE         := $(VENV)/pebble/$(PEBBLE_VERSION)
 
+# As many tests at a time as there are cores; one that needs nothing else's programs is quick.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+QUICK  := --ignore=$(dir $(SDK_JS)) --ignore=tests/autocert/test_pebble.py
+
 # Recipes speak up for themselves.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean
+.PHONY: help setup run test quick check format bench clean
 
 help: ## Show this list
 	sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,8 +41,11 @@ run: $(VENV)/.run ## Start the server with the demo configuration
 	echo
 	exec $(BIN)/flyball -c demo/config.toml --http_server.port $(PORT) --demo
 
-test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) $(PEBBLE)/pebble ## Run all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) $(PEBBLE)/pebble ## Run all tests (PYTHON=python3.13: on that Python)
+	$(PYTEST) $(PYTEST_ARGS)
+
+quick: $(VENV)/.dev ## Run the tests that need no browser, Node.js or Go (PYTHON=... too)
+	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types, import layers
 	$(BIN)/ruff check .
@@ -47,7 +61,7 @@ bench: $(VENV)/.run ## Compare the server's cost with a C floor (BENCH_ARGS=--qu
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) bench/bin $(SDK_JS)/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-* bench/bin $(SDK_JS)/node_modules .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Flyball needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
