@@ -19,7 +19,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-def run_now(coroutine: Coroutine[Any, Any, T]) -> T | asyncio.Task[T]:
+def start_eagerly(coroutine: Coroutine[Any, Any, T]) -> T | asyncio.Task[T]:
     """The coroutine's result, or a task with the rest of it if it had to wait.
 
     Until its first wait the coroutine runs outside of any task: it must not use

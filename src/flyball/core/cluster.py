@@ -21,6 +21,7 @@ from flyball.protocol.messages import Push
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from flyball.aio.clock import TimerHandle
     from flyball.core.node import Node
     from flyball.core.session import Session
 
@@ -162,7 +163,8 @@ class Cluster:
         }
         self._encoder = msgspec.json.Encoder()
         self._decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
-        self._stopped = False
+        self._timer: TimerHandle | None = None
+        self._telling = False
 
     # -- who is there
 
@@ -172,7 +174,9 @@ class Cluster:
 
     async def stop(self) -> None:
         """Tells the others that this node leaves."""
-        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         await self._send(Leaving(self._node.id))
 
     def nodes(self) -> list[NodeInfo]:
@@ -184,10 +188,16 @@ class Cluster:
 
     def _tick(self) -> None:
         node = self._node
-        if self._stopped or node.controller is None:
-            return
-        node.adopt(node.run_now(self._send(node.own_info())))
-        node.clock.call_later(INFO_INTERVAL, self._tick)
+        self._timer = node.clock.call_later(INFO_INTERVAL, self._tick)
+        if not self._telling:  # else the controller is slow: one after the other
+            node.tasks.spawn(self._tell_of_this_node(), "heartbeat of the node", recurring=True)
+
+    async def _tell_of_this_node(self) -> None:
+        self._telling = True
+        try:
+            await self._send(self._node.own_info())
+        finally:
+            self._telling = False
 
     async def _send(self, message: ControlMessage, to_node: str = "") -> None:
         controller = self._node.controller
@@ -211,11 +221,11 @@ class Cluster:
             case Leaving():
                 self._nodes.pop(message.uid, None)
             case SurveyRequest():
-                self._node.adopt(self._node.run_now(self._answer(message)))
+                self._node.tasks.spawn(self._answer(message), "answer to a survey")
             case SurveyResponse():
                 self._take_answer(message)
             case _:
-                self._node.adopt(self._node.run_now(self._apply(message)))
+                self._node.tasks.spawn(self._apply(message), "operation of another node")
 
     # -- operations on users
 
@@ -322,6 +332,9 @@ class Cluster:
             return SurveyResult(0, answer if isinstance(answer, bytes) else await answer)
         except Error as error:
             return SurveyResult(error.code, b"")
+        except Exception:  # the one who asks must not wait for an answer that never comes
+            logger.exception("the handler of surveys of %r failed", op)
+            return SurveyResult(codes.INTERNAL.code, b"")
 
     async def _answer(self, request: SurveyRequest) -> None:
         result = await self._ask_here(request.op, request.data)

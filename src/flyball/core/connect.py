@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from flyball.aio.eager import start_eagerly
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Connected, Connecting, Subscribing
 from flyball.core.refresh import cut_expiry, ttl_of
@@ -113,14 +114,11 @@ async def _subscribe_all(
         run = SubscribeRun(session, request, server_side=True)
         run.options = options
         runs.append(run)
-    node = session.node
-    if not runs:
-        return runs
     waiting: list[asyncio.Task[None]] = []
     failures: list[BaseException] = []
     for run in runs:
         try:
-            work = node.run_now(run.make())
+            work = start_eagerly(run.make())
         except (Error, Disconnect) as error:
             failures.append(error)
         else:

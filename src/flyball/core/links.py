@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ class BrokerLinks:
         while self._wanted(channel) != (channel in self._linked):
             work = self._work.get(channel)
             if work is None:
-                work = run_now(self._step(channel, wanted=self._wanted(channel)))
+                work = start_eagerly(self._step(channel, wanted=self._wanted(channel)))
                 if work is None:
                     continue
                 self._work[channel] = work

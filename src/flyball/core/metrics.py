@@ -50,6 +50,7 @@ class Metrics:
 
     __slots__ = (
         "actions",
+        "background_failures",
         "broadcast_duration",
         "command_duration",
         "connections_accepted",
@@ -78,6 +79,8 @@ class Metrics:
     def __init__(self) -> None:
         self.actions: defaultdict[str, int] = defaultdict(int)
         """action"""
+        self.background_failures: defaultdict[str, int] = defaultdict(int)
+        """name of the work that nobody waits for"""
         self.messages_sent: defaultdict[str, int] = defaultdict(int)
         """type: publication, join, leave, control"""
         self.messages_received: defaultdict[str, int] = defaultdict(int)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +10,8 @@ from uuid import uuid4
 import msgspec
 
 from flyball.aio.clock import Clock, LoopClock
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
+from flyball.aio.tasks import TaskOwner
 from flyball.aio.timers import TimerWheel
 from flyball.core.cluster import (
     Cluster,
@@ -19,7 +19,7 @@ from flyball.core.cluster import (
     NodeMetrics,
     SurveyResult,
 )
-from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError
+from flyball.core.errors import ConfigError, Disconnect, Error
 from flyball.core.events import ChannelOccupied, ChannelVacated, Disconnected, Unsubscribed
 from flyball.core.handlers import HandlerDecorators
 from flyball.core.hub import Hub
@@ -50,7 +50,7 @@ from flyball.protocol.codes import DisconnectCode, UnsubscribeCode
 from flyball.protocol.messages import Push
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from flyball.core.broker import Broker, Controller, PresenceManager
     from flyball.core.subscription import Subscription
@@ -118,7 +118,8 @@ class Node(HandlerDecorators, UserOperations):
         self._upkeep = Upkeep(self)
         self._newcomers: dict[Session, None] = {}
         """Sessions that are not connected yet, or were refused."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks = TaskOwner(self.metrics.background_failures, self.clock.monotonic)
+        """Owns the work that nobody waits for."""
         self._started_at = self.clock.monotonic()
         self._running = False
         self.shutting_down = False
@@ -148,9 +149,7 @@ class Node(HandlerDecorators, UserOperations):
         self.shutting_down = True
         for session in [*self.hub.sessions.values(), *self._newcomers]:
             session.disconnect(Disconnect(codes.DISCONNECT_SHUTDOWN))
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await asyncio.sleep(0)  # gather may not have waited: the done ones leave in a turn
+        await self.tasks.drain()
         self.timers.close()
         if self.controller is not None:
             await self.cluster.stop()
@@ -320,40 +319,10 @@ class Node(HandlerDecorators, UserOperations):
         transport.max_queue_size = self.options.queue_max_size
         self._newcomers[session] = None
         if self.shutting_down:
-            self.soon(session.disconnect, Disconnect(codes.DISCONNECT_SHUTDOWN))
+            self.tasks.soon(session.disconnect, Disconnect(codes.DISCONNECT_SHUTDOWN))
         return session
 
     # -- for sessions
-
-    def run_now(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """See :func:`flyball.aio.eager.run_now`."""
-        return run_now(coroutine)
-
-    def adopt(self, work: asyncio.Task[Any] | Any, session: Session | None = None) -> None:
-        """Owns a task left over by :func:`run_now` until it ends; anything else is ignored."""
-        if not isinstance(work, asyncio.Task):
-            return
-        self._tasks.add(work)
-        work.add_done_callback(self._done)
-        work.set_name(f"flyball {session!r}" if session is not None else "flyball")
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("a task of the node failed", exc_info=task.exception())
-
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Runs a coroutine that nobody waits for, without a task if it need not wait."""
-        try:
-            self.adopt(run_now(coroutine))
-        except FlyballError as error:
-            logger.warning("%s", error)
-        except Exception:
-            logger.exception("background work failed")
-
-    def soon(self, callback: Callable[..., object], *args: object) -> None:
-        """Calls back in the next turn of the event loop."""
-        asyncio.get_running_loop().call_soon(callback, *args)
 
     def unidirectional_disconnect(self, error: Error) -> Disconnect:
         """A connect error as a disconnect, for transports without replies."""
@@ -380,7 +349,7 @@ class Node(HandlerDecorators, UserOperations):
         self._newcomers.pop(session, None)
         self.forget_session(session)
         if connected and (session.subscriptions or self.handlers.has("disconnected")):
-            self.spawn(self._upkeep.bury(session, disconnect))
+            self.tasks.spawn(self._upkeep.bury(session, disconnect), "end of a session")
 
     def forget_session(self, session: Session) -> None:
         """The session is no client any more: closed, or its connect refused after all."""
@@ -444,7 +413,7 @@ class Node(HandlerDecorators, UserOperations):
             return
         del session.subscriptions[channel]
         sub.live = False
-        leaving = run_now(self.leave_channel(sub))  # out of the hub before anything is sent
+        leaving = start_eagerly(self.leave_channel(sub))  # out of the hub before anything is sent
         if code.code >= codes.UNSUBSCRIBE_SERVER.code:
             self.metrics.server_unsubscribes[code.code] += 1
             push = messages.Unsubscribe(code=code.code, reason=code.reason)
@@ -463,7 +432,7 @@ class Node(HandlerDecorators, UserOperations):
 
     def expire_session(self, session: Session) -> None:
         """The connection's time is over, unless the program prolongs it."""
-        self.spawn(self._expire(session))
+        self.tasks.spawn(self._expire(session), "expiry of a session")
 
     async def _expire(self, session: Session) -> None:
         try:
@@ -476,17 +445,17 @@ class Node(HandlerDecorators, UserOperations):
 
     def look_after(self, session: Session) -> None:
         """The regular visit: presence, expiry of subscriptions, positions."""
-        self.spawn(self._upkeep.visit(session))
+        self.tasks.spawn(self._upkeep.visit(session), "maintenance of a session", recurring=True)
 
     def _on_lost(self, sub: Subscription, disconnect: Disconnect | None) -> None:
         # Called by the hub, perhaps in the middle of a publish of this very session: ends it later.
-        self.soon(self._lose, sub, disconnect)
+        self.tasks.soon(self._lose, sub, disconnect)
 
     def _lose(self, sub: Subscription, disconnect: Disconnect | None) -> None:
         if disconnect is not None:
             sub.session.disconnect(disconnect)
         elif sub.live:
-            self.spawn(self._upkeep.lose_state(sub))
+            self.tasks.spawn(self._upkeep.lose_state(sub), "end of a subscription")
 
     # -- BrokerEvents
 

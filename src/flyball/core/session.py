@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.core.errors import Disconnect, Error
 from flyball.core.session_state import SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw
@@ -216,9 +216,9 @@ class Session:
         metrics.transport_received[key] += 1
         metrics.transport_received_size[key] += size
         self._busy += 1
-        work = run_now(self._run(method, handler(self, request, item.id), item.id))
+        work = start_eagerly(self._run(method, handler(self, request, item.id), item.id))
         if work is not None:
-            self.node.adopt(work, self)
+            self.node.tasks.track_task(work, f"{method} {self!r}")
 
     async def _run(
         self, method: str, handling: Coroutine[Any, Any, Reply | None], id_: int
@@ -448,7 +448,7 @@ class Session:
 
     def close_slow(self) -> None:
         """The client reads too slowly. Returns at once; the session ends in the next loop turn."""
-        self.node.soon(self.disconnect, Disconnect(codes.DISCONNECT_SLOW))
+        self.node.tasks.soon(self.disconnect, Disconnect(codes.DISCONNECT_SLOW))
 
     def _finish(self, disconnect: Disconnect) -> None:
         if self.closed:

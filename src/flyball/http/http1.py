@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.http.body import BadChunks, ChunkedBody
 from flyball.http.head import (
     HEAD_END,
@@ -503,7 +503,7 @@ def call_handler(
         answer: Any = handler(head.method, head.path, head.query, head.headers, body)
         if type(answer) is not HttpResponse and type(answer) is not Takeover:
             if asyncio.iscoroutine(answer):
-                answer = run_now(answer)
+                answer = start_eagerly(answer)
             if not isinstance(answer, HttpResponse):
                 answer = asyncio.ensure_future(answer)
     except Exception:

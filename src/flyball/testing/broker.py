@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.core.broker import Broker
 from flyball.core.errors import ConfigError
 from flyball.core.memory import MemoryBroker
@@ -59,7 +59,7 @@ class HeldCall:
         if self.performed or self.done:
             return
         self.performed = True
-        self._result = run_now(self._work)
+        self._result = start_eagerly(self._work)
 
     def release(self) -> None:
         """The caller gets its answer (after the call took effect)."""

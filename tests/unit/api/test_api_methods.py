@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.core.cluster import NodeMetrics
 from flyball.server.api import concurrent
 from flyball.server.api import messages as m
@@ -352,4 +352,4 @@ async def test_concurrent_without_waiting_makes_no_task() -> None:
     async def work(item: int) -> int:
         return item * 2
 
-    assert run_now(map_concurrently(work, [1, 2, 3])) == [2, 4, 6]
+    assert start_eagerly(map_concurrently(work, [1, 2, 3])) == [2, 4, 6]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.core.errors import ConfigError
 from flyball.core.types import Raw
 from flyball.server.auth import (
@@ -51,11 +51,11 @@ def checking(**options):
 
 
 def connect(text, **options):
-    return run_now(checking(**options).verify_connect_token(text))
+    return start_eagerly(checking(**options).verify_connect_token(text))
 
 
 def subscribe(text, **options):
-    return run_now(checking(**options).verify_subscribe_token(text))
+    return start_eagerly(checking(**options).verify_subscribe_token(text))
 
 
 def pem(key):
@@ -134,14 +134,16 @@ def test_a_header_is_remembered_only_from_good_tokens():
     verifier = checking()
     for i in range(200):
         with pytest.raises(InvalidToken):
-            run_now(verifier.verify_connect_token(f"{part({'alg': 'HS256', 'n': i})}.e30.e30"))
+            start_eagerly(
+                verifier.verify_connect_token(f"{part({'alg': 'HS256', 'n': i})}.e30.e30")
+            )
     good = raw_token(b'{"sub":"42"}')
     for _ in range(2):
-        assert run_now(verifier.verify_connect_token(good)).user == "42"
+        assert start_eagerly(verifier.verify_connect_token(good)).user == "42"
     head, body, signature = good.split(".")
     for text in (f"{head}.{part({'sub': '43'})}.{signature}", f"{head}.{body}.{part(bytes(32))}"):
         with pytest.raises(InvalidToken, match="signature"):
-            run_now(verifier.verify_connect_token(text))
+            start_eagerly(verifier.verify_connect_token(text))
 
 
 @pytest.mark.parametrize("crit", [b"null", b"[]", b'["exp"]', b"1"])
@@ -407,4 +409,4 @@ def test_an_endpoint_needs_a_client():
     verifier = TokenVerifier(options, TestClock(NOW), JwksClient())
     for text in (sign({"sub": "42"}, SECRET), f"{part({'alg': 'HS256', 'kid': 'k'})}.e30.e30"):
         with pytest.raises(InvalidToken):
-            run_now(verifier.verify_connect_token(text))
+            start_eagerly(verifier.verify_connect_token(text))

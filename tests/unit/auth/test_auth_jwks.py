@@ -8,7 +8,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.core.errors import Error
 from flyball.server.auth import InvalidToken, JwksClient, TokenOptions, TokenVerifier
 from flyball.server.auth import jwks as jwks_module
@@ -230,10 +230,10 @@ async def test_callers_without_a_task(endpoint, clock, client):
     endpoint.keys = [published(KEYS["ES256"], "k1")]
     checking = verifier(endpoint, clock, client)
     text = token(KEYS["ES256"], "ES256", "k1")
-    begun = run_now(checking.verify_connect_token(text))
+    begun = start_eagerly(checking.verify_connect_token(text))
     assert isinstance(begun, asyncio.Task)
     assert (await begun).user == "42"
-    assert run_now(checking.verify_connect_token(text)).user == "42"
+    assert start_eagerly(checking.verify_connect_token(text)).user == "42"
 
 
 async def test_a_caller_who_goes_away_takes_nothing_along(endpoint, clock, client):

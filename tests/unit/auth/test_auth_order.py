@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.server.auth import InvalidToken, TokenOptions, TokenVerifier
 from flyball.server.auth import verifier as verifier_module
 from flyball.server.auth.jose import encode
@@ -49,24 +49,24 @@ def test_patterns_are_never_tried_on_forged_tokens(monkeypatch, method):
     checking, patterns = watched(OPTIONS, monkeypatch)
     claims = {"iss": "https://" + "a" * 8 + "!", "aud": ["a" * 8 + "!"], "channel": "ch"}
     with pytest.raises(InvalidToken, match="signature"):
-        run_now(getattr(checking, method)(sign(claims, "not-the-secret")))
+        start_eagerly(getattr(checking, method)(sign(claims, "not-the-secret")))
     assert [pattern.tried for pattern in patterns] == [[], []]
 
 
 def test_patterns_are_tried_on_signed_tokens(monkeypatch):
     checking, patterns = watched(OPTIONS, monkeypatch)
     claims = {"sub": "42", "iss": "https://one.example.com", "aud": ["b", "aa"]}
-    assert run_now(checking.verify_connect_token(sign(claims, SECRET))).user == "42"
+    assert start_eagerly(checking.verify_connect_token(sign(claims, SECRET))).user == "42"
     assert [pattern.tried for pattern in patterns] == [["https://one.example.com"], ["b", "aa"]]
     for wrong, name in (({"iss": "https://x.org"}, "issuer_regex"), ({"aud": "b"}, "audience")):
         with pytest.raises(InvalidToken, match=name):
-            run_now(checking.verify_connect_token(sign(claims | wrong, SECRET)))
+            start_eagerly(checking.verify_connect_token(sign(claims | wrong, SECRET)))
 
 
 def test_skipping_the_signature_does_not_skip_the_source():
     options = replace(OPTIONS, insecure_skip_token_signature_verify=True)
     with pytest.raises(InvalidToken, match="issuer_regex"):
-        run_now(
+        start_eagerly(
             TokenVerifier(options, TestClock()).verify_connect_token(
                 sign({"iss": "https://x.org", "aud": "a"}, "whatever")
             )
@@ -92,4 +92,4 @@ def test_payloads_are_utf8(claims):
     text = (signed + b"." + encode(digest)).decode()
     options = TokenOptions(hmac_secret_key=SECRET)
     with pytest.raises(InvalidToken):
-        run_now(TokenVerifier(options, TestClock()).verify_connect_token(text))
+        start_eagerly(TokenVerifier(options, TestClock()).verify_connect_token(text))

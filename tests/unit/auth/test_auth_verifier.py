@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.core.errors import ConfigError
 from flyball.core.types import Raw
 from flyball.server.auth import InvalidToken, TokenExpired, TokenOptions, TokenVerifier
@@ -34,11 +34,11 @@ def verifier(options=OPTIONS, **changes):
 
 
 def connect(token, options=OPTIONS, **changes):
-    return run_now(verifier(options, **changes).verify_connect_token(token))
+    return start_eagerly(verifier(options, **changes).verify_connect_token(token))
 
 
 def subscribe(token, options=OPTIONS, **changes):
-    return run_now(verifier(options, **changes).verify_subscribe_token(token))
+    return start_eagerly(verifier(options, **changes).verify_subscribe_token(token))
 
 
 def token(secret=SECRET, **claims):
@@ -369,9 +369,9 @@ def test_captured_tokens_of_the_original():
             checking = TokenVerifier(options, clock).verify_connect_token(text)
             if claims.get("exp") == 1:
                 with pytest.raises(TokenExpired):
-                    run_now(checking)
+                    start_eagerly(checking)
             else:
-                assert run_now(checking).user == claims.get("sub", "")
+                assert start_eagerly(checking).user == claims.get("sub", "")
             seen += 1
     assert seen > 20
 
@@ -387,13 +387,13 @@ def test_captured_tokens_of_both_kinds():
         checking = TokenVerifier(TokenOptions(hmac_secret_key="secret"), TestClock(exp - 1))
         if "channel" in claims:
             kinds["subscribe"] += 1
-            verified = run_now(checking.verify_subscribe_token(captured))
+            verified = start_eagerly(checking.verify_subscribe_token(captured))
             assert (verified.user, verified.channel) == (claims["sub"], claims["channel"])
             with pytest.raises(InvalidToken, match="channel"):
-                run_now(checking.verify_connect_token(captured))
+                start_eagerly(checking.verify_connect_token(captured))
         else:
             kinds["connect"] += 1
-            verified = run_now(checking.verify_connect_token(captured))
+            verified = start_eagerly(checking.verify_connect_token(captured))
             assert verified.user == claims.get("sub", "")
             assert verified.subs.keys() == claims.get("subs", {}).keys()
         assert verified.expire_at == claims.get("exp", 0)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import flyball
+from flyball.core.broker import Controller
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
 from flyball.testing import TestClient, TestClock, Wires, settle
@@ -157,3 +158,63 @@ async def test_what_is_not_understood_is_left_alone(nodes, wires, caplog):
     wires.send(nodes[1].id, b'{"type":"news from the future"}', nodes[0].id)
     assert "not understood" in caplog.text
     assert await names(nodes[0]) == {"one", "two", "three"}
+
+
+class Stumbling(Controller):
+    """A controller whose sending fails as long as the test says so."""
+
+    def __init__(self, inner):
+        self.inner, self.error = inner, None
+
+    async def start(self, events, node_id):
+        await self.inner.start(events, node_id)
+
+    async def publish_control(self, message, node_id=""):
+        if self.error is not None:
+            raise self.error
+        await self.inner.publish_control(message, node_id)
+
+    async def close(self):
+        await self.inner.close()
+
+
+@pytest.fixture
+async def stumbling(nodes, clock, wires):
+    node = Node(NodeOptions(name="four"), clock=clock, controller=Stumbling(wires.controller()))
+    await node.start()
+    yield node
+    node.controller.error = None
+    await node.shutdown()
+
+
+async def test_a_failing_controller_does_not_end_the_heartbeat(nodes, clock, stumbling, caplog):
+    stumbling.controller.error = OSError("the link is down")
+    pass_time(clock, 9)
+    assert await names(nodes[0]) == {"one", "two", "three"}
+    assert stumbling.metrics.background_failures == {"heartbeat of the node": 3}
+    told = [r for r in caplog.records if r.message == "heartbeat of the node failed"]
+    assert len(told) == 1, "once in a minute"
+    assert "the link is down" in caplog.text
+    stumbling.controller.error = None
+    pass_time(clock, 3)
+    assert await names(nodes[0]) == {"one", "two", "three", "four"}
+
+
+async def test_failing_work_for_other_nodes_is_logged_and_counted(nodes, stumbling, caplog):
+    stumbling.on_survey("ask", lambda data: b"")
+    stumbling.controller.error = OSError("the link is down")
+    asking = asyncio.ensure_future(nodes[0].survey("ask", b"", stumbling.id))
+    await settle()
+    assert stumbling.metrics.background_failures == {"answer to a survey": 1}
+    assert "answer to a survey failed" in caplog.text
+    asking.cancel()
+
+
+async def test_a_survey_handler_that_breaks_is_an_answer(nodes, caplog):
+    def broken(data):
+        raise ZeroDivisionError
+
+    nodes[1].on_survey("ask", broken)
+    answers = await nodes[0].survey("ask", b"", nodes[1].id)
+    assert answers[nodes[1].id].code == 100
+    assert "ZeroDivisionError" in caplog.text

@@ -365,7 +365,7 @@ async def test_disconnect_while_a_handler_waits(node, wire):
     for _ in range(5):
         await asyncio.sleep(0)
     assert wire.take() == []
-    assert not node._tasks
+    assert not node.tasks
 
 
 async def test_message_without_handler(wire):

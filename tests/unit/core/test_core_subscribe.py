@@ -689,4 +689,4 @@ async def test_nothing_is_left_behind(node, clock):
     assert node.metrics.subscriptions_inflight == 0
     assert set(node.metrics.connections_inflight.values()) == {0}
     assert not node.timers._slots
-    assert not node._tasks
+    assert not node.tasks

@@ -274,7 +274,7 @@ class Scene:
         assert not self.client.session.subscriptions
         assert not self.broker.subscribed
         assert not self.broker.held
-        assert not node._tasks
+        assert not node.tasks
         assert node._links._work == {}
         assert self.broker._methods == frozenset()
         presence = node.presence_manager._channels

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.core.memory import LONGEST_SLEEP, SWEEP_BUDGET, MemoryBroker, MemoryPresenceManager
 from flyball.core.types import (
     ClientInfo,
@@ -21,7 +21,7 @@ DATA = payload(b"{}")
 
 
 def publish(broker, channel="ch", **options):
-    result = run_now(
+    result = start_eagerly(
         broker.publish(
             channel, DATA, PublishOptions(**{"history_size": 5, "history_ttl": 60, **options})
         )
@@ -34,7 +34,7 @@ def test_works_with_the_real_clock():
     broker = MemoryBroker()
     assert publish(broker, history_size=0).offset == 0
     presence = MemoryPresenceManager()
-    assert run_now(presence.presence("ch")) == {}
+    assert start_eagerly(presence.presence("ch")) == {}
 
 
 def test_epochs_are_eight_letters():
@@ -47,7 +47,7 @@ def test_no_timer_without_anything_to_expire():
     clock = TestClock()
     broker, presence = MemoryBroker(clock), MemoryPresenceManager(clock)
     publish(broker, history_size=0)
-    run_now(presence.presence("ch"))
+    start_eagerly(presence.presence("ch"))
     assert clock.pending == 0
 
 
@@ -139,11 +139,11 @@ def test_presence_is_given_back():
     clock = TestClock()
     presence = MemoryPresenceManager(clock, presence_ttl=10)
     for n in range(50):
-        run_now(presence.add_presence(f"ch{n}", "c", ClientInfo("u", "c")))
+        start_eagerly(presence.add_presence(f"ch{n}", "c", ClientInfo("u", "c")))
     clock.advance(12)
     assert not presence._channels
-    run_now(presence.add_presence("ch", "c", ClientInfo("u", "c")))
-    run_now(presence.remove_presence("ch", "c", "u"))
+    start_eagerly(presence.add_presence("ch", "c", ClientInfo("u", "c")))
+    start_eagerly(presence.remove_presence("ch", "c", "u"))
     clock.advance(12)
     assert clock.pending == 0
 
@@ -152,9 +152,9 @@ def test_nothing_runs_after_close():
     clock = TestClock()
     broker, presence = MemoryBroker(clock), MemoryPresenceManager(clock)
     publish(broker)
-    run_now(presence.add_presence("ch", "c", ClientInfo("u", "c")))
-    run_now(broker.close())
-    run_now(presence.close())
+    start_eagerly(presence.add_presence("ch", "c", ClientInfo("u", "c")))
+    start_eagerly(broker.close())
+    start_eagerly(presence.close())
     publish(broker, "late")
     assert clock.pending == 0
 
@@ -169,7 +169,7 @@ def test_a_forgotten_stream_starts_anew():
     assert second.offset == 1
     assert second.epoch != first.epoch
     clock.advance(100)
-    assert run_now(broker.history("ch", HistoryFilter(0))).position == StreamPosition(
+    assert start_eagerly(broker.history("ch", HistoryFilter(0))).position == StreamPosition(
         1, second.epoch
     )
 
@@ -181,7 +181,7 @@ def test_long_streams_are_cut_now_and_then():
         stream = broker._streams["ch"]
         assert len(stream) == min(n, 1000)
         assert len(stream._kept) <= 1125
-    read = run_now(broker.history("ch", HistoryFilter()))
+    read = start_eagerly(broker.history("ch", HistoryFilter()))
     assert [p.offset for p in read.publications] == [*range(1001, 2001)]
 
 
@@ -197,7 +197,7 @@ def test_reads_agree_with_their_definition(count, size, since, limit, reverse):
     for _ in range(count):
         publish(broker, history_size=size)
     position = None if since is None else StreamPosition(since, "")
-    result = run_now(broker.history("ch", HistoryFilter(limit, position, reverse)))
+    result = start_eagerly(broker.history("ch", HistoryFilter(limit, position, reverse)))
     wanted = [n for n in range(1, count + 1) if n > count - size]
     if since is not None:
         wanted = [n for n in wanted if (n < since if reverse else n > since)]

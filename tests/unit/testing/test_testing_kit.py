@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 import flyball
+from flyball.aio.eager import start_eagerly
 from flyball.protocol import messages
 from flyball.testing import (
     ControlledBroker,
@@ -198,9 +199,7 @@ class TestTheControlledBroker:
 
     async def test_calls_are_let_go_one_by_one(self, flyball_node, flyball_broker):
         flyball_broker.hold()
-        tasks = [
-            flyball_node.adopt(flyball_node.run_now(flyball_node.publish("ch", n))) for n in (1, 2)
-        ]
+        tasks = [start_eagerly(flyball_node.publish("ch", n)) for n in (1, 2)]
         assert len(tasks) == len(flyball_broker.held) == 2
         assert flyball_broker.release_next().method == "publish"
         assert len(flyball_broker.held) == 1
@@ -268,7 +267,7 @@ class TestTheControlledBroker:
 
     async def test_closing_fails_what_waits(self, flyball_node, flyball_broker):
         flyball_broker.hold("history")
-        reading = flyball_node.run_now(flyball_node.history("ch"))
+        reading = start_eagerly(flyball_node.history("ch"))
         await flyball_broker.close()
         with pytest.raises(ConnectionError):
             await reading

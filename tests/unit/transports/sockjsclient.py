@@ -88,7 +88,7 @@ async def running(options):
     await asyncio.sleep(0)
     assert not node.hub.sessions
     assert not node._newcomers
-    assert not node._tasks
+    assert not node.tasks
     assert not listener.watch.members
     assert not len(endpoint.sessions)
     assert not clock.pending

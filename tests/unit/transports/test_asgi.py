@@ -76,7 +76,7 @@ async def make():
         await node.shutdown()
         assert not node.hub.sessions
         assert not node._newcomers
-        assert not node._tasks
+        assert not node.tasks
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -160,7 +160,7 @@ async def stage(request, certificate, tmp_path):
     await asyncio.sleep(0.05)
     assert not node.hub.sessions
     assert not node._newcomers
-    assert not node._tasks
+    assert not node.tasks
     for listener in (tcp, udp):
         assert not listener.watch.members
     assert not tcp._http2.connections

@@ -72,7 +72,7 @@ async def stage(certificate, tmp_path):
     await asyncio.sleep(0.05)
     assert not node.hub.sessions
     assert not node._newcomers
-    assert not node._tasks
+    assert not node.tasks
     assert not tcp.watch.members
 
 

@@ -71,7 +71,7 @@ async def server(request):
     await asyncio.sleep(0)
     assert not node.hub.sessions
     assert not node._newcomers
-    assert not node._tasks
+    assert not node.tasks
     assert not listener.watch.members
 
 

@@ -62,7 +62,7 @@ class Server:
         await self.listener.close(grace=1)
         assert not self.node.hub.sessions
         assert not self.node._newcomers
-        assert not self.node._tasks
+        assert not self.node.tasks
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ async def serve(certificate):
         await listener.close()
         assert not node.hub.sessions
         assert not node._newcomers
-        assert not node._tasks
+        assert not node.tasks
         assert not listener.service.connections
 
 

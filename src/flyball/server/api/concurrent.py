@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,7 +26,7 @@ async def map_concurrently(
     pending: dict[asyncio.Task[R], int] = {}
     try:
         for index, item in enumerate(items):
-            outcome = run_now(function(item))
+            outcome = start_eagerly(function(item))
             if isinstance(outcome, asyncio.Task):
                 pending[outcome] = index
                 if len(pending) >= MAX_CONCURRENCY:

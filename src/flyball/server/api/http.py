@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from msgspec import Raw, Struct
 
-from flyball.aio.eager import run_now
+from flyball.aio.eager import start_eagerly
 from flyball.http.http1 import HttpResponse
 from flyball.server.api import messages as m
 from flyball.server.api.auth import ApiKeyCheck
@@ -135,7 +135,7 @@ class ApiHandler:
         """The answer to an admitted request."""
         route = self._routes[path]
         if route is None:
-            return run_now(self.legacy(body))
+            return start_eagerly(self.legacy(body))
         try:
             request = route.decoder.decode(body)
         except MalformedRequestError as error:
@@ -145,7 +145,7 @@ class ApiHandler:
         transport_errors = (
             self.options.transport_errors or headers.get(ERROR_MODE_HEADER) == TRANSPORT_ERRORS
         )
-        return run_now(self._call(route.method, request, transport_errors=transport_errors))
+        return start_eagerly(self._call(route.method, request, transport_errors=transport_errors))
 
     async def _call(
         self, method: Method, request: Struct, *, transport_errors: bool
