@@ -140,9 +140,9 @@ async def api() -> AsyncIterator[Api]:
 
     @node.on_subscribe
     def subscribing(event: Subscribing) -> SubscribeOptions:
-        options = rules.namespace_options(event.channel)
-        assert options is not None
-        return rules.subscribe_options(event.channel, options)
+        namespace = rules.namespace(event.channel)
+        assert namespace is not None
+        return namespace.subscribe_options()
 
     service = ApiService(node, rules)
     await node.start()

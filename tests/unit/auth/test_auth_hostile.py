@@ -256,7 +256,7 @@ def test_null_is_the_same_as_absent():
     claims = dict.fromkeys((*names, "channel", "meta", "channels", "subs"))
     verified = connect(raw_token(json.dumps(claims).encode()))
     assert verified == ConnectToken("", 0.0, Raw(b""), None, {})
-    assert connect(raw_token(b'{"subs":{"a":null}}')).subs["a"].override is None
+    assert connect(raw_token(b'{"subs":{"a":null}}')).subs["a"].overrides == {}
     claims = dict.fromkeys((*names, "client", "data", "b64data", "override")) | {"channel": "a"}
     assert subscribe(raw_token(json.dumps(claims).encode())).channel == "a"
     assert connect(raw_token(b'{"channel":"","subs":{},"channels":["a"]}')).subs.keys() == {"a"}

@@ -191,8 +191,7 @@ class TestConnectClaims:
         assert set(verified.subs) == {"news", "chat"}
         assert verified.subs["news"].info == Raw(b'{"a":1}')
         assert verified.subs["news"].data == Raw(b'{"d":2}')
-        assert verified.subs["chat"].override.presence is True
-        assert verified.subs["chat"].override.force_recovery is None
+        assert verified.subs["chat"].overrides == {"presence": True}
 
     def test_channels(self):
         assert set(connect(token(channels=["a", "b"])).subs) == {"a", "b"}
@@ -291,7 +290,7 @@ class TestSubscribeClaims:
         assert (verified.user, verified.channel, verified.client) == ("42", "news", "c")
         assert (verified.expire_at, verified.info) == (NOW + 5, Raw(b'{"a":1}'))
         assert verified.data == Raw(b"x")
-        assert verified.override.force_recovery is False
+        assert verified.overrides == {"recoverable": False}
 
     def test_needs_a_channel(self):
         with pytest.raises(InvalidToken, match="channel"):

@@ -9,22 +9,24 @@ from hypothesis import strategies as st
 from flyball.core.errors import Disconnect, Error
 from flyball.protocol import codes
 from flyball.server.channels import (
+    HISTORY,
+    MAP_PUBLISH,
+    MAP_REMOVE,
+    PRESENCE,
+    PUBLISH,
     ChannelRules,
     ChannelRulesOptions,
     Decision,
     RpcRules,
     RpcRulesOptions,
-    decide_history,
-    decide_map_write,
-    decide_presence,
-    decide_publish,
+    Verdict,
+    decide,
     decide_rpc,
     decide_subscribe,
     decide_token,
     decide_wish,
 )
 from flyball.server.channels.options import ChannelOptions, MapOptions, RpcOptions
-from flyball.server.channels.permissions import may_read_history, may_read_presence
 
 BOOLS = (False, True)
 
@@ -37,20 +39,21 @@ def rules_with(**options):
 
 
 def publish(rules, channel, user, subscribed, insecure):
-    return decide_publish(
-        rules.resolve(channel), b"1", user=user, subscribed=subscribed, insecure=insecure
-    )
+    return decide(
+        PUBLISH, rules.resolve(channel), data=b"1", user=user, subscribed=subscribed,
+        insecure=insecure,
+    )  # fmt: skip
 
 
 def presence(rules, channel, user, subscribed, insecure):
-    return decide_presence(
-        rules.resolve(channel), user=user, subscribed=subscribed, insecure=insecure
+    return decide(
+        PRESENCE, rules.resolve(channel), user=user, subscribed=subscribed, insecure=insecure
     )
 
 
 def history(rules, channel, user, subscribed, insecure):
-    return decide_history(
-        rules.resolve(channel), user=user, subscribed=subscribed, insecure=insecure
+    return decide(
+        HISTORY, rules.resolve(channel), user=user, subscribed=subscribed, insecure=insecure
     )
 
 
@@ -73,7 +76,7 @@ def expected_rule(prefix, client, subscriber, anonymous, user, subscribed, insec
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(("client", "subscriber", "anonymous"), list(product(BOOLS, BOOLS, BOOLS)))
 def test_three_strategies(operation, client, subscriber, anonymous):
-    decide, needed = OPERATIONS[operation]
+    decide_on, needed = OPERATIONS[operation]
     prefix = f"allow_{operation}"
     rules = rules_with(
         **needed,
@@ -84,14 +87,14 @@ def test_three_strategies(operation, client, subscriber, anonymous):
         },
     )
     for user, subscribed, insecure in product(("", "42"), BOOLS, BOOLS):
-        decision = decide(rules, "ns:1", user, subscribed, insecure)
+        decision = decide_on(rules, "ns:1", user, subscribed, insecure)
         rule = expected_rule(prefix, client, subscriber, anonymous, user, subscribed, insecure)
         assert decision.rule == rule
         assert decision.allowed is (rule != "nothing allows it")
         assert decision.code == (None if decision.allowed else codes.PERMISSION_DENIED)
         if decision.allowed:
             # Whatever is allowed is one and the same value each time.
-            assert decide(rules, "ns:1", user, subscribed, insecure) is decision
+            assert decide_on(rules, "ns:1", user, subscribed, insecure) is decision
         else:
             assert len(decision.why) == len(decision.looked_at)
 
@@ -109,14 +112,9 @@ def test_three_strategies(operation, client, subscriber, anonymous):
 )
 def test_access_of_a_subscriber_to_be(options, user, insecure):
     rules = rules_with(presence=True, history_size=1, history_ttl=1.0, **options)
-    own = rules.namespace_options("x")
-    assert (
-        may_read_history(own, user, insecure=insecure)
-        is history(rules, "x", user, True, insecure).allowed
-    )
-    assert (
-        may_read_presence(own, user, insecure=insecure)
-        is presence(rules, "x", user, True, insecure).allowed
+    assert rules.namespace("x").rights(user, insecure=insecure) == (
+        history(rules, "x", user, True, insecure).allowed,
+        presence(rules, "x", user, True, insecure).allowed,
     )
 
 
@@ -133,9 +131,9 @@ def test_map_writes(removed, client, subscriber, anonymous):
     )
     rules = rules_with(map=options)
     for user, subscribed, insecure in product(("", "42"), BOOLS, BOOLS):
-        decision = decide_map_write(
-            rules.resolve("ns:1"), removed=removed, user=user, subscribed=subscribed,
-            insecure=insecure,
+        decision = decide(
+            MAP_REMOVE if removed else MAP_PUBLISH, rules.resolve("ns:1"), user=user,
+            subscribed=subscribed, insecure=insecure,
         )  # fmt: skip
         prefix = f"map.allow_{verb}"
         assert decision.rule == expected_rule(
@@ -146,20 +144,18 @@ def test_map_writes(removed, client, subscriber, anonymous):
 def test_map_proxies_decide():
     rules = rules_with(map=MapOptions(publish_proxy_enabled=True, allow_remove_for_client=True))
     channel = rules.resolve("ns:1")
-    write = decide_map_write(channel, removed=False, user="1", subscribed=True, insecure=True)
+    write = decide(MAP_PUBLISH, channel, user="1", subscribed=True, insecure=True)
     assert (write.asks, write.rule) == (True, "map.publish_proxy_enabled")
-    assert decide_map_write(
-        channel, removed=True, user="1", subscribed=False, insecure=False
-    ).allowed
+    assert decide(MAP_REMOVE, channel, user="1", subscribed=False, insecure=False).allowed
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_unknown_namespace_and_name_come_first(operation):
-    decide, needed = OPERATIONS[operation]
+    decide_on, needed = OPERATIONS[operation]
     rules = rules_with(**needed)
-    assert decide(rules, "nope:1", "1", True, True).code == codes.UNKNOWN_CHANNEL
-    assert decide(rules, "ns:é", "1", True, True).code == codes.BAD_REQUEST
-    assert decide(rules, "ns:" + "x" * 300, "1", True, True).code == codes.BAD_REQUEST
+    assert decide_on(rules, "nope:1", "1", True, True).code == codes.UNKNOWN_CHANNEL
+    assert decide_on(rules, "ns:é", "1", True, True).code == codes.BAD_REQUEST
+    assert decide_on(rules, "ns:" + "x" * 300, "1", True, True).code == codes.BAD_REQUEST
 
 
 def test_off_features_are_not_available_even_if_insecure():
@@ -172,7 +168,9 @@ def test_off_features_are_not_available_even_if_insecure():
 
 def test_publish_data_before_permission():
     rules = rules_with(publication_data_format="json", publish_proxy_enabled=True)
-    decision = decide_publish(rules.resolve("x"), b"{", user="1", subscribed=True, insecure=True)
+    decision = decide(
+        PUBLISH, rules.resolve("x"), data=b"{", user="1", subscribed=True, insecure=True
+    )
     assert (decision.rule, decision.code) == ("publication_data_format", codes.BAD_REQUEST)
 
 
@@ -377,9 +375,9 @@ def test_others_never_enter_user_limited_channels(options, name, user):
 @given(option_sets, names, users, st.booleans())
 def test_insecure_only_widens(options, name, user, subscribed):
     rules = rules_with(**options)
-    for decide in (publish, presence, history):
-        if decide(rules, name, user, subscribed, False).allowed:
-            assert decide(rules, name, user, subscribed, True).allowed
+    for decide_on in (publish, presence, history):
+        if decide_on(rules, name, user, subscribed, False).allowed:
+            assert decide_on(rules, name, user, subscribed, True).allowed
     if subscribe(rules, name, user).allowed:
         assert subscribe(rules, name, user, insecure=True).allowed
 
@@ -387,9 +385,9 @@ def test_insecure_only_widens(options, name, user, subscribed):
 @given(option_sets, names, st.booleans(), st.booleans())
 def test_a_user_may_whatever_anonymous_may(options, name, subscribed, insecure):
     rules = rules_with(**options)
-    for decide in (publish, presence, history):
-        if decide(rules, name, "", subscribed, insecure).allowed:
-            assert decide(rules, name, "1", subscribed, insecure).allowed
+    for decide_on in (publish, presence, history):
+        if decide_on(rules, name, "", subscribed, insecure).allowed:
+            assert decide_on(rules, name, "1", subscribed, insecure).allowed
     if subscribe(rules, name, "", insecure=insecure).allowed:
         assert subscribe(rules, name, "1", insecure=insecure).allowed
 
@@ -459,12 +457,12 @@ def test_sentences():
 
 
 def test_exceptions():
-    error = Decision(False, "r", codes.NOT_AVAILABLE).exception("act")
+    error = Decision(Verdict.REFUSE, "r", codes.NOT_AVAILABLE).exception("act")
     assert isinstance(error, Error)
     assert (error.code, error.message) == (108, "not available")
     assert error.detail == "act is refused (108 not available): r"
-    end = Decision(False, "r", codes.DISCONNECT_INVALID_TOKEN).exception("act")
+    end = Decision(Verdict.REFUSE, "r", codes.DISCONNECT_INVALID_TOKEN).exception("act")
     assert isinstance(end, Disconnect)
     assert end.code == 3500
     with pytest.raises(ValueError, match="not a refusal"):
-        Decision(True, "r").exception("act")
+        Decision(Verdict.ALLOW, "r").exception("act")

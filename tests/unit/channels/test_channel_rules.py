@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from flyball.core.errors import ConfigError
-from flyball.core.types import ClientInfo, RecoveryMode
-from flyball.server.channels import ChannelRules, ChannelRulesOptions
-from flyball.server.channels import rules as rules_module
+from flyball.core.types import RecoveryMode
+from flyball.server.channels import OVERRIDES, ChannelRules, ChannelRulesOptions, overrides_of
+from flyball.server.channels.names import cut_namespace, split_channel
 from flyball.server.channels.options import ChannelOptions
+from flyball.server.channels.overrides import BoolValue, OverrideMessage
 
 
 def make(without=None, **options):
@@ -44,16 +45,16 @@ def make(without=None, **options):
     ],
 )
 def test_namespace_of(channel, name):
-    assert make().namespace_of(channel) == name
+    assert split_channel(channel, ":", "$")[0] == name
 
 
 def test_namespace_options():
     rules = make()
-    assert rules.namespace_options("chat:1") is rules.options.namespaces["chat"]
-    assert rules.namespace_options("news") is rules.options.without_namespace
-    assert rules.namespace_options(":news") is rules.options.without_namespace
-    assert rules.namespace_options("nope:1") is None
-    assert rules.namespace_options("$chat:1").presence
+    assert rules.namespace("chat:1").options is rules.options.namespaces["chat"]
+    assert rules.namespace("news").options is rules.options.without_namespace
+    assert rules.namespace(":news").options is rules.options.without_namespace
+    assert rules.namespace("nope:1") is None
+    assert rules.namespace("$chat:1").options.presence
     assert rules.namespace_named("chat") is rules.namespace("chat:1")
     assert rules.namespace_named("") is rules.without_namespace
     assert rules.namespace_named("nope") is None
@@ -61,19 +62,19 @@ def test_namespace_options():
 
 def test_other_boundaries():
     rules = make(boundary="/", private_prefix="!", user_boundary="@", user_separator=";")
-    assert rules.namespace_of("!chat/1") == "chat"
-    assert rules.namespace_of("chat:1") == ""
-    assert rules.is_private("!x")
-    assert not rules.is_private("$x")
+    assert rules.namespace("!chat/1").name == "chat"
+    assert rules.namespace("chat:1").name == ""
+    assert rules.resolve("!x").private
+    assert not rules.resolve("$x").private
     assert rules.users_of("limited/x@1;2") == ("1", "2")
     assert rules.personal_channel("7", "chat") == "chat/@7"
 
 
 def test_empty_boundaries_switch_off():
     rules = make(boundary="", private_prefix="", user_boundary="")
-    assert rules.namespace_of("chat:1") == ""
-    assert not rules.is_private("$x")
-    assert not rules.is_private("")
+    assert rules.namespace("chat:1").name == ""
+    assert not rules.resolve("$x").private
+    assert not rules.resolve("").private
     assert rules.users_of("limited#1") == ()
 
 
@@ -94,23 +95,21 @@ def test_empty_boundaries_switch_off():
     ],
 )
 def test_name_ok(channel, fine):
-    assert make().name_ok(channel) is fine
+    assert make().resolve(channel).valid is fine
 
 
 def test_regex_without_namespace_sees_the_whole_name():
     rules = make(ChannelOptions(channel_regex=r"^\$?\p{L}+$"))
-    assert rules.name_ok("$жизнь")
-    assert rules.name_ok("жизнь")
-    assert not rules.name_ok("жизнь1")
+    assert rules.resolve("$жизнь").valid
+    assert rules.resolve("жизнь").valid
+    assert not rules.resolve("жизнь1").valid
 
 
 def test_length_counts_bytes():
     rules = make(ChannelOptions(channel_regex=".*"), max_length=4)
-    assert rules.length_ok("éé")
-    assert rules.name_ok("éé")
-    assert not rules.length_ok("ééa")
-    assert not rules.name_ok("ééa")
-    assert make(max_length=0).length_ok("x" * 10_000)
+    assert rules.resolve("éé").valid
+    assert not rules.resolve("ééa").valid
+    assert make(max_length=0).resolve("x" * 10_000).valid
 
 
 def test_errors_name_the_option():
@@ -142,11 +141,9 @@ def test_personal_channel():
     assert make().personal_channel("42", "chat") == "chat:#42"
 
 
-def test_memory_of_channels_is_bounded(monkeypatch):
-    monkeypatch.setattr(rules_module, "CACHED_CHANNELS", 10)
-    rules = make()
+def test_memory_of_channels_is_bounded():
+    rules = ChannelRules(ChannelRulesOptions(), cached=10)
     for i in range(95):
-        assert rules.namespace_of(f"chat:{i}") == "chat"
         rules.resolve(f"chat:{i}")
         assert len(rules._cache) <= 10
     assert rules.resolve("chat:94") is rules.resolve("chat:94")
@@ -181,9 +178,9 @@ FORMATS = [
 @pytest.mark.parametrize(("kind", "data", "fine"), FORMATS)
 def test_data_formats(kind, data, fine):
     rules = make(ChannelOptions(publication_data_format=kind))
-    options = rules.namespace_options("x")
-    assert rules.data_ok(options, data) is fine
-    assert rules.data_ok(options, Raw(data)) is fine
+    data_ok = rules.namespace("x").data_ok
+    assert data_ok(data) is fine
+    assert data_ok(Raw(data)) is fine
 
 
 def test_default_data_format():
@@ -194,24 +191,11 @@ def test_default_data_format():
             "any": ChannelOptions(),
         },
     )
-    assert rules.data_ok(rules.namespace_options("raw:1"), b"")
-    assert not rules.data_ok(rules.namespace_options("any:1"), b"x")
+    assert rules.namespace("raw:1").data_ok(b"")
+    assert not rules.namespace("any:1").data_ok(b"x")
 
 
 # -- options for the core
-
-
-class Override:
-    def __init__(self, **values):
-        for name in (
-            "presence",
-            "join_leave",
-            "force_push_join_leave",
-            "force_positioning",
-            "force_recovery",
-        ):
-            setattr(self, name, values.pop(name, None))
-        assert not values
 
 
 FULL = ChannelOptions(
@@ -234,7 +218,7 @@ FULL = ChannelOptions(
 
 def test_subscribe_options_of_the_namespace():
     rules = make(FULL)
-    options = rules.subscribe_options("x", FULL)
+    options = rules.namespace("x").subscribe_options()
     assert options.presence
     assert options.join_leave
     assert options.push_join_leave
@@ -249,12 +233,12 @@ def test_subscribe_options_of_the_namespace():
     assert not options.allow_positioning
     assert not options.allow_recovery
     assert not options.allow_join_leave
-    assert rules.subscribe_options("x", FULL) is options
+    assert rules.namespace("x").shaped_options({}) is options
 
 
 def test_subscribe_options_by_default():
     rules = make()
-    options = rules.subscribe_options("x", rules.namespace_options("x"))
+    options = rules.namespace("x").subscribe_options()
     assert not options.presence
     assert options.recovery_mode is RecoveryMode.STREAM
     assert options.history_meta_ttl == 2_592_000
@@ -262,22 +246,14 @@ def test_subscribe_options_by_default():
     assert options.allowed_deltas == frozenset()
 
 
-OVERRIDES = {
-    "presence": "presence",
-    "join_leave": "join_leave",
-    "force_push_join_leave": "push_join_leave",
-    "force_positioning": "positioned",
-    "force_recovery": "recoverable",
-}
-
-
 @pytest.mark.parametrize("name", OVERRIDES)
 @pytest.mark.parametrize("value", [True, False])
 @pytest.mark.parametrize("base", [FULL, ChannelOptions()])
 def test_override(name, value, base):
-    rules = make(base)
-    plain = rules.subscribe_options("x", base)
-    options = rules.subscribe_options("x", base, Override(**{name: value}))
+    namespace = make(base).without_namespace
+    plain = namespace.subscribe_options()
+    message = OverrideMessage(**{name: BoolValue(value=value)})
+    options = namespace.shaped_options(overrides_of(message))
     for field in OVERRIDES.values():
         expected = value if field == OVERRIDES[name] else getattr(plain, field)
         assert getattr(options, field) is expected
@@ -285,8 +261,9 @@ def test_override(name, value, base):
 
 def test_subscribe_options_with_extras():
     rules = make()
-    base = rules.namespace_options("chat:1")
-    options = rules.subscribe_options("chat:1", base, info=Raw(b"1"), data=Raw(b"2"), expire_at=5.0)
+    options = rules.namespace("chat:1").shaped_options(
+        {}, info=Raw(b"1"), data=Raw(b"2"), expire_at=5.0
+    )
     assert (options.info, options.data, options.expire_at) == (Raw(b"1"), Raw(b"2"), 5.0)
     assert options.presence
 
@@ -295,7 +272,7 @@ def test_subscribe_options_with_extras():
 def test_wishes(history, presence, join_leave, allow):
     base = ChannelOptions(join_leave=join_leave, allow_positioning=allow, allow_recovery=allow)
     namespace = make(base).without_namespace
-    options = namespace.subscribe_options(history_access=history, presence_access=presence)
+    options = namespace.subscribe_options((history, presence))
     assert options.allow_positioning is (allow or history)
     assert options.allow_recovery is (allow or history)
     assert options.allow_join_leave is (join_leave and presence)
@@ -304,27 +281,27 @@ def test_wishes(history, presence, join_leave, allow):
 
 
 def test_publish_options():
-    rules = make(FULL)
-    plain = rules.publish_options(FULL)
+    plain = make(FULL).without_namespace.publish_options
     assert (plain.history_size, plain.history_ttl, plain.history_meta_ttl) == (10, 60, 90)
     assert plain.delta
     assert plain.keeps_history
-    assert rules.publish_options(FULL) is plain
-    info = ClientInfo("u", "c")
-    varied = rules.publish_options(
-        FULL, skip_history=True, delta=False, info=info, tags={"a": "b"}, idempotency_key="k",
-        version=3, version_epoch="e",
-    )  # fmt: skip
-    assert varied.history_size == 10
-    assert not varied.keeps_history
-    assert not varied.delta
-    assert varied.info is info
-    assert varied.tags == {"a": "b"}
-    assert (varied.idempotency_key, varied.version, varied.version_epoch) == ("k", 3, "e")
 
 
-def test_options_from_elsewhere_still_work():
-    rules = make()
-    foreign = ChannelOptions(history_size=1, history_ttl=2.0)
-    assert rules.publish_options(foreign).history_size == 1
-    assert rules.subscribe_options("nope:1", foreign).history_meta_ttl == 2_592_000
+def test_names_of_overrides_are_those_of_the_message():
+    assert tuple(OVERRIDES) == OverrideMessage.__struct_fields__
+    assert overrides_of(None) == {}
+    assert overrides_of(OverrideMessage(presence=BoolValue())) == {"presence": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "boundary", "parts"),
+    [
+        ("a:b:c", ":", ("a", "b:c")),
+        (":b", ":", ("", "b")),
+        ("ab", ":", ("", "ab")),
+        ("a:b", "", ("", "a:b")),
+        ("a::b", "::", ("a", "b")),
+    ],
+)
+def test_a_namespace_is_cut_off(name, boundary, parts):
+    assert cut_namespace(name, boundary) == parts

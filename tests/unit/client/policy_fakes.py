@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Raw
 
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
-from flyball.server.channels import ChannelRules, ChannelRulesOptions
+from flyball.server.channels import ChannelRules, ChannelRulesOptions, Overrides
 from flyball.server.channels.options import ChannelOptions
 from flyball.server.client.connect import ConnectHandlers
 from flyball.server.client.operations import OperationHandlers
@@ -18,19 +18,10 @@ from flyball.server.client.subscribe import SubscribeHandlers
 
 
 @dataclass(frozen=True, slots=True)
-class Overrides:
-    presence: bool | None = None
-    join_leave: bool | None = None
-    force_push_join_leave: bool | None = None
-    force_positioning: bool | None = None
-    force_recovery: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Claims:
     info: Raw = field(default_factory=Raw)
     data: Raw = field(default_factory=Raw)
-    override: Overrides | None = None
+    overrides: Overrides = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +41,7 @@ class SubscribeToken:
     expire_at: float = 0.0
     info: Raw = field(default_factory=Raw)
     data: Raw = field(default_factory=Raw)
-    override: Overrides | None = None
+    overrides: Overrides = field(default_factory=dict)
 
 
 class FakeTokens:

@@ -11,7 +11,6 @@ from policy_fakes import (
     ConnectToken,
     FakeSession,
     FakeTokens,
-    Overrides,
     SubscribeToken,
     make_handlers,
     make_rules,
@@ -30,7 +29,7 @@ from flyball.core.events import (
     Subscribing,
 )
 from flyball.core.types import Credentials, HistoryFilter, PublishOptions, SubscribeOptions
-from flyball.server.channels import RpcRulesOptions
+from flyball.server.channels import ProxyKind, RpcRulesOptions
 from flyball.server.channels.options import ChannelOptions, MapOptions, RpcOptions
 from flyball.server.client import ClientProxies, PersonalChannelOptions
 
@@ -168,7 +167,7 @@ async def test_token_subscriptions():
             "42",
             subs={
                 "chat:1": Claims(),
-                "$chat:2": Claims(Raw(b"1"), Raw(b"2"), Overrides(presence=False, force_recovery=True)),
+                "$chat:2": Claims(Raw(b"1"), Raw(b"2"), {"presence": False, "recoverable": True}),
             },
         )
     )  # fmt: skip
@@ -314,8 +313,8 @@ async def test_subscribe_refused(channel, event, code):
 
 
 async def test_subscribe_by_token():
-    override = Overrides(presence=False, force_positioning=True)
-    token = SubscribeToken("1", "$chat:1", "c1", 77.0, Raw(b"1"), Raw(b"2"), override)
+    overrides = {"presence": False, "positioned": True}
+    token = SubscribeToken("1", "$chat:1", "c1", 77.0, Raw(b"1"), Raw(b"2"), overrides)
     handlers = make_handlers(make_rules(chat=ChannelOptions(presence=True)), FakeTokens(t=token))
     options = await subscribe(handlers, "$chat:1", "1", token="t")
     assert (options.presence, options.positioned) == (False, True)
@@ -381,7 +380,9 @@ async def test_subscribe_proxies():
             a=ChannelOptions(subscribe_proxy_enabled=True),
             b=ChannelOptions(subscribe_stream_proxy_enabled=True),
         ),
-        proxies=ClientProxies(subscribe=ask, subscribe_stream=stream),
+        proxies=ClientProxies(
+            subscribe={ProxyKind.SUBSCRIBE: ask, ProxyKind.SUBSCRIBE_STREAM: stream}
+        ),
     )
     assert (await subscribe(handlers, "a:1")).presence
     assert asked == ["a"]
@@ -464,7 +465,7 @@ async def test_publish_proxies():
                 subscribe_stream_proxy_enabled=True, subscribe_stream_proxy_bidirectional=True
             ),
         ),
-        proxies=ClientProxies(publish=ask, publish_stream=stream),
+        proxies=ClientProxies(publish={ProxyKind.PUBLISH: ask, ProxyKind.SUBSCRIBE_STREAM: stream}),
     )
     assert (await publish(handlers, "a:1")).tags == {"by": "a"}
     assert await publish(handlers, "b:1") is None

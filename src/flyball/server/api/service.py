@@ -33,11 +33,12 @@ from flyball.server.api.errors import (
 )
 from flyball.server.api.methods import METHODS, Method
 from flyball.server.api.metrics import ApiMetrics
+from flyball.server.channels import overrides_of
 from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, STREAM_TYPES
 
 if TYPE_CHECKING:
     from flyball.core.node import Node, NodeInfo
-    from flyball.server.channels.rules import ChannelRules, Namespace
+    from flyball.server.channels import ChannelRules, Namespace
 
 logger = structlog.get_logger("flyball.server.api")
 
@@ -57,15 +58,6 @@ _FROM_CORE: Final[dict[int, ApiErrorCode]] = {
 """Errors of the node that callers may know; any other is an internal one to them."""
 
 _BATCH_METHODS: Final = tuple(METHODS[name] for name in m.BatchCommand.__struct_fields__)
-
-_OVERRIDES: Final = {
-    "presence": "presence",
-    "join_leave": "join_leave",
-    "force_recovery": "recoverable",
-    "force_positioning": "positioned",
-    "force_push_join_leave": "push_join_leave",
-}
-"""Names in the override of a subscribe request to those of subscribe options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +203,13 @@ class ApiService:
         """Subscribes live connections of a user; success also if there are none."""
         namespace = self._namespace(request.channel)
         how = dataclasses.replace(
-            self.rules.subscribe_options(request.channel, namespace.options),
+            namespace.subscribe_options(),
             allowed_deltas=frozenset(),
             allow_tags_filter=False,
             expire_at=self._capped(request.expire_at),
             info=_bytes_field(request.info, request.b64info, "b64info").copy(),
             data=_bytes_field(request.data, request.b64data, "b64data").copy(),
-            **_overridden(request.override),
+            **overrides_of(request.override),
         )
         since = request.recover_since
         await self.node.subscribe_user(
@@ -405,7 +397,7 @@ class ApiService:
 
     def _check_history(self, channel: str) -> Namespace:
         namespace = self._namespace(channel)
-        if not namespace.keeps_history:
+        if not namespace.options.keeps_history:
             reason = f"history_size and history_ttl are not both set for {channel!r}"
             raise ApiError(NOT_AVAILABLE, reason)
         return namespace
@@ -424,17 +416,6 @@ def _bytes_field(data: Raw, base64: str, name: str) -> Raw:
         return payload(binascii.a2b_base64(text, strict_mode=True))
     except ValueError as error:
         raise ApiError(BAD_REQUEST, f"{name} is not base64: {error}") from None
-
-
-def _overridden(override: m.SubscribeOptionOverride | None) -> dict[str, Any]:
-    """The subscribe options that ``override`` names."""
-    if override is None:
-        return {}
-    return {
-        option: value.value
-        for name, option in _OVERRIDES.items()
-        if (value := getattr(override, name)) is not None
-    }
 
 
 def _node_result(info: NodeInfo) -> m.NodeResult:

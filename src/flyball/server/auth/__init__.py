@@ -5,7 +5,6 @@ from .options import TokenOptions
 from .verifier import (
     ConnectToken,
     InvalidToken,
-    Override,
     SubscribeClaims,
     SubscribeToken,
     TokenExpired,
@@ -16,7 +15,6 @@ __all__ = [
     "ConnectToken",
     "InvalidToken",
     "JwksClient",
-    "Override",
     "SubscribeClaims",
     "SubscribeToken",
     "TokenExpired",

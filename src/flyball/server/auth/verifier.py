@@ -17,6 +17,7 @@ from flyball.core.errors import ConfigError, FlyballError
 from flyball.core.types import NO_DATA, Raw, payload
 from flyball.server.auth.endpoint import EndpointTemplate
 from flyball.server.auth.jose import EcKey, HmacKey, InvalidToken, RsaKey, pem_key, take_apart
+from flyball.server.channels.overrides import OverrideMessage, Overrides, overrides_of
 from flyball.server.common.patterns import compile_pattern
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ConnectToken",
     "InvalidToken",
-    "Override",
     "SubscribeClaims",
     "SubscribeToken",
     "TokenExpired",
@@ -52,22 +52,6 @@ class TokenExpired(FlyballError):
     """The token is right, but its time is over (or did not come yet)."""
 
 
-class BoolValue(msgspec.Struct):
-    """A switch inside an override."""
-
-    value: bool | None = None
-
-
-class OverrideClaim(msgspec.Struct):
-    """Channel options that a token replaces."""
-
-    presence: BoolValue | None = None
-    join_leave: BoolValue | None = None
-    force_push_join_leave: BoolValue | None = None
-    force_positioning: BoolValue | None = None
-    force_recovery: BoolValue | None = None
-
-
 class SubscribeOptionsClaim(msgspec.Struct):
     """One entry of ``subs``."""
 
@@ -75,7 +59,7 @@ class SubscribeOptionsClaim(msgspec.Struct):
     b64info: str | None = None
     data: Raw = NO_DATA
     b64data: str | None = None
-    override: OverrideClaim | None = None
+    override: OverrideMessage | None = None
 
 
 class CommonClaims(msgspec.Struct):
@@ -108,18 +92,7 @@ class SubscriptionClaims(CommonClaims):
     client: str | None = None
     data: Raw = NO_DATA
     b64data: str | None = None
-    override: OverrideClaim | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """Namespace options replaced for one subscription; None keeps the namespace's value."""
-
-    presence: bool | None = None
-    join_leave: bool | None = None
-    force_push_join_leave: bool | None = None
-    force_positioning: bool | None = None
-    force_recovery: bool | None = None
+    override: OverrideMessage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +101,7 @@ class SubscribeClaims:
 
     info: Raw
     data: Raw
-    override: Override | None
+    overrides: Overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +127,7 @@ class SubscribeToken:
     """Unix seconds when the subscription expires, 0 never."""
     info: Raw
     data: Raw
-    override: Override | None
+    overrides: Overrides
 
 
 class TokenVerifier:
@@ -246,7 +219,7 @@ class TokenVerifier:
             self._expiry(claims),
             _json_or_base64(claims.info, claims.b64info, "b64info"),
             _json_or_base64(claims.data, claims.b64data, "b64data"),
-            _override(claims.override),
+            overrides_of(claims.override),
         )
 
     # -- source, signature and time
@@ -366,7 +339,7 @@ class TokenVerifier:
         return float(min(expire_at, self._clock.time() + MAX_EXPIRY))
 
 
-NO_CLAIMS: Final = SubscribeClaims(NO_DATA, NO_DATA, None)
+NO_CLAIMS: Final = SubscribeClaims(NO_DATA, NO_DATA, {})
 KEY_SET_ALGORITHMS: Final = frozenset(
     ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
 )
@@ -434,15 +407,8 @@ def _subscribe_claims(given: SubscribeOptionsClaim) -> SubscribeClaims:
     return SubscribeClaims(
         _json_or_base64(given.info, given.b64info, "b64info"),
         _json_or_base64(given.data, given.b64data, "b64data"),
-        _override(given.override),
+        overrides_of(given.override),
     )
-
-
-def _override(claim: OverrideClaim | None) -> Override | None:
-    if claim is None:
-        return None
-    values = (getattr(claim, name) for name in OverrideClaim.__struct_fields__)
-    return Override(*(None if v is None else bool(v.value) for v in values))
 
 
 def _json_or_base64(json: Raw, base64: str | None, name: str) -> Raw:

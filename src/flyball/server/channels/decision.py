@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from flyball.core.errors import Disconnect, Error
 from flyball.protocol.codes import DisconnectCode, ErrorCode
+from flyball.server.channels.proxies import ProxyKind
 
-__all__ = ["Decision"]
+__all__ = ["Decision", "Verdict"]
+
+
+class Verdict(enum.Enum):
+    """What a decision comes to."""
+
+    ALLOW = enum.auto()
+    REFUSE = enum.auto()
+    ASK = enum.auto()
+    """Nothing is decided here: a token or a proxy has the word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,26 +28,39 @@ class Decision:
     It answers the client (:meth:`exception`) and the log (:meth:`sentence`).
     """
 
-    allowed: bool
+    verdict: Verdict
     rule: str
-    """Name of the deciding rule; a configuration option where one decided."""
+    """Name of the deciding rule, for people; a configuration option where one decided."""
     code: ErrorCode | DisconnectCode | None = None
-    """What the client gets; None if allowed."""
+    """What the client gets; None unless refused."""
     looked_at: tuple[str, ...] = ()
     """Rules that were considered before and did not decide, in order."""
     why: tuple[str, ...] = ()
     """Why each of them did not decide; filled in for refusals only."""
-    asks: bool = False
-    """Nothing is decided here: a token or a proxy (named by ``rule``) has the word."""
+    proxy: ProxyKind | None = None
+    """Whom to ask, if the verdict says so; None: the token."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it is allowed, without asking anybody."""
+        return self.verdict is Verdict.ALLOW
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody else has the word."""
+        return self.verdict is Verdict.ASK
 
     def sentence(self, action: str) -> str:
         """One sentence for the log; ``action`` is such as ``publish to 'chat:1'``."""
-        if self.asks:
-            return f"{action}: {self.rule} decides{self._path()}"
-        if self.allowed:
-            return f"{action} is allowed by {self.rule}{self._path()}"
-        code = f"{self.code.code} {_text(self.code)}" if self.code is not None else "no code"
-        return f"{action} is refused ({code}): {self.rule}{self._path()}"
+        path = self._path()
+        match self.verdict:
+            case Verdict.ALLOW:
+                return f"{action} is allowed by {self.rule}{path}"
+            case Verdict.ASK:
+                return f"{action}: {self.rule} decides{path}"
+            case Verdict.REFUSE:
+                code = f"{self.code.code} {_text(self.code)}" if self.code else "no code"
+                return f"{action} is refused ({code}): {self.rule}{path}"
 
     def _path(self) -> str:
         if not self.looked_at:

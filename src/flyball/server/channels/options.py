@@ -179,6 +179,11 @@ class ChannelOptions:
     map: MapOptions = nested(MapOptions, "Options of map channels.")
     shared_poll: SharedPollOptions = nested(SharedPollOptions, "Options of shared poll channels.")
 
+    @property
+    def keeps_history(self) -> bool:
+        """Whether the channels have a stream."""
+        return self.history_size > 0 and self.history_ttl > 0
+
 
 @section
 class RpcOptions:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flyball.protocol import codes
-from flyball.server.channels.decision import Decision
+from flyball.server.channels.decision import Decision, Verdict
+from flyball.server.channels.names import cut_namespace
 from flyball.server.channels.options import RpcOptions
+from flyball.server.channels.proxies import ProxyKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,30 +45,36 @@ class RpcRules:
     def namespace_options(self, method: str) -> RpcOptions | None:
         """The options of the method's namespace, or None if there is no such namespace."""
         options = self.options
-        if not options.boundary or options.boundary not in method:
-            return options.without_namespace
-        name = method.partition(options.boundary)[0]
+        name, _ = cut_namespace(method, options.boundary)
         return options.namespaces.get(name) if name else options.without_namespace
 
 
-_PING: Final = Decision(True, PING_RULE)
+_PING: Final = Decision(Verdict.ALLOW, PING_RULE)
 _NO_METHODS: Final = Decision(
-    False, "no proxy and no built-in method is on", codes.NOT_AVAILABLE, (PING_RULE,), ("is off",)
+    Verdict.REFUSE,
+    "no proxy and no built-in method is on",
+    codes.NOT_AVAILABLE,
+    (PING_RULE,),
+    ("is off",),
 )
 _UNKNOWN_METHOD: Final = Decision(
-    False,
+    Verdict.REFUSE,
     "unknown method, and no proxy is on",
     codes.METHOD_NOT_FOUND,
     (PING_RULE,),
     ("is for another method",),
 )
 _UNKNOWN_NAMESPACE: Final = Decision(
-    False, "unknown RPC namespace", codes.METHOD_NOT_FOUND, (PING_RULE,), ("does not apply",)
+    Verdict.REFUSE,
+    "unknown RPC namespace",
+    codes.METHOD_NOT_FOUND,
+    (PING_RULE,),
+    ("does not apply",),
 )
 _PROXY_OFF: Final = Decision(
-    False, f"{PROXY_RULE} is off", codes.NOT_AVAILABLE, (PING_RULE,), ("does not apply",)
+    Verdict.REFUSE, f"{PROXY_RULE} is off", codes.NOT_AVAILABLE, (PING_RULE,), ("does not apply",)
 )
-_ASK_PROXY: Final = Decision(False, PROXY_RULE, looked_at=(PING_RULE,), asks=True)
+_ASK_PROXY: Final = Decision(Verdict.ASK, PROXY_RULE, looked_at=(PING_RULE,), proxy=ProxyKind.RPC)
 
 
 def decide_rpc(rules: RpcRules, method: str) -> Decision:

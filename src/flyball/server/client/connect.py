@@ -11,8 +11,8 @@ from flyball.core.types import Credentials
 from flyball.protocol import codes
 from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
-from flyball.server.channels import decide_wish
-from flyball.server.client.state import allowed, debugging, refusal, refused
+from flyball.server.channels import Verdict, decide_wish
+from flyball.server.client.state import debugging, log_decision, log_refusal, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,7 +84,7 @@ class ConnectHandlers:
         )
         if header:
             detail += f", and there is no header {header}"
-        raise refused(event.session, Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail))
+        raise log_refusal(event.session, Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail))
 
     async def _by_token(self, event: Connecting, *, client_side_refresh: bool) -> Credentials:
         state, session = self._state, event.session
@@ -93,10 +93,10 @@ class ConnectHandlers:
             token = await state.tokens.verify_connect_token(event.token)
         except TokenExpired:
             detail = "connect is refused: the token expired"
-            raise refused(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
+            raise log_refusal(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
         except InvalidToken as error:
             detail = f"connect is refused: invalid token: {error}"
-            raise refused(
+            raise log_refusal(
                 session, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail)
             ) from None
         if not token.user and options.disallow_anonymous_connection_tokens:
@@ -104,7 +104,9 @@ class ConnectHandlers:
                 "connect is refused: the token names no user, and "
                 "client.disallow_anonymous_connection_tokens is on"
             )
-            raise refused(session, Disconnect(codes.DISCONNECT_PERMISSION_DENIED, detail=detail))
+            raise log_refusal(
+                session, Disconnect(codes.DISCONNECT_PERMISSION_DENIED, detail=detail)
+            )
         subs = self._token_subs(session, rules, token)
         remember_token_channels(session, subs)
         self._add_personal(session, token.user, subs)
@@ -142,12 +144,9 @@ class ConnectHandlers:
             namespace = rules.namespace(channel)
             if namespace is None:
                 raise _unknown(session, channel)
-            if claims.override is None and not claims.info and not claims.data:
-                subs[channel] = namespace.subscribe_options()
-            else:
-                subs[channel] = namespace.make_subscribe_options(
-                    claims.override, info=claims.info, data=claims.data
-                )
+            subs[channel] = namespace.shaped_options(
+                claims.overrides, info=claims.info, data=claims.data
+            )
         return subs
 
     def _single(self, user: str) -> bool:
@@ -171,13 +170,13 @@ class ConnectHandlers:
                 continue
             channel = rules.resolve(name)
             decision = decide_wish(rules, channel, user=user)
-            if decision.allowed:
+            if decision.verdict is Verdict.ALLOW:
                 assert channel.namespace is not None
                 subs[name] = channel.namespace.subscribe_options()
             elif isinstance(decision.code, DisconnectCode):
                 raise refusal(session, decision, f"wished subscription to {name!r}")
             elif debugging():
-                allowed(session, decision, f"wished subscription to {name!r}, skipped, as it")
+                log_decision(session, decision, f"wished subscription to {name!r}, skipped, as it")
 
 
 def _plain_options(session: Session, rules: ChannelRules, channel: str) -> SubscribeOptions:
@@ -189,4 +188,4 @@ def _plain_options(session: Session, rules: ChannelRules, channel: str) -> Subsc
 
 def _unknown(session: Session, channel: str) -> Error | Disconnect:
     detail = f"connect is refused: server-side subscription to {channel!r}: unknown namespace"
-    return refused(session, Error(codes.UNKNOWN_CHANNEL, detail=detail))
+    return log_refusal(session, Error(codes.UNKNOWN_CHANNEL, detail=detail))

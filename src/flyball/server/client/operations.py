@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.server.channels import (
-    decide_history,
-    decide_map_write,
-    decide_presence,
-    decide_publish,
+    HISTORY,
+    MAP_PUBLISH,
+    MAP_REMOVE,
+    PRESENCE,
+    PUBLISH,
+    Verdict,
+    decide,
     decide_rpc,
 )
-from flyball.server.client.state import allowed, debugging, refusal, refused
+from flyball.server.client.state import debugging, log_decision, log_refusal, no_proxy, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -44,66 +47,63 @@ class OperationHandlers:
         """How the publication is kept. Hot: nothing is built where nothing is refused.
 
         Raises:
-            Error: 102, 103, 107, 108 (see ``decide_publish``).
+            Error: 102, 103, 107, 108 (see ``PUBLISH`` of the channels).
         """
         state, session, name = self._state, event.session, event.channel
         channel = state.rules.resolve(name)
         if event.type:
             raise self._map_write(event)
         sub = session.subscriptions.get(name)
-        decision = decide_publish(
+        decision = decide(
+            PUBLISH,
             channel,
-            event.data,
             user=session.user,
             subscribed=sub is not None and sub.live,
             insecure=state.options.insecure,
+            data=event.data,
         )
         namespace = channel.namespace
-        if decision.allowed and namespace is not None:
+        if decision.verdict is Verdict.ALLOW and namespace is not None:
             if debugging():
-                allowed(session, decision, f"publish to {name!r}")
+                log_decision(session, decision, f"publish to {name!r}")
             return namespace.publish_options
-        if decision.asks and namespace is not None:
+        if decision.proxy is not None and namespace is not None:
             return self._publish_by_proxy(event, namespace, decision)
         raise refusal(session, decision, f"publish to {name!r}")
 
     def _map_write(self, event: Publishing) -> Exception:
         state, session = self._state, event.session
         action = f"{'remove' if event.removed else 'publish'} {event.key!r} in {event.channel!r}"
-        decision = decide_map_write(
+        decision = decide(
+            MAP_REMOVE if event.removed else MAP_PUBLISH,
             state.rules.resolve(event.channel),
-            removed=event.removed,
             user=session.user,
             subscribed=_is_subscriber(session, event.channel),
             insecure=state.options.insecure,
         )
-        if not decision.allowed and not decision.asks:
+        if decision.verdict is Verdict.REFUSE:
             return refusal(session, decision, action)
         detail = f"{action} is refused: writing to map channels comes later"
-        return refused(session, Error(codes.NOT_AVAILABLE, detail=detail))
+        return log_refusal(session, Error(codes.NOT_AVAILABLE, detail=detail))
 
     def _publish_by_proxy(
         self, event: Publishing, namespace: Namespace, decision: Decision
     ) -> Awaitable[PublishAnswer]:
-        proxies = self._state.proxies
-        stream = decision.rule == "subscribe_stream_proxy_bidirectional"
-        ask = proxies.publish_stream if stream else proxies.publish
+        assert decision.proxy is not None
+        ask = self._state.proxies.publish.get(decision.proxy)
         if ask is None:
-            detail = (
-                f"publish to {event.channel!r} is refused: {decision.rule} is on, but there is "
-                "no such proxy"
-            )
-            raise refused(event.session, Error(codes.NOT_AVAILABLE, detail=detail))
+            raise no_proxy(event.session, decision, f"publish to {event.channel!r}")
         return ask(event, namespace)
 
     def on_presence(self, event: PresenceQuery) -> None:
         """Lets the client know who is there.
 
         Raises:
-            Error: 102, 103, 107, 108 (see ``decide_presence``).
+            Error: 102, 103, 107, 108 (see ``PRESENCE``).
         """
         state, session, name = self._state, event.session, event.channel
-        decision = decide_presence(
+        decision = decide(
+            PRESENCE,
             state.rules.resolve(name),
             user=session.user,
             subscribed=_is_subscriber(session, name),
@@ -115,11 +115,12 @@ class OperationHandlers:
         """Lets the client read history; the position lives as long as the namespace says.
 
         Raises:
-            Error: 102, 103, 107, 108 (see ``decide_history``).
+            Error: 102, 103, 107, 108 (see ``HISTORY``).
         """
         state, session, name = self._state, event.session, event.channel
         channel = state.rules.resolve(name)
-        decision = decide_history(
+        decision = decide(
+            HISTORY,
             channel,
             user=session.user,
             subscribed=_is_subscriber(session, name),
@@ -137,14 +138,13 @@ class OperationHandlers:
         """
         state, session = self._state, event.session
         decision = decide_rpc(state.rpc, event.method)
-        if decision.allowed:
+        if decision.verdict is Verdict.ALLOW:
             return None
-        if not decision.asks:
+        if decision.verdict is Verdict.REFUSE:
             raise refusal(session, decision, f"RPC {event.method!r}")
         namespace, ask = state.rpc.namespace_options(event.method), state.proxies.rpc
         if ask is None or namespace is None:
-            detail = f"RPC {event.method!r} is refused: {decision.rule} is on, but there is no such proxy"
-            raise refused(session, Error(codes.NOT_AVAILABLE, detail=detail))
+            raise no_proxy(session, decision, f"RPC {event.method!r}")
         return ask(event, namespace)
 
 
@@ -152,4 +152,4 @@ def _settle(session: Session, decision: Decision, what: str, channel: str) -> No
     if not decision.allowed:
         raise refusal(session, decision, f"{what} {channel!r}")
     if debugging():
-        allowed(session, decision, f"{what} {channel!r}")
+        log_decision(session, decision, f"{what} {channel!r}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from flyball.core.events import (
     Connecting,
@@ -16,29 +16,37 @@ from flyball.core.events import (
     Subscribing,
 )
 from flyball.core.types import Credentials, PublishOptions, PublishResult, SubscribeOptions
-from flyball.server.channels import Namespace
+from flyball.server.channels import Namespace, ProxyKind
 from flyball.server.channels.options import RpcOptions
 
 __all__ = ["ClientProxies"]
 
-PublishAnswer = PublishOptions | PublishResult | None
+ConnectCall: TypeAlias = Callable[[Connecting], Awaitable[Credentials | None]]
+RefreshCall: TypeAlias = Callable[[Refreshing], Awaitable[RefreshResult]]
+SubscribeCall: TypeAlias = Callable[[Subscribing, Namespace], Awaitable[SubscribeOptions]]
+SubRefreshCall: TypeAlias = Callable[[SubRefreshing, Namespace], Awaitable[RefreshResult]]
+PublishAnswer: TypeAlias = PublishOptions | PublishResult | None
+PublishCall: TypeAlias = Callable[[Publishing, Namespace], Awaitable[PublishAnswer]]
+RpcCall: TypeAlias = Callable[[Rpc, RpcOptions], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class ClientProxies:
-    """Calls to backends, each None where there is no backend.
+    """Calls to backends; one that is not given has no backend.
 
     A call raises ``Error`` or ``Disconnect`` where the backend refuses or cannot be reached.
-    A namespace that is switched to a call that is None answers 108.
+    Where a decision asks a kind that has no call here, the client gets 108.
     """
 
-    connect: Callable[[Connecting], Awaitable[Credentials | None]] | None = None
+    connect: ConnectCall | None = None
     """Asked if the client has no token. None as answer: no credentials, go on without."""
-    refresh: Callable[[Refreshing], Awaitable[RefreshResult]] | None = None
+    refresh: RefreshCall | None = None
     """If given the server refreshes connections itself, clients do not."""
-    subscribe: Callable[[Subscribing, Namespace], Awaitable[SubscribeOptions]] | None = None
-    subscribe_stream: Callable[[Subscribing, Namespace], Awaitable[SubscribeOptions]] | None = None
-    publish: Callable[[Publishing, Namespace], Awaitable[PublishAnswer]] | None = None
-    publish_stream: Callable[[Publishing, Namespace], Awaitable[PublishAnswer]] | None = None
-    sub_refresh: Callable[[SubRefreshing, Namespace], Awaitable[RefreshResult]] | None = None
-    rpc: Callable[[Rpc, RpcOptions], Awaitable[Any]] | None = None
+    subscribe: Mapping[ProxyKind, SubscribeCall] = field(default_factory=dict)
+    """For :attr:`ProxyKind.SUBSCRIBE` and :attr:`ProxyKind.SUBSCRIBE_STREAM`."""
+    sub_refresh: SubRefreshCall | None = None
+    """Asked when a subscription expires whose namespace says so."""
+    publish: Mapping[ProxyKind, PublishCall] = field(default_factory=dict)
+    """For :attr:`ProxyKind.PUBLISH`, and :attr:`ProxyKind.SUBSCRIBE_STREAM`: into the stream."""
+    rpc: RpcCall | None = None
+    """Asked for the answer to an RPC call."""

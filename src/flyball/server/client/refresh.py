@@ -10,7 +10,7 @@ from flyball.core.events import RefreshResult
 from flyball.protocol import codes
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.client.connect import remember_token_channels, token_channels
-from flyball.server.client.state import refused
+from flyball.server.client.state import log_refusal
 from flyball.server.client.subscribe import check_subscription_token
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class RefreshHandlers:
             )
         except TokenExpired:
             detail = f"{action} is refused: the token expired"
-            raise refused(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
+            raise log_refusal(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
         except InvalidToken as error:
             raise _invalid(session, f"{action} is refused: invalid token: {error}") from None
         return RefreshResult(expire_at=token.expire_at, info=token.info or None)
@@ -88,7 +88,7 @@ class RefreshHandlers:
         namespace = state.rules.namespace(event.channel)
         if namespace is None:
             detail = f"{action} is refused: unknown namespace"
-            raise refused(session, Error(codes.UNKNOWN_CHANNEL, detail=detail))
+            raise log_refusal(session, Error(codes.UNKNOWN_CHANNEL, detail=detail))
         ask = state.proxies.sub_refresh
         if namespace.options.sub_refresh_proxy_enabled and ask is not None:
             return await ask(event, namespace)
@@ -96,11 +96,11 @@ class RefreshHandlers:
         if sub is not None and not sub.options.client_side_refresh:
             return RefreshResult(expired=True)
         detail = f"{action} is refused: no token"
-        raise refused(session, Error(codes.BAD_REQUEST, detail=detail))
+        raise log_refusal(session, Error(codes.BAD_REQUEST, detail=detail))
 
 
 def _invalid(session: Session, detail: str) -> Error | Disconnect:
-    return refused(session, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail))
+    return log_refusal(session, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail))
 
 
 def _compare_channels(session: Session, named: frozenset[str]) -> None:
@@ -117,4 +117,4 @@ def _compare_channels(session: Session, named: frozenset[str]) -> None:
             "refresh is refused: the server-side subscriptions changed; "
             f"new in the token: {sorted(missing)}, no longer in it: {sorted(surplus)}"
         )
-        raise refused(session, Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE, detail=detail))
+        raise log_refusal(session, Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE, detail=detail))

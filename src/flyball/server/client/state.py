@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from flyball.core.errors import Disconnect, Error
+from flyball.protocol import codes
 from flyball.server.channels import RpcRules
 from flyball.server.client.proxies import ClientProxies
 
@@ -53,24 +54,31 @@ class PolicyState:
 
 
 def debugging() -> bool:
-    """Whether :func:`allowed` would be heard."""
+    """Whether :func:`log_decision` would be heard."""
     return _gate.isEnabledFor(logging.DEBUG)
 
 
-def allowed(session: Session, decision: Decision, action: str) -> None:
-    """Tells the log by which rule something was allowed. Ask :func:`debugging` first."""
+def log_decision(session: Session, decision: Decision, action: str) -> None:
+    """Tells the log by which rule something was decided. Ask :func:`debugging` first."""
     logger.debug(decision.sentence(action), client=session.client_id, user=session.user)
 
 
 def refusal(session: Session, decision: Decision, action: str) -> Error | Disconnect:
-    """Tells the log about a refusal; returns what to raise."""
-    problem = decision.exception(action)
-    tell(session, problem)
-    return problem
+    """What to raise for a refusal, after the log was told."""
+    return log_refusal(session, decision.exception(action))
 
 
-def tell(session: Session, problem: Error | Disconnect) -> None:
-    """Tells the log why a client is refused something."""
+def no_proxy(session: Session, decision: Decision, action: str) -> Error | Disconnect:
+    """What to raise where a proxy has the word and there is none, after the log was told."""
+    detail = f"{action} is refused: {decision.rule} is on, but there is no such proxy"
+    return log_refusal(session, Error(codes.NOT_AVAILABLE, detail=detail))
+
+
+_Problem = TypeVar("_Problem", Error, Disconnect, Error | Disconnect)
+
+
+def log_refusal(session: Session, problem: _Problem) -> _Problem:
+    """Tells the log why a client is refused something; returns ``problem``, to be raised."""
     if _gate.isEnabledFor(logging.INFO):
         logger.info(
             problem.detail,
@@ -79,9 +87,4 @@ def tell(session: Session, problem: Error | Disconnect) -> None:
             transport=session.transport.name,
             code=problem.code,
         )
-
-
-def refused(session: Session, problem: Error | Disconnect) -> Error | Disconnect:
-    """``problem``, after the log was told."""
-    tell(session, problem)
     return problem

@@ -8,14 +8,9 @@ from flyball.aio.eager import eager
 from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
-from flyball.server.channels import decide_subscribe, decide_token
+from flyball.server.channels import BY_TOKEN, Verdict, decide_subscribe, decide_token
 from flyball.server.channels.options import SUBSCRIPTION_TYPES
-from flyball.server.channels.permissions import (
-    BY_TOKEN,
-    may_read_history,
-    may_read_presence,
-)
-from flyball.server.client.state import allowed, debugging, refusal, refused
+from flyball.server.client.state import debugging, log_decision, log_refusal, no_proxy, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -56,7 +51,7 @@ class SubscribeHandlers:
             kind=event.type,
             insecure=state.options.insecure,
         )
-        if not decision.allowed and not decision.asks:
+        if decision.verdict is Verdict.REFUSE:
             raise refusal(session, decision, f"subscribe to {event.channel!r}")
         namespace = channel.namespace
         assert namespace is not None
@@ -65,25 +60,15 @@ class SubscribeHandlers:
                 f"subscribe to {event.channel!r} is refused: subscription_type "
                 f"{namespace.options.subscription_type!r} comes later"
             )
-            raise refused(session, Error(codes.NOT_AVAILABLE, detail=detail))
-        if decision.asks:
-            if decision.rule == BY_TOKEN.rule:
+            raise log_refusal(session, Error(codes.NOT_AVAILABLE, detail=detail))
+        if decision.verdict is Verdict.ASK:
+            if decision.proxy is None:
                 return self._by_token(event, namespace)
             return self._by_proxy(event, namespace, decision)
         if debugging():
-            allowed(session, decision, f"subscribe to {event.channel!r}")
-        history_access, presence_access = self._access(session, namespace)
-        return namespace.subscribe_options(
-            history_access=history_access, presence_access=presence_access
-        )
-
-    def _access(self, session: Session, namespace: Namespace) -> tuple[bool, bool]:
-        """Whether the client, once subscribed, may read history and presence."""
-        options, user, insecure = namespace.options, session.user, self._state.options.insecure
-        return (
-            may_read_history(options, user, insecure=insecure),
-            may_read_presence(options, user, insecure=insecure),
-        )
+            log_decision(session, decision, f"subscribe to {event.channel!r}")
+        rights = namespace.rights(session.user, insecure=state.options.insecure)
+        return namespace.subscribe_options(rights)
 
     async def _by_token(self, event: Subscribing, namespace: Namespace) -> SubscribeOptions:
         session, channel = event.session, event.channel
@@ -94,17 +79,15 @@ class SubscribeHandlers:
             )
         except TokenExpired:
             detail = f"{action} is refused: the token expired"
-            raise refused(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
+            raise log_refusal(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
         except InvalidToken as error:
             detail = f"{action} is refused: invalid token: {error}"
-            raise refused(session, Error(codes.PERMISSION_DENIED, detail=detail)) from None
+            raise log_refusal(session, Error(codes.PERMISSION_DENIED, detail=detail)) from None
         if debugging():
-            allowed(session, BY_TOKEN, action)
-        history_access, presence_access = self._access(session, namespace)
-        return namespace.make_subscribe_options(
-            token.override,
-            history_access=history_access,
-            presence_access=presence_access,
+            log_decision(session, BY_TOKEN, action)
+        return namespace.shaped_options(
+            token.overrides,
+            namespace.rights(session.user, insecure=self._state.options.insecure),
             info=token.info,
             data=token.data,
             expire_at=token.expire_at,
@@ -113,15 +96,10 @@ class SubscribeHandlers:
     def _by_proxy(
         self, event: Subscribing, namespace: Namespace, decision: Decision
     ) -> Awaitable[SubscribeOptions]:
-        proxies = self._state.proxies
-        stream = decision.rule == "subscribe_stream_proxy_enabled"
-        ask = proxies.subscribe_stream if stream else proxies.subscribe
+        assert decision.proxy is not None
+        ask = self._state.proxies.subscribe.get(decision.proxy)
         if ask is None:
-            detail = (
-                f"subscribe to {event.channel!r} is refused: {decision.rule} is on, but there "
-                "is no such proxy"
-            )
-            raise refused(event.session, Error(codes.NOT_AVAILABLE, detail=detail))
+            raise no_proxy(event.session, decision, f"subscribe to {event.channel!r}")
         return ask(event, namespace)
 
 

@@ -7,8 +7,10 @@ Shrinks as parts are built: take the entry out of :data:`SWITCHES`, the value ou
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from operator import attrgetter
+from typing import Final
 
+from flyball.server.channels import CHANNEL_PROXIES
 from flyball.server.channels.options import MAP_TYPES, SHARED_POLL
 from flyball.server.config.schema import Config
 from flyball.server.config.validate_common import scopes
@@ -36,12 +38,7 @@ SWITCHES: Final = (
 """Switches, and options with a default of off, whose parts are missing."""
 
 NAMESPACE_SWITCHES: Final = (
-    "subscribe_proxy_enabled",
-    "publish_proxy_enabled",
-    "sub_refresh_proxy_enabled",
-    "subscribe_stream_proxy_enabled",
-    "map.publish_proxy_enabled",
-    "map.remove_proxy_enabled",
+    *(f"{start}_enabled" for start in CHANNEL_PROXIES.values()),
     "map_clients_presence_channel_prefix",
     "map_users_presence_channel_prefix",
 )
@@ -53,10 +50,12 @@ SUBSCRIPTION_TYPES: Final = (*MAP_TYPES, SHARED_POLL)
 
 def unbuilt_options(config: Config) -> list[str]:
     """Return the options of ``config`` that are set but do nothing in this version."""
-    found = [path for path in SWITCHES if _get(config, path)]
+    found = [path for path in SWITCHES if attrgetter(path)(config)]
     for scope in scopes(config):
         found += [
-            f"{scope.key}.{option}" for option in NAMESPACE_SWITCHES if _get(scope.options, option)
+            f"{scope.key}.{option}"
+            for option in NAMESPACE_SWITCHES
+            if attrgetter(option)(scope.options)
         ]
         if scope.options.subscription_type in SUBSCRIPTION_TYPES:
             found.append(f"{scope.key}.subscription_type")
@@ -73,9 +72,3 @@ def _rpc_proxies(config: Config) -> Iterator[str]:
     for index, options in enumerate(config.rpc.namespaces):
         if options.proxy_enabled:
             yield f"rpc.namespaces[{index}].proxy_enabled"
-
-
-def _get(section: Any, path: str) -> Any:
-    for name in path.split("."):
-        section = getattr(section, name)
-    return section

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.channels.names import split_channel
 from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, ChannelOptions, MapOptions
 from flyball.server.common.durations import format_duration
 from flyball.server.common.patterns import compile_pattern
@@ -60,7 +61,6 @@ def _proxy_names(config: Config) -> Iterator[Problem]:
 def _history(config: Config) -> Iterator[Problem]:
     for scope in scopes(config):
         options = scope.options
-        has_history = options.history_size > 0 and options.history_ttl > 0
         if (options.history_size > 0) != (options.history_ttl > 0):
             missing = "history_ttl" if options.history_size > 0 else "history_size"
             yield scope.problem(
@@ -79,7 +79,7 @@ def _history(config: Config) -> Iterator[Problem]:
                 f"{format_duration(options.history_ttl)} is longer than the lifetime of the stream"
                 f" position, {format_duration(meta_ttl)}; raise history_meta_ttl",
             )
-        if options.force_recovery and not has_history:
+        if options.force_recovery and not options.keeps_history:
             yield scope.problem(
                 "force_recovery", "recovery needs history; set history_size and history_ttl"
             )
@@ -243,13 +243,10 @@ def _presence_prefixes(config: Config) -> Iterator[Problem]:
 def options_of(config: Config, channel: str) -> ChannelOptions | None:
     """Return the options ``channel`` would have, None when its namespace does not exist."""
     names = config.channel
-    name = channel.removeprefix(names.private_prefix) if names.private_prefix else channel
-    head, boundary, _ = (
-        name.partition(names.namespace_boundary) if names.namespace_boundary else ("", "", name)
-    )
-    if not boundary:
+    name, _ = split_channel(channel, names.namespace_boundary, names.private_prefix)
+    if not name:
         return names.without_namespace
-    return next((each for each in names.namespaces if each.name == head), None)
+    return next((each for each in names.namespaces if each.name == name), None)
 
 
 def _shared_poll(config: Config) -> Iterator[Problem]:

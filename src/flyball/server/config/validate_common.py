@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
+from flyball.server.channels import CHANNEL_PROXIES, ProxyKind
 from flyball.server.channels.options import SHARED_POLL, ChannelOptions
 from flyball.server.config.problems import Problem
 from flyball.server.config.schema import Config
@@ -48,22 +50,11 @@ def scopes(config: Config) -> Iterator[Scope]:
         yield Scope(f"channel.namespaces[{index}]", namespace.name, namespace)
 
 
-PROXY_USES: Final = (
-    ("subscribe", "", "subscribe_proxy"),
-    ("publish", "", "publish_proxy"),
-    ("sub_refresh", "", "sub_refresh_proxy"),
-    ("subscribe_stream", "", "subscribe_stream_proxy"),
-    ("map_publish", "map", "publish_proxy"),
-    ("map_remove", "map", "remove_proxy"),
-)
-"""Kind of a channel proxy, and the section and start of the options that switch it on."""
-
-
 @dataclass(frozen=True, slots=True)
 class ProxyUse:
     """A reference to a proxy in channel options."""
 
-    kind: str
+    kind: ProxyKind
     option: str
     enabled: bool
     name: str
@@ -71,14 +62,12 @@ class ProxyUse:
 
 def proxy_uses(options: ChannelOptions) -> Iterator[ProxyUse]:
     """Yield all references to proxies in ``options``, also those switched off."""
-    for kind, section, start in PROXY_USES:
-        holder = getattr(options, section) if section else options
-        option = f"{section}.{start}_name" if section else f"{start}_name"
-        enabled: bool = getattr(holder, f"{start}_enabled")
-        yield ProxyUse(kind, option, enabled, getattr(holder, f"{start}_name"))
+    for kind, start in CHANNEL_PROXIES.items():
+        enabled: bool = attrgetter(f"{start}_enabled")(options)
+        yield ProxyUse(kind, f"{start}_name", enabled, attrgetter(f"{start}_name")(options))
     poll = options.subscription_type == SHARED_POLL
     name = options.shared_poll.proxy_name or "default"
-    yield ProxyUse("shared_poll_refresh", "shared_poll.proxy_name", poll, name)
+    yield ProxyUse(ProxyKind.SHARED_POLL_REFRESH, "shared_poll.proxy_name", poll, name)
 
 
 def default_proxies_in_use(config: Config) -> Iterator[tuple[str, Proxy, str]]:
@@ -88,7 +77,7 @@ def default_proxies_in_use(config: Config) -> Iterator[tuple[str, Proxy, str]]:
         yield "client.proxy.connect", proxies.connect, "client connections"
     if proxies.refresh.enabled:
         yield "client.proxy.refresh", proxies.refresh, "client connections"
-    seen: set[str] = set()
+    seen: set[ProxyKind] = set()
     for scope in scopes(config):
         for use in proxy_uses(scope.options):
             if use.enabled and use.name == "default" and use.kind not in seen:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.channels import ProxyKind
 from flyball.server.common.durations import format_duration
 from flyball.server.common.patterns import compile_pattern
 from flyball.server.config.problems import Problem
@@ -114,7 +115,7 @@ def _stream_endpoints(config: Config) -> Iterator[Problem]:
     named = {proxy.name: (index, proxy) for index, proxy in enumerate(config.proxies)}
     for scope in scopes(config):
         for use in proxy_uses(scope.options):
-            if use.kind != "subscribe_stream" or not use.enabled:
+            if use.kind is not ProxyKind.SUBSCRIBE_STREAM or not use.enabled:
                 continue
             key, endpoint = "channel.proxy.subscribe_stream", ""
             if use.name == "default":

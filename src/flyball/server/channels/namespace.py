@@ -1,0 +1,152 @@
+"""One namespace: its options, made ready for use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from flyball.core.errors import ConfigError
+from flyball.core.types import NO_DATA, PublishOptions, RecoveryMode, SubscribeOptions
+from flyball.server.channels.access import HISTORY, OPERATIONS, PRESENCE, Access
+from flyball.server.channels.data_format import CHECKS
+from flyball.server.common.patterns import compile_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.core.types import Raw
+    from flyball.server.channels.options import ChannelOptions
+    from flyball.server.channels.overrides import Overrides
+    from flyball.server.common.patterns import Pattern
+
+__all__ = ["Namespace", "NamespaceDefaults"]
+
+
+class NamespaceDefaults(Protocol):
+    """What holds where a namespace says nothing."""
+
+    @property
+    def publication_data_format(self) -> str:
+        """What publication data must be."""
+
+    @property
+    def history_meta_ttl(self) -> float:
+        """Seconds that offset and epoch of a stream live."""
+
+
+class Namespace:
+    """The options of one namespace, ready for use.
+
+    Args:
+        name: of the namespace, empty for channels without one.
+        options: what is set for it.
+        defaults: what holds where it says nothing.
+
+    Raises:
+        ConfigError: the ``channel_regex`` does not compile, or the data format is unknown.
+    """
+
+    __slots__ = (
+        "_subscribe_options",
+        "access",
+        "data_ok",
+        "meta_ttl",
+        "name",
+        "options",
+        "pattern",
+        "publish_options",
+    )
+
+    def __init__(self, name: str, options: ChannelOptions, defaults: NamespaceDefaults) -> None:
+        self.name = name
+        """Empty for channels without a namespace."""
+        self.options = options
+        where = f"channel.namespaces[{name}]" if name else "channel.without_namespace"
+        self.pattern: Pattern | None = None
+        if options.channel_regex:
+            self.pattern = compile_pattern(options.channel_regex, f"{where}.channel_regex")
+        kind = options.publication_data_format or defaults.publication_data_format
+        if kind not in CHECKS:
+            allowed = ", ".join(repr(name) for name in CHECKS)
+            message = f"{where}.publication_data_format is {kind!r}, allowed are {allowed}"
+            raise ConfigError(message)
+        self.data_ok: Callable[[Raw | bytes], bool] = CHECKS[kind]
+        """Whether data may be published here."""
+        self.meta_ttl = options.history_meta_ttl or defaults.history_meta_ttl
+        self.publish_options = PublishOptions(
+            history_size=options.history_size,
+            history_ttl=options.history_ttl,
+            history_meta_ttl=self.meta_ttl,
+            delta=options.delta_publish,
+        )
+        """Of a publication about which nothing else is known."""
+        self.access: Final = {each: Access(each, options) for each in OPERATIONS}
+        """Who may do what."""
+        self._subscribe_options: dict[tuple[bool, bool], SubscribeOptions] = {}
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self.name!r}>"
+
+    def name_ok(self, channel: str, rest: str) -> bool:
+        """Whether a channel may have this name; ``rest`` follows the namespace's."""
+        return channel.isascii() if self.pattern is None else self.pattern.search(rest)
+
+    def rights(self, user: str, *, insecure: bool) -> tuple[bool, bool]:
+        """Whether ``user``, once subscribed, may read history, and presence.
+
+        Then it may also ask for positions and recovery, and for joins and leaves.
+        """
+        return (
+            self.access[HISTORY].of_subscriber(user, insecure=insecure),
+            self.access[PRESENCE].of_subscriber(user, insecure=insecure),
+        )
+
+    def subscribe_options(self, rights: tuple[bool, bool] = (False, False)) -> SubscribeOptions:
+        """How a subscription behaves if nobody overrides anything; see :meth:`rights`."""
+        found = self._subscribe_options.get(rights)
+        if found is None:
+            found = self._subscribe_options[rights] = self._make_subscribe_options(*rights)
+        return found
+
+    def _make_subscribe_options(self, history: bool, presence: bool) -> SubscribeOptions:
+        options = self.options
+        cache = options.force_recovery_mode == "cache"
+        return SubscribeOptions(
+            presence=options.presence,
+            join_leave=options.join_leave,
+            push_join_leave=options.force_push_join_leave,
+            allow_join_leave=options.join_leave and presence,
+            positioned=options.force_positioning,
+            allow_positioning=options.allow_positioning or history,
+            recoverable=options.force_recovery,
+            allow_recovery=options.allow_recovery or history,
+            recovery_mode=RecoveryMode.CACHE if cache else RecoveryMode.STREAM,
+            auto_cache_recover=options.auto_cache_recover,
+            history_meta_ttl=self.meta_ttl,
+            allowed_deltas=frozenset(options.allowed_delta_types),
+            allow_tags_filter=options.allow_tags_filter,
+            client_side_refresh=not options.sub_refresh_proxy_enabled,
+        )
+
+    def shaped_options(
+        self,
+        overrides: Overrides,
+        rights: tuple[bool, bool] = (False, False),
+        *,
+        info: Raw = NO_DATA,
+        data: Raw = NO_DATA,
+        expire_at: float = 0.0,
+    ) -> SubscribeOptions:
+        """Options of one subscription that somebody (a token, a proxy, the API) shaped.
+
+        Args:
+            overrides: what is to be in place of the namespace's options.
+            rights: see :meth:`rights`.
+            info: ``chan_info`` of the subscriber.
+            data: sent to the client in the subscribe result.
+            expire_at: Unix seconds, 0 never.
+        """
+        plain = self.subscribe_options(rights)
+        if not (overrides or info or data or expire_at):
+            return plain
+        return replace(plain, info=info, data=data, expire_at=expire_at, **overrides)
