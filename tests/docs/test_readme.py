@@ -79,7 +79,9 @@ def test_the_readmes_program_is_the_librarys():
     namespace = {}
     exec(compile(code.replace("flyball.run(node, port=8000)", ""), "README.md", "exec"), namespace)
     node = namespace["node"]
-    assert all(node.handlers.has(kind) for kind in ("connecting", "subscribe", "publish"))
+    assert all(
+        getattr(node, kind).registered for kind in ("on_connecting", "on_subscribe", "on_publish")
+    )
 
 
 def test_links_lead_somewhere():

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flyball.aio.eager import start_eagerly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
+
+Step: TypeAlias = "Callable[[], Awaitable[object]]"
+"""Something to be awaited later."""
 
 logger = logging.getLogger("flyball.aio")
 
@@ -94,7 +97,7 @@ class TaskOwner:
         logger.error("%s failed", name or "background work", exc_info=error)
 
 
-async def do_all(steps: Iterable[Callable[[], Awaitable[object]]]) -> None:
+async def do_all(steps: Iterable[Step]) -> None:
     """Takes every step, in order, whatever becomes of those before it.
 
     Raises:

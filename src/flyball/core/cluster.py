@@ -6,11 +6,13 @@ import asyncio
 import fnmatch
 import logging
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
 import msgspec
 
+from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
 from flyball.core.subscribe import SubscribeRun, abandon, announce, push_of
 from flyball.core.types import SubscribeOptions, payload
@@ -60,8 +62,8 @@ class Leaving(msgspec.Struct, tag="leaving"):
     uid: str
 
 
-class UserOp(msgspec.Struct, kw_only=True):
-    """An operation on the sessions of a user, carried out by every node."""
+class ForUser(msgspec.Struct, kw_only=True):
+    """What all operations on the sessions of a user have; every node carries them out."""
 
     uid: str
     """The node that asks."""
@@ -70,7 +72,7 @@ class UserOp(msgspec.Struct, kw_only=True):
     session: str = ""
 
 
-class SubscribeUser(UserOp, tag="subscribe", kw_only=True):
+class SubscribeUser(ForUser, tag="subscribe", kw_only=True):
     """Subscribes live sessions; ``options`` is a JSON form of ``SubscribeOptions``."""
 
     channel: str
@@ -89,7 +91,7 @@ def options_to_dict(options: SubscribeOptions) -> dict[str, Any]:
     }
 
 
-class UnsubscribeUser(UserOp, tag="unsubscribe", kw_only=True):
+class UnsubscribeUser(ForUser, tag="unsubscribe", kw_only=True):
     """Ends subscriptions; an empty channel means all."""
 
     channel: str
@@ -97,7 +99,7 @@ class UnsubscribeUser(UserOp, tag="unsubscribe", kw_only=True):
     reason: str
 
 
-class DisconnectUser(UserOp, tag="disconnect", kw_only=True):
+class DisconnectUser(ForUser, tag="disconnect", kw_only=True):
     """Ends sessions."""
 
     code: int
@@ -105,13 +107,17 @@ class DisconnectUser(UserOp, tag="disconnect", kw_only=True):
     whitelist: list[str]
 
 
-class RefreshUser(UserOp, tag="refresh", kw_only=True):
+class RefreshUser(ForUser, tag="refresh", kw_only=True):
     """Changes the expiry of sessions."""
 
     expired: bool
     expire_at: float
     info: bytes = b""
     """Empty: the info stays."""
+
+
+UserOp: TypeAlias = SubscribeUser | UnsubscribeUser | DisconnectUser | RefreshUser
+"""An operation on the sessions of a user."""
 
 
 class SurveyRequest(msgspec.Struct, tag="survey"):
@@ -132,16 +138,7 @@ class SurveyResponse(msgspec.Struct, tag="answer"):
     data: bytes
 
 
-ControlMessage = (
-    NodeInfo
-    | Leaving
-    | SubscribeUser
-    | UnsubscribeUser
-    | DisconnectUser
-    | RefreshUser
-    | SurveyRequest
-    | SurveyResponse
-)
+ControlMessage: TypeAlias = NodeInfo | Leaving | UserOp | SurveyRequest | SurveyResponse
 
 
 class SurveyResult(msgspec.Struct, frozen=True):
@@ -230,27 +227,31 @@ class Cluster:
     # -- operations on users
 
     async def everywhere(self, op: UserOp) -> None:
-        """Carries ``op`` out here and on all other nodes."""
-        await self._apply(op)
-        await self._send(op)  # type: ignore[arg-type]
+        """Carries ``op`` out here and on all other nodes.
+
+        The others are told whatever happens here; what failed here is raised after that.
+        """
+        await do_all((partial(self._apply, op), partial(self._send, op)))
 
     async def _apply(self, op: UserOp) -> None:
-        for session in self._node.hub.sessions_of(op.user, op.client, op.session):
-            match op:
-                case SubscribeUser():
-                    await self._subscribe(session, op)
-                case UnsubscribeUser():
-                    code = UnsubscribeCode(op.code, op.reason)
-                    channels = [op.channel] if op.channel else list(session.subscriptions)
-                    for channel in channels:
-                        await self._node.end_subscription(session, channel, code)
-                case DisconnectUser():
-                    if session.client_id not in op.whitelist:
-                        session.disconnect(Disconnect(op.code, op.reason))
-                case RefreshUser():
-                    self._refresh(session, op)
-                case _:
-                    logger.warning("unknown operation %r", op)
+        """Carries ``op`` out on every session that it means; one that fails stops no other."""
+        sessions = self._node.hub.sessions_of(op.user, op.client, op.session)
+        await do_all([partial(self._apply_to, session, op) for session in sessions])
+
+    async def _apply_to(self, session: Session, op: UserOp) -> None:
+        match op:
+            case SubscribeUser():
+                await self._subscribe(session, op)
+            case UnsubscribeUser():
+                code = UnsubscribeCode(op.code, op.reason)
+                channels = [op.channel] if op.channel else list(session.subscriptions)
+                end = self._node.end_subscription
+                await do_all([partial(end, session, channel, code) for channel in channels])
+            case DisconnectUser():
+                if session.client_id not in op.whitelist:
+                    session.disconnect(Disconnect(op.code, op.reason))
+            case RefreshUser():
+                self._refresh(session, op)
 
     async def _subscribe(self, session: Session, op: SubscribeUser) -> None:
         if op.channel in session.subscriptions:
@@ -264,6 +265,9 @@ class Cluster:
             await abandon(run)
             logger.warning("cannot subscribe %s to %r: %s", session.client_id, op.channel, error)
             return
+        except BaseException:
+            await abandon(run)
+            raise
         if session.closed:
             await abandon(run)
             return
@@ -271,7 +275,10 @@ class Cluster:
             # As the reference: only the position told, nothing is recovered.
             run.result.offset = op.since.offset
         session.push(Push(channel=op.channel, subscribe=push_of(run.result)), "push_subscribe")
-        await announce(run)
+        try:
+            await announce(run)
+        except Disconnect as disconnect:
+            session.disconnect(disconnect)
 
     def _refresh(self, session: Session, op: RefreshUser) -> None:
         node = self._node

@@ -1,8 +1,11 @@
 """Events: what handlers get. One class for each step of a connection's life.
 
 Handlers are registered on the node (``@node.on_subscribe``); each event says what its
-handler may return. Any handler may raise :class:`~flyball.core.errors.Error` (the command
-is refused) or :class:`~flyball.core.errors.Disconnect` (the connection ends).
+handler may return. A handler that is asked may raise :class:`~flyball.core.errors.Error`
+(the command is refused) or :class:`~flyball.core.errors.Disconnect` (the connection ends).
+One that is told of what happened (``Connected``, ``Subscribed``, ``Unsubscribed``,
+``Disconnected``, ``ChannelOccupied``, ``ChannelVacated``) decides nothing: what it raises is
+logged.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from flyball.core.session import Session
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class Event(msgspec.Struct, frozen=True):
     """What all events carry: the connection they are about."""
 
     session: Session
@@ -45,7 +48,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return self.session.client_id
 
 
-class DataEvent(Event, frozen=True, gc=False):
+class DataEvent(Event, frozen=True):
     """An event with a payload in ``data``: ``bytes(event.data)`` is what the client sent."""
 
     def json(self) -> Any:
@@ -63,7 +66,7 @@ class DataEvent(Event, frozen=True, gc=False):
             raise Error(codes.BAD_REQUEST, detail=f"the payload is no JSON: {error}") from None
 
 
-class Connecting(DataEvent, frozen=True, gc=False):
+class Connecting(DataEvent, frozen=True):
     """A client asks to connect. Return ``Credentials`` (or raise)."""
 
     token: str = ""
@@ -78,11 +81,11 @@ class Connecting(DataEvent, frozen=True, gc=False):
     """Server-side subscriptions the client wishes."""
 
 
-class Connected(Event, frozen=True, gc=False):
+class Connected(Event, frozen=True):
     """The connect reply was sent."""
 
 
-class Refreshing(Event, frozen=True, gc=False):
+class Refreshing(Event, frozen=True):
     """The connection wants to live on. Return ``RefreshResult``.
 
     ``token`` is empty when the server itself asks (no client-side refresh).
@@ -103,7 +106,7 @@ class RefreshResult(msgspec.Struct, frozen=True):
     """The server-side channels of the new token; a difference ends the connection with 3010."""
 
 
-class Subscribing(DataEvent, frozen=True, gc=False):
+class Subscribing(DataEvent, frozen=True):
     """A client asks for a subscription. Return ``SubscribeOptions`` (or raise).
 
     Not called for the server-side subscriptions that ``Credentials.subs`` gives options for.
@@ -121,7 +124,7 @@ class Subscribing(DataEvent, frozen=True, gc=False):
     """A server-side subscription given by name only, or wished in the connect command."""
 
 
-class Subscribed(Event, frozen=True, gc=False):
+class Subscribed(Event, frozen=True):
     """The subscribe reply was sent."""
 
     channel: str
@@ -129,14 +132,14 @@ class Subscribed(Event, frozen=True, gc=False):
     recovered: bool = False
 
 
-class SubRefreshing(Event, frozen=True, gc=False):
+class SubRefreshing(Event, frozen=True):
     """A subscription wants to live on. Return ``RefreshResult``."""
 
     channel: str
     token: str = ""
 
 
-class Unsubscribed(Event, frozen=True, gc=False):
+class Unsubscribed(Event, frozen=True):
     """A subscription ended. Codes: :mod:`flyball.protocol.codes`."""
 
     channel: str
@@ -145,7 +148,7 @@ class Unsubscribed(Event, frozen=True, gc=False):
     server_side: bool = False
 
 
-class Publishing(DataEvent, frozen=True, gc=False):
+class Publishing(DataEvent, frozen=True):
     """A client wants to publish. Return ``PublishOptions`` to let the node publish, or a
     ``PublishResult`` if the handler published by itself, or None for plain options.
     """
@@ -159,34 +162,34 @@ class Publishing(DataEvent, frozen=True, gc=False):
     """The publisher, as it will stand in the publication."""
 
 
-class PresenceQuery(Event, frozen=True, gc=False):
+class PresenceQuery(Event, frozen=True):
     """A client asks who (``stats`` False) or how many are in a channel. Return None to allow."""
 
     channel: str
     stats: bool = False
 
 
-class HistoryQuery(Event, frozen=True, gc=False):
+class HistoryQuery(Event, frozen=True):
     """A client asks for history. Return None to allow it, or a narrowed ``HistoryFilter``."""
 
     channel: str
     query: HistoryFilter
 
 
-class Rpc(DataEvent, frozen=True, gc=False):
+class Rpc(DataEvent, frozen=True):
     """A client calls a method. Return the answer's data (any JSON value, bytes/``Raw`` or None)."""
 
     method: str
     data: Raw
 
 
-class Message(DataEvent, frozen=True, gc=False):
+class Message(DataEvent, frozen=True):
     """A client sent a message without a reply (``send``)."""
 
     data: Raw
 
 
-class Disconnected(Event, frozen=True, gc=False):
+class Disconnected(Event, frozen=True):
     """The connection ended, by the client (3000) or the server."""
 
     code: int

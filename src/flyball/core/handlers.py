@@ -38,72 +38,82 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 logger = logging.getLogger("flyball.core")
 
-KINDS = (
-    "connecting",
-    "connected",
-    "refresh",
-    "subscribe",
-    "subscribed",
-    "sub_refresh",
-    "unsubscribed",
-    "publish",
-    "presence",
-    "history",
-    "rpc",
-    "message",
-    "disconnected",
-    "channel_occupied",
-    "channel_vacated",
-)
-"""Every step of a life that a handler may be registered for."""
 
+class HandlerSlot:
+    """The place of the one handler of its kind: ``@node.on_x`` or ``node.on_x(function)``."""
 
-class HandlerSet:
-    """Handlers of one kind: at most one for everything, and some for patterns."""
-
-    __slots__ = ("kind", "patterns", "plain")
+    __slots__ = ("kind", "plain")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        """As in ``on_kind``."""
         self.plain: Callable[..., Any] | None = None
-        self.patterns: list[tuple[str, re.Pattern[str], Callable[..., Any]]] = []
+        """The handler of everything that no pattern takes."""
 
-    def add(self, pattern: str | None, handler: Callable[..., Any]) -> None:
-        """Registers ``handler`` for names that match ``pattern`` (``*`` and ``?``), or for all.
+    @property
+    def registered(self) -> bool:
+        """Whether there is any handler."""
+        return self.plain is not None
+
+    def find(self, _name: str = "") -> Callable[..., Any] | None:
+        """The handler, if there is one."""
+        return self.plain
+
+    @overload
+    def __call__(self, target: F) -> F: ...
+
+    @overload
+    def __call__(self, target: None = None) -> Callable[[F], F]: ...
+
+    def __call__(self, target: Any = None) -> Any:
+        """Registers the function given, or the one that follows.
 
         Raises:
-            ConfigError: there is one for this pattern already.
+            ConfigError: there is a handler already, or ``target`` is no function.
         """
-        if pattern is None:
-            if self.plain is not None:
-                message = f"on_{self.kind} has a handler already; give this one a pattern"
-                raise ConfigError(message)
-            self.plain = handler
-            return
-        if any(known == pattern for known, _, _ in self.patterns):
-            message = f"on_{self.kind}({pattern!r}) has a handler already"
+        if target is None:
+            return self._register
+        if not callable(target):
+            message = f"on_{self.kind} takes a function, not {target!r}"
             raise ConfigError(message)
-        self.patterns.append((pattern, re.compile(translate(pattern)), handler))
+        return self._register(target)
 
-    def find(self, name: str) -> Callable[..., Any] | None:
+    def _register(self, handler: F) -> F:
+        if self.plain is not None:
+            message = f"on_{self.kind} has a handler already{self._advice}"
+            raise ConfigError(message)
+        self.plain = handler
+        return handler
+
+    @property
+    def _advice(self) -> str:
+        return ""
+
+
+class PatternHandlers(HandlerSlot):
+    """Handlers of one kind, for names that match a pattern (``*`` and ``?``) or for all.
+
+    Serves ``@node.on_x``, ``@node.on_x("pattern")`` and ``node.on_x(function)``.
+    """
+
+    __slots__ = ("patterns",)
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.patterns: list[tuple[str, re.Pattern[str], Callable[..., Any]]] = []
+        """Pattern, its compiled form, and its handler, in the order of registration."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether there is any handler."""
+        return self.plain is not None or bool(self.patterns)
+
+    def find(self, name: str = "") -> Callable[..., Any] | None:
         """The handler for ``name``: the first pattern that matches, else the plain one."""
         for _, expression, handler in self.patterns:
             if expression.match(name):
                 return handler
         return self.plain
-
-
-class PatternDecorator:
-    """Serves ``@node.on_x``, ``@node.on_x("pattern")`` and ``node.on_x(function)``.
-
-    Raises:
-        ConfigError: there is a handler for this pattern (or for everything) already.
-    """
-
-    __slots__ = ("_handlers",)
-
-    def __init__(self, handlers: HandlerSet) -> None:
-        self._handlers = handlers
 
     @overload
     def __call__(self, target: F) -> F: ...
@@ -112,40 +122,72 @@ class PatternDecorator:
     def __call__(self, target: str | None = None) -> Callable[[F], F]: ...
 
     def __call__(self, target: Any = None) -> Any:
-        """Registers the function given, or the one that follows."""
-        if callable(target):
-            self._handlers.add(None, target)
-            return target
+        """Registers the function given, or the one that follows, for a pattern or for all.
+
+        Raises:
+            ConfigError: there is a handler for this pattern (or for everything) already.
+        """
+        if not isinstance(target, str):
+            return super().__call__(target)
+        pattern = target
 
         def decorate(handler: F) -> F:
-            self._handlers.add(target, handler)
+            if any(known == pattern for known, _, _ in self.patterns):
+                message = f"on_{self.kind}({pattern!r}) has a handler already"
+                raise ConfigError(message)
+            self.patterns.append((pattern, re.compile(translate(pattern)), handler))
             return handler
 
         return decorate
+
+    @property
+    def _advice(self) -> str:
+        return "; give this one a pattern"
 
 
 class Handlers:
     """All handlers of a node, and what happens where there is none."""
 
-    __slots__ = tuple(f"_{kind}" for kind in KINDS)
+    __slots__ = (
+        "on_channel_occupied",
+        "on_channel_vacated",
+        "on_connected",
+        "on_connecting",
+        "on_disconnected",
+        "on_history",
+        "on_message",
+        "on_presence",
+        "on_publish",
+        "on_refresh",
+        "on_rpc",
+        "on_sub_refresh",
+        "on_subscribe",
+        "on_subscribed",
+        "on_unsubscribed",
+    )
 
     def __init__(self) -> None:
-        for kind in KINDS:
-            setattr(self, f"_{kind}", HandlerSet(kind))
+        self.on_connecting = HandlerSlot("connecting")
+        self.on_connected = HandlerSlot("connected")
+        self.on_refresh = HandlerSlot("refresh")
+        self.on_subscribe = PatternHandlers("subscribe")
+        self.on_subscribed = PatternHandlers("subscribed")
+        self.on_sub_refresh = PatternHandlers("sub_refresh")
+        self.on_unsubscribed = PatternHandlers("unsubscribed")
+        self.on_publish = PatternHandlers("publish")
+        self.on_presence = PatternHandlers("presence")
+        self.on_history = PatternHandlers("history")
+        self.on_rpc = PatternHandlers("rpc")
+        self.on_message = HandlerSlot("message")
+        self.on_disconnected = HandlerSlot("disconnected")
+        self.on_channel_occupied = PatternHandlers("channel_occupied")
+        self.on_channel_vacated = PatternHandlers("channel_vacated")
 
-    def decorator(self, kind: str) -> PatternDecorator:
-        """What registers handlers of ``kind``."""
-        handlers: HandlerSet = getattr(self, f"_{kind}")
-        return PatternDecorator(handlers)
-
-    def has(self, kind: str) -> bool:
-        """Whether anything is registered for ``kind``."""
-        handlers: HandlerSet = getattr(self, f"_{kind}")
-        return handlers.plain is not None or bool(handlers.patterns)
+    # -- questions: their outcome decides
 
     async def connecting(self, event: Connecting) -> Credentials:
         """Who it is. Without a handler nobody may connect."""
-        handler: Callable[..., Any] | None = self._connecting.plain  # type: ignore[attr-defined]
+        handler = self.on_connecting.plain
         if handler is None:
             raise Disconnect(codes.DISCONNECT_BAD_REQUEST, detail="no on_connecting handler")
         result = await call_handler(handler, event)
@@ -156,7 +198,7 @@ class Handlers:
 
     async def refresh(self, event: Refreshing) -> RefreshResult:
         """Whether the connection lives on."""
-        handler: Callable[..., Any] | None = self._refresh.plain  # type: ignore[attr-defined]
+        handler = self.on_refresh.plain
         if handler is None:
             raise Disconnect(codes.DISCONNECT_NOT_AVAILABLE, detail="no on_refresh handler")
         result: RefreshResult = await call_handler(handler, event)
@@ -164,17 +206,17 @@ class Handlers:
 
     async def subscribe(self, event: Subscribing) -> SubscribeOptions:
         """How to subscribe. A handler that returns None takes plain options."""
-        result: SubscribeOptions | None = await self._ask("subscribe", event.channel, event)
+        result: SubscribeOptions | None = await _ask(self.on_subscribe, event.channel, event)
         return result if result is not None else SubscribeOptions()
 
     async def sub_refresh(self, event: SubRefreshing) -> RefreshResult:
         """Whether the subscription lives on."""
-        result: RefreshResult = await self._ask("sub_refresh", event.channel, event)
+        result: RefreshResult = await _ask(self.on_sub_refresh, event.channel, event)
         return result
 
     async def publish(self, event: Publishing) -> PublishOptions | PublishResult | None:
         """How to publish, or where it was published."""
-        handler = self._publish.find(event.channel)  # type: ignore[attr-defined]
+        handler = self.on_publish.find(event.channel)
         if handler is None:
             raise Error(codes.NOT_AVAILABLE, detail="no on_publish handler")
         result: PublishOptions | PublishResult | None = await call_handler(handler, event)
@@ -182,68 +224,72 @@ class Handlers:
 
     async def presence(self, event: PresenceQuery) -> None:
         """Raises if the client may not know."""
-        await self._ask("presence", event.channel, event)
+        await _ask(self.on_presence, event.channel, event)
 
     async def history(self, event: HistoryQuery) -> HistoryFilter | None:
         """Raises if the client may not read; may narrow the query."""
-        result: HistoryFilter | None = await self._ask("history", event.channel, event)
+        result: HistoryFilter | None = await _ask(self.on_history, event.channel, event)
         return result
 
     async def rpc(self, event: Rpc) -> Any:
         """The answer's data."""
-        return await self._ask("rpc", event.method, event)
+        return await _ask(self.on_rpc, event.method, event)
 
     async def message(self, event: Message) -> None:
         """Takes a message; a client that sends one to a deaf program is closed with 3508."""
-        handler: Callable[..., Any] | None = self._message.plain  # type: ignore[attr-defined]
+        handler = self.on_message.plain
         if handler is None:
             raise Disconnect(codes.DISCONNECT_NOT_AVAILABLE, detail="no on_message handler")
         await call_handler(handler, event)
 
-    async def _ask(self, kind: str, name: str, event: Any) -> Any:
-        handlers: HandlerSet = getattr(self, f"_{kind}")
-        handler = handlers.find(name)
-        if handler is None:
-            raise Error(codes.NOT_AVAILABLE, detail=f"no on_{kind} handler for {name!r}")
-        return await call_handler(handler, event)
-
-    # -- notifications: nothing depends on their outcome
+    # -- notifications: nothing depends on their outcome, whatever they raise
 
     async def connected(self, event: Connected) -> None:
         """The connect reply was sent."""
-        await self._tell("connected", "", event)
+        await _tell(self.on_connected, "", event)
 
     async def subscribed(self, event: Subscribed) -> None:
         """The subscribe reply was sent."""
-        await self._tell("subscribed", event.channel, event)
+        await _tell(self.on_subscribed, event.channel, event)
 
     async def unsubscribed(self, event: Unsubscribed) -> None:
         """A subscription ended."""
-        await self._tell("unsubscribed", event.channel, event)
+        await _tell(self.on_unsubscribed, event.channel, event)
 
     async def disconnected(self, event: Disconnected) -> None:
         """A connection ended."""
-        await self._tell("disconnected", "", event)
+        await _tell(self.on_disconnected, "", event)
 
     async def channel_occupied(self, event: ChannelOccupied) -> None:
         """A channel got its first subscriber on this node."""
-        await self._tell("channel_occupied", event.channel, event)
+        await _tell(self.on_channel_occupied, event.channel, event)
 
     async def channel_vacated(self, event: ChannelVacated) -> None:
         """A channel lost its last subscriber on this node."""
-        await self._tell("channel_vacated", event.channel, event)
+        await _tell(self.on_channel_vacated, event.channel, event)
 
-    async def _tell(self, kind: str, name: str, event: Any) -> None:
-        handlers: HandlerSet = getattr(self, f"_{kind}")
-        handler = handlers.find(name)
-        if handler is None:
-            return
-        try:
-            await call_handler(handler, event)
-        except (Error, Disconnect):
-            raise
-        except Exception:
-            logger.exception("the on_%s handler failed", kind)
+
+async def _tell(handlers: HandlerSlot, name: str, event: Any) -> None:
+    handler = handlers.find(name)
+    if handler is None:
+        return
+    try:
+        await call_handler(handler, event)
+    except (Error, Disconnect) as error:
+        logger.warning(
+            "the on_%s handler raised %s: it is told of what happened, and cannot refuse it",
+            handlers.kind,
+            error,
+        )
+    except Exception:
+        logger.exception("the on_%s handler failed", handlers.kind)
+
+
+async def _ask(handlers: HandlerSlot, name: str, event: Any) -> Any:
+    handler = handlers.find(name)
+    if handler is None:
+        raise Error(codes.NOT_AVAILABLE, detail=f"no on_{handlers.kind} handler for {name!r}")
+    return await call_handler(handler, event)
 
 
 class HandlerDecorators:
@@ -255,34 +301,33 @@ class HandlerDecorators:
 
     def __init__(self) -> None:
         self.handlers = Handlers()
-        on = self.handlers.decorator
-        self.on_connecting = on("connecting")
+        self.on_connecting = self.handlers.on_connecting
         """Registers a handler of ``Connecting``, which returns ``Credentials``."""
-        self.on_connected = on("connected")
+        self.on_connected = self.handlers.on_connected
         """Registers a handler of ``Connected``."""
-        self.on_refresh = on("refresh")
+        self.on_refresh = self.handlers.on_refresh
         """Registers a handler of ``Refreshing``, which returns a ``RefreshResult``."""
-        self.on_subscribe = on("subscribe")
+        self.on_subscribe = self.handlers.on_subscribe
         """Registers a handler of ``Subscribing``, which returns ``SubscribeOptions`` (pattern: channel)."""
-        self.on_subscribed = on("subscribed")
+        self.on_subscribed = self.handlers.on_subscribed
         """Registers a handler of ``Subscribed`` (pattern: channel)."""
-        self.on_sub_refresh = on("sub_refresh")
+        self.on_sub_refresh = self.handlers.on_sub_refresh
         """Registers a handler of ``SubRefreshing``, which returns a ``RefreshResult`` (pattern: channel)."""
-        self.on_unsubscribed = on("unsubscribed")
+        self.on_unsubscribed = self.handlers.on_unsubscribed
         """Registers a handler of ``Unsubscribed`` (pattern: channel)."""
-        self.on_publish = on("publish")
+        self.on_publish = self.handlers.on_publish
         """Registers a handler of ``Publishing``, which returns ``PublishOptions`` (pattern: channel)."""
-        self.on_presence = on("presence")
+        self.on_presence = self.handlers.on_presence
         """Registers a handler of ``PresenceQuery``, which raises to refuse (pattern: channel)."""
-        self.on_history = on("history")
+        self.on_history = self.handlers.on_history
         """Registers a handler of ``HistoryQuery``, which raises to refuse (pattern: channel)."""
-        self.on_rpc = on("rpc")
+        self.on_rpc = self.handlers.on_rpc
         """Registers a handler of ``Rpc``, which returns the answer (pattern: method)."""
-        self.on_message = on("message")
+        self.on_message = self.handlers.on_message
         """Registers a handler of ``Message``."""
-        self.on_disconnected = on("disconnected")
+        self.on_disconnected = self.handlers.on_disconnected
         """Registers a handler of ``Disconnected``."""
-        self.on_channel_occupied = on("channel_occupied")
+        self.on_channel_occupied = self.handlers.on_channel_occupied
         """Registers a handler of ``ChannelOccupied`` (pattern: channel)."""
-        self.on_channel_vacated = on("channel_vacated")
+        self.on_channel_vacated = self.handlers.on_channel_vacated
         """Registers a handler of ``ChannelVacated`` (pattern: channel)."""

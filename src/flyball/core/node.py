@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import msgspec
 
 from flyball.aio.clock import Clock, LoopClock
-from flyball.aio.eager import start_eagerly
-from flyball.aio.tasks import TaskOwner
+from flyball.aio.tasks import Step, TaskOwner, do_all
 from flyball.aio.timers import TimerWheel
 from flyball.core.cluster import (
     Cluster,
@@ -348,7 +348,7 @@ class Node(HandlerDecorators, UserOperations):
         metrics.transport_closes[session.transport.name, disconnect.code] += 1
         self._newcomers.pop(session, None)
         self.forget_session(session)
-        if connected and (session.subscriptions or self.handlers.has("disconnected")):
+        if connected and (session.subscriptions or self.handlers.on_disconnected.registered):
             self.tasks.spawn(self._upkeep.bury(session, disconnect), "end of a session")
 
     def forget_session(self, session: Session) -> None:
@@ -375,23 +375,27 @@ class Node(HandlerDecorators, UserOperations):
 
     async def leave_channel(self, sub: Subscription) -> None:
         """Takes a subscription out again; harmless if it is not in."""
-        if not sub.entered:
-            return
+        if sub.entered:
+            await do_all(self._leave(sub))
+
+    def _leave(self, sub: Subscription) -> list[Step]:
+        """Takes ``sub`` out of the hub at once; returns what is to be done after that."""
         sub.entered = False
         self.metrics.actions["remove_subscription"] += 1
         self.metrics.subscriptions_inflight -= 1
-        last = self.hub.remove_subscription(sub)
-        try:
-            if sub.present:
-                sub.present = False
-                await self.presence_manager.remove_presence(
-                    sub.channel, sub.session.client_id, sub.session.user
-                )
-        finally:
-            if last:
-                await self.settle_channel(sub.channel)
-        if last:
-            await self.handlers.channel_vacated(ChannelVacated(sub.channel))
+        steps: list[Step] = []
+        if sub.present:
+            sub.present = False
+            steps.append(partial(self.remove_presence, sub))
+        if self.hub.remove_subscription(sub):
+            steps.append(partial(self.settle_channel, sub.channel))
+            steps.append(partial(self.handlers.channel_vacated, ChannelVacated(sub.channel)))
+        return steps
+
+    async def remove_presence(self, sub: Subscription) -> None:
+        """Removes a subscriber's presence; silent if there is none."""
+        session = sub.session
+        await self.presence_manager.remove_presence(sub.channel, session.client_id, session.user)
 
     async def settle_channel(self, channel: str) -> None:
         """Brings the broker's subscription in line with the hub."""
@@ -411,20 +415,27 @@ class Node(HandlerDecorators, UserOperations):
         if not sub.live:
             sub.ended_by = code  # carried out right after the subscribe reply
             return
-        del session.subscriptions[channel]
-        sub.live = False
-        leaving = start_eagerly(self.leave_channel(sub))  # out of the hub before anything is sent
+        steps = self.end_live(sub, code)
         if code.code >= codes.UNSUBSCRIBE_SERVER.code:
             self.metrics.server_unsubscribes[code.code] += 1
             push = messages.Unsubscribe(code=code.code, reason=code.reason)
             session.push(Push(channel=channel, unsubscribe=push), "push_unsubscribe")
-        if leaving is not None:
-            await leaving
+        await do_all(steps)
+
+    def end_live(self, sub: Subscription, code: UnsubscribeCode) -> list[Step]:
+        """Ends a live subscription here and now; returns what is to be done and told after that.
+
+        Each of these steps is taken whatever becomes of the others (see ``do_all``).
+        """
+        session, channel = sub.session, sub.channel
+        del session.subscriptions[channel]
+        sub.live = False
+        steps = self._leave(sub)
         if sub.options.join_leave:
-            await self.broker.publish_join_leave(channel, sub.info, joined=False)
-        await self.handlers.unsubscribed(
-            Unsubscribed(session, channel, code.code, code.reason, sub.server_side)
-        )
+            steps.append(partial(self.broker.publish_join_leave, channel, sub.info, joined=False))
+        ended = Unsubscribed(session, channel, code.code, code.reason, sub.server_side)
+        steps.append(partial(self.handlers.unsubscribed, ended))
+        return steps
 
     def change_expiry(self, session: Session, expire_at: float, info: Raw | None) -> None:
         """The program changed the expiry of a connection; the client is told."""

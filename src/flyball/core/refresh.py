@@ -76,7 +76,7 @@ def apply_refresh(session: Session, result: RefreshResult) -> float:
 async def refresh_by_server(session: Session) -> None:
     """The connection expired: asks the program, or ends it."""
     node = session.node
-    if session.client_side_refresh or not node.handlers.has("refresh"):
+    if session.client_side_refresh or not node.handlers.on_refresh.registered:
         raise Disconnect(codes.DISCONNECT_EXPIRED)
     apply_refresh(session, await node.handlers.refresh(Refreshing(session)))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
-from flyball.core.events import SubRefreshing, Unsubscribed
+from flyball.core.events import SubRefreshing
 from flyball.core.refresh import apply_sub_refresh, cut_expiry, ttl_of
 from flyball.core.types import ClientInfo, HistoryFilter, Raw, StreamPosition
 from flyball.protocol import codes, messages
@@ -53,7 +54,7 @@ class Upkeep:
         node = self._node
         if not sub.expire_deadline or node.clock.monotonic() < sub.expire_deadline:
             return False
-        if not sub.options.client_side_refresh and node.handlers.has("sub_refresh"):
+        if not sub.options.client_side_refresh and node.handlers.on_sub_refresh.registered:
             try:
                 result = await node.handlers.sub_refresh(SubRefreshing(sub.session, sub.channel))
             except Error as error:
@@ -77,9 +78,7 @@ class Upkeep:
             logger.warning("cannot prolong presence in %r: %s", sub.channel, error)
         if not sub.live:  # left meanwhile: do not leave an entry behind
             sub.present = False
-            await self._node.presence_manager.remove_presence(
-                sub.channel, sub.session.client_id, sub.session.user
-            )
+            await self._node.remove_presence(sub)
 
     async def _check_position(self, sub: Subscription) -> None:
         node = self._node
@@ -130,25 +129,14 @@ class Upkeep:
     async def bury(self, session: Session, disconnect: Disconnect) -> None:
         """Ends the subscriptions of a closed session and tells the program."""
         node = self._node
-        code = codes.UNSUBSCRIBE_DISCONNECT
-        for channel, sub in list(session.subscriptions.items()):
+        for sub in list(session.subscriptions.values()):
             if not sub.live:
                 continue  # its subscribe is still running and cleans up by itself
-            del session.subscriptions[channel]
-            sub.live = False
             try:
-                await node.leave_channel(sub)
-                if sub.options.join_leave:
-                    await node.broker.publish_join_leave(channel, sub.info, joined=False)
-                await node.handlers.unsubscribed(
-                    Unsubscribed(session, channel, code.code, code.reason, sub.server_side)
-                )
-            except (Error, Disconnect, OSError) as error:
-                logger.warning("leaving %r failed: %s", channel, error)
-        try:
-            await node.tell_disconnected(session, disconnect)
-        except (Error, Disconnect) as error:
-            logger.warning("an on_disconnected handler raised %s", error)
+                await do_all(node.end_live(sub, codes.UNSUBSCRIBE_DISCONNECT))
+            except (Error, OSError) as error:
+                logger.warning("leaving %r failed: %s", sub.channel, error)
+        await node.tell_disconnected(session, disconnect)
 
     def change_expiry(self, session: Session, expire_at: float, info: Raw | None) -> None:
         """Sets the expiry of a live connection and tells the client."""

@@ -7,6 +7,7 @@ import pytest
 import flyball
 from flyball.core.broker import Controller
 from flyball.core.errors import Error
+from flyball.core.memory import MemoryBroker
 from flyball.core.node import Node, NodeOptions
 from flyball.testing import TestClient, TestClock, Wires, settle
 
@@ -218,3 +219,81 @@ async def test_a_survey_handler_that_breaks_is_an_answer(nodes, caplog):
     answers = await nodes[0].survey("ask", b"", nodes[1].id)
     assert answers[nodes[1].id].code == 100
     assert "ZeroDivisionError" in caplog.text
+
+
+def refuses(event):
+    raise Error(103)
+
+
+def ends(event):
+    raise flyball.Disconnect(4000, "no")
+
+
+def breaks(event):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("raising", [refuses, ends, breaks])
+@pytest.mark.parametrize("channel", ["news", ""])
+async def test_a_raising_notification_stops_no_operation(nodes, caplog, raising, channel):
+    """The user's other sessions are unsubscribed, here and on all other nodes."""
+    clients = [await connected(node) for node in (nodes[0], nodes[0], nodes[1])]
+    for client in clients:
+        await client.subscribe("news")
+    for node in nodes:
+        node.on_unsubscribed(raising)
+        node.on_channel_vacated(raising)
+    await nodes[0].unsubscribe_user("ann", channel)
+    await settle()
+    for client in clients:
+        (push,) = client.take("news")
+        assert push.unsubscribe.code == 2000
+        assert client.closed_code is None
+    assert "on_unsubscribed handler" in caplog.text
+    assert not nodes[0].hub.channels
+
+
+@pytest.mark.parametrize("raising", [refuses, ends, breaks])
+async def test_raising_notifications_leave_connections_alone(nodes, caplog, raising):
+    (node, *_) = nodes
+    for on in (node.on_connected, node.on_subscribed, node.on_channel_occupied):
+        on(raising)
+    client = await connected(node)
+    await client.subscribe("news")
+    await settle()
+    assert client.closed_code is None
+    await node.publish("news", 1)
+    assert len(client.take_publications("news")) == 1
+    for kind in ("connected", "subscribed", "channel_occupied"):
+        assert f"on_{kind} handler" in caplog.text
+    node.on_disconnected(raising)
+    client.drop()
+    await settle()
+    assert "on_disconnected handler" in caplog.text
+    assert not node.metrics.background_failures
+
+
+class Forgetful(MemoryBroker):
+    """A broker that cannot unsubscribe."""
+
+    async def unsubscribe(self, channel):
+        raise OSError("the store is away")
+
+
+async def test_other_nodes_are_told_whatever_fails_here(nodes, clock, wires):
+    controller = wires.controller()
+    async with Node(clock=clock, broker=Forgetful(clock), controller=controller) as node:
+        ended = []
+        node.on_connecting(lambda event: flyball.Credentials(user=event.token))
+        node.on_subscribe(lambda event: flyball.SubscribeOptions())
+        node.on_unsubscribed(lambda event: ended.append(event.channel))
+        clients = [await connected(n) for n in (node, node, nodes[0])]
+        for client in clients:
+            await client.subscribe("news")
+        with pytest.raises(OSError, match="the store is away"):
+            await node.unsubscribe_user("ann", "news")
+        await settle()
+        for client in clients:
+            (push,) = client.take("news")
+            assert push.unsubscribe.code == 2000
+        assert ended == ["news", "news"]

@@ -1,11 +1,13 @@
 """Connecting, the order of commands, pings, expiry and the end of a session."""
 
 import asyncio
+import gc
 
 import pytest
 from core_harness import UNI, Wire, error
 
 import flyball
+from flyball.core.session import Session
 from flyball.protocol import codes
 from flyball.protocol.messages import ConnectRequest
 
@@ -513,3 +515,20 @@ async def test_emulation_names_session_and_node(node):
     wire = Wire(node, emulation=True)
     result = wire.connect()
     assert (result["session"], result["node"]) == (wire.session.session_id, node.id)
+
+
+async def test_an_event_kept_in_storage_does_not_keep_its_session(clock):
+    node = flyball.Node(clock=clock)
+
+    @node.on_connecting
+    def connecting(event):
+        event.session.storage = {"event": event}
+        return flyball.Credentials()
+
+    wire = Wire(node)
+    wire.connect()
+    client = wire.session.client_id
+    wire.session.connection_lost()
+    del wire
+    gc.collect()
+    assert not [o for o in gc.get_objects() if isinstance(o, Session) and o.client_id == client]
