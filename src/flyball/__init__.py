@@ -59,10 +59,10 @@ from flyball.core.types import (
 )
 from flyball.http.listener import Listener
 from flyball.serving import ServeOptions, run, serve
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.endpoints import EndpointOptions
-from flyball.transports.limits import ConnectionLimits
 from flyball.transports.sockjs.sessions import SockJsOptions
-from flyball.transports.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
 
 __all__ = [

@@ -32,11 +32,11 @@ from flyball.transports.asgi.websocket import (
     UniAsgiWebSocketEndpoint,
     refuse,
 )
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.endpoints import EndpointOptions, refuse_text
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
 from flyball.transports.sockjs.sessions import SockJsOptions
-from flyball.transports.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flyball.http.http1 import HttpRoute
-    from flyball.transports.websocket.endpoint import WebSocketEndpoint
+    from flyball.transports.common.websocket.endpoint import SocketEndpoint
 
 
 class Site:
@@ -25,7 +25,7 @@ class Site:
     def __init__(
         self,
         *,
-        websockets: Mapping[str, WebSocketEndpoint] | None = None,
+        websockets: Mapping[str, SocketEndpoint] | None = None,
         routes: Mapping[str, HttpRoute] | None = None,
         app: Any = None,
     ) -> None:
@@ -39,7 +39,7 @@ class Site:
         self.app = app
         """The ASGI application for everything else; None: 404."""
 
-    def websocket(self, path: str) -> WebSocketEndpoint | None:
+    def websocket(self, path: str) -> SocketEndpoint | None:
         """The WebSocket endpoint at a path."""
         found = self._websockets.get(path)
         if found is None:

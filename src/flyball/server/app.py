@@ -37,7 +37,7 @@ from flyball.server.metrics import (
     ServerMetrics,
     process_registry,
 )
-from flyball.transports.limits import ConnectionLimits
+from flyball.transports.common.limits import ConnectionLimits
 
 if TYPE_CHECKING:
     import ssl

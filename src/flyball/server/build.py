@@ -23,14 +23,15 @@ from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.origin import OriginPolicy
+from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import Kind, StreamEndpoint, StreamOptions
-from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from flyball.http.http3.listener import Http3Listener
     from flyball.server.acme import Autocert
     from flyball.server.config import Config, Token
-    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.unigrpc.listener import UniGrpcListener
 
 VERSION = f"{__version__} OSS"
@@ -182,10 +183,10 @@ def origin_policy(config: Config) -> OriginPolicy:
 
 def websocket_endpoints(
     config: Config, node: Node, limits: ConnectionLimits
-) -> dict[str, WebSocketEndpoint]:
+) -> dict[str, SocketEndpoint]:
     """The WebSocket endpoints that are on, by path."""
     origins = origin_policy(config)
-    found: dict[str, WebSocketEndpoint] = {}
+    found: dict[str, SocketEndpoint] = {}
     if not config.websocket.disabled:
         options = WebSocketOptions(**_websocket_options(config, config.websocket))
         path = config.websocket.handler_prefix.rstrip("/")

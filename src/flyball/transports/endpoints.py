@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.http1 import HttpResponse, HttpRoute
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy, cors_headers
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy, cors_headers
+from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
-from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
@@ -98,14 +99,14 @@ class EndpointOptions:
             found |= sockjs.routes(f"{prefix}/sockjs")
         return found
 
-    def websockets(self, node: Node, prefix: str = "") -> dict[str, WebSocketEndpoint]:
+    def websockets(self, node: Node, prefix: str = "") -> dict[str, SocketEndpoint]:
         """The WebSocket endpoints, by their paths below ``prefix``.
 
         Raises:
             ConfigError: an origin is malformed.
         """
         policy, limits = OriginPolicy(self.origins), self.limits
-        found: dict[str, WebSocketEndpoint] = {}
+        found: dict[str, SocketEndpoint] = {}
         if "websocket" in self.transports:
             endpoint = WebSocketEndpoint(node, policy, self.websocket, limits)
             found[f"{prefix}/websocket"] = endpoint

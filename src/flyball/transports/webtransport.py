@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import parse_qs
 
 from flyball.core.errors import Disconnect
@@ -15,41 +15,16 @@ from flyball.http.head import kept
 from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.deadline import NEVER, Deadlines
-from flyball.transports.streaming.framing import StreamFraming, stream_framing
+from flyball.transports.common.deadline import NEVER, Deadlines
+from flyball.transports.common.stream_framing import StreamFraming, stream_framing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Protocol
 
     from flyball.core.node import Node
-    from flyball.transports.limits import ConnectionLimits
-    from flyball.transports.origin import OriginPolicy
-
-    class Link(Protocol):
-        """The QUIC connection, as a session sees it."""
-
-        def write(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
-            """Sends on a stream, later in this turn of the loop."""
-
-        def unsent(self, stream_id: int) -> int:
-            """Bytes that the client has not acknowledged."""
-
-        def reset(self, stream_id: int) -> None:
-            """Ends a stream at once, what is unsent is lost."""
-
-        def hold(self, stream_id: int, size: int) -> None:
-            """Bytes that were received wait to be dealt with."""
-
-        def consumed(self, stream_id: int, size: int) -> None:
-            """Bytes that waited are dealt with: the client may send as many more."""
-
-        def end_session(self, session_id: int, code: int, reason: str) -> None:
-            """Ends a WebTransport session."""
-
-        def info(self, name: str) -> Any:
-            """See :meth:`asyncio.BaseTransport.get_extra_info`."""
-
+    from flyball.http.http3.sessions import SessionLink
+    from flyball.transports.common.limits import ConnectionLimits
+    from flyball.transports.common.origin import OriginPolicy
 
 HIGH: Final = 65536
 """Unacknowledged bytes from which the client counts as slow."""
@@ -89,7 +64,7 @@ class WebTransportEndpoint:
         return 200 if self.origins.allows(headers.get("origin")) else 400
 
     def open(
-        self, link: Link, session_id: int, headers: Mapping[str, str], query: str
+        self, link: SessionLink, session_id: int, headers: Mapping[str, str], query: str
     ) -> WebTransportTransport:
         """A session that was answered with 200."""
         wanted = parse_qs(query).get("cf_protocol", [""])[0]
@@ -132,7 +107,7 @@ class WebTransportTransport(Deadlines, Transport):
         self,
         endpoint: WebTransportEndpoint,
         framing: StreamFraming,
-        link: Link,
+        link: SessionLink,
         session_id: int,
         headers: Mapping[str, str],
     ) -> None:

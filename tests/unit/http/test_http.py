@@ -21,8 +21,8 @@ from flyball.server.http import (
     metrics_route,
 )
 from flyball.server.metrics import NodeCollector, ServerMetrics, process_registry
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
 
 SECRET = "a-secret-for-the-tests-of-the-demo"
 

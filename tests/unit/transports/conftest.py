@@ -10,9 +10,10 @@ from flyball.core.node import Node, NodeOptions
 from flyball.http.http1 import HttpRoute
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Site
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
-from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint
 
 
 def pytest_asyncio_loop_factories(config, item):

@@ -14,12 +14,12 @@ from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Site
 from flyball.testing.clock import TestClock
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
-from flyball.transports.websocket.endpoint import WebSocketOptions
 
 ORIGIN = "https://app.example.com"
 FROM_PAGE = f"Origin: {ORIGIN}\r\n"

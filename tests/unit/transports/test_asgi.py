@@ -7,8 +7,8 @@ import pytest
 
 import flyball
 from flyball.core.node import Node, NodeOptions
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.websocket.endpoint import WebSocketOptions
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
 
 CONNECT = '{"id":1,"connect":{}}'

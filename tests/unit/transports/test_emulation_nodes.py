@@ -13,7 +13,7 @@ from flyball.http.routes import Site
 from flyball.protocol.messages import EmulationRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.testing import TestClock, Wires
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint

@@ -22,7 +22,7 @@ from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.multiplex.wire import StreamWire
 from flyball.http.routes import Site
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.endpoint import StreamEndpoint
 from flyball.transports.unigrpc.listener import UniGrpcListener, UniGrpcOptions

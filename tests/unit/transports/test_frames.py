@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsclient import client_frame
 
-from flyball.transports.websocket import frames
-from flyball.transports.websocket.deflate import Deflater, Inflater, is_offered
-from flyball.transports.websocket.frames import (
+from flyball.transports.common.websocket import frames
+from flyball.transports.common.websocket.deflate import Deflater, Inflater, is_offered
+from flyball.transports.common.websocket.frames import (
     CloseCode,
     FrameParser,
     Violation,

@@ -15,7 +15,7 @@ from flyball.http.http1 import HttpResponse, HttpRoute
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
 from flyball.http.routes import Site
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
 PATH = "/connection/webtransport"

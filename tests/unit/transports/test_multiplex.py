@@ -21,12 +21,13 @@ from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Site
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions
-from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
+from flyball.transports.websocket.endpoint import WebSocketEndpoint
 
 ORIGIN = "http://localhost:3000"
 CONNECT = b'{"id":1,"connect":{}}'

@@ -1,8 +1,8 @@
 import pytest
 
 from flyball.core.errors import ConfigError
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
 
 
 @pytest.mark.parametrize(

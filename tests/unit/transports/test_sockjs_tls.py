@@ -14,7 +14,7 @@ from flyball.core.node import Node, NodeOptions
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Site
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 

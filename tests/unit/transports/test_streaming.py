@@ -14,8 +14,8 @@ from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Site
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
 from flyball.transports.streaming.endpoint import StreamEndpoint, StreamOptions

@@ -15,7 +15,7 @@ import flyball
 from flyball.core.errors import Disconnect
 from flyball.core.node import Node, NodeOptions
 from flyball.transports import unigrpc
-from flyball.transports.limits import ConnectionLimits
+from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.unigrpc.listener import GrpcTls, UniGrpcListener, UniGrpcOptions
 from flyball.transports.unigrpc.transport import UniGrpcTransport
 

@@ -13,8 +13,8 @@ from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Site
 from flyball.protocol.json_codec import JSON
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.websocket.framing import plain_framing
 from flyball.transports.websocket.uni import (
     UniWebSocketEndpoint,

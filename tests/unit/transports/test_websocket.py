@@ -10,7 +10,7 @@ import pytest
 from wsclient import ACCEPT, UPGRADE, RawClient, client_frame, request
 
 from flyball.core.errors import Disconnect
-from flyball.transports.websocket.deflate import Deflater, Inflater
+from flyball.transports.common.websocket.deflate import Deflater, Inflater
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "wire-examples.jsonl"
 CONNECT = '{"id":1,"connect":{}}'
@@ -363,7 +363,7 @@ async def test_close_by_the_server_waits_for_the_client(serve):
 
 
 async def test_close_by_the_server_gives_up_after_a_while(serve, monkeypatch):
-    monkeypatch.setattr("flyball.transports.websocket.transport.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("flyball.transports.common.websocket.transport.CLOSE_TIMEOUT", 0.1)
     server = await serve()
     client = await RawClient.websocket(server.port)
     client.text(CONNECT)

@@ -12,8 +12,8 @@ from flyball.core import types
 from flyball.core.errors import Disconnect, Error
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3.listener import Http3Listener, Http3Options
-from flyball.transports.limits import ConnectionLimits
-from flyball.transports.origin import OriginPolicy
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
 PATH = "/connection/webtransport"

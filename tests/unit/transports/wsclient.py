@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import ClassVar
 
-from flyball.transports.websocket.frames import unmask
+from flyball.transports.common.websocket.frames import unmask
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -31,12 +31,9 @@ from flyball.http.multiplex.wire import Carrier
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flyball.http.http3.sessions import Session, SessionEndpoint
     from flyball.http.multiplex.request import Service
     from flyball.http.multiplex.wire import Fields, StreamWire
-    from flyball.transports.webtransport import (
-        WebTransportEndpoint,
-        WebTransportTransport,
-    )
 
 logger = logging.getLogger("flyball.transports")
 
@@ -64,7 +61,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
     def __init__(
         self,
         service: Service,
-        webtransports: Mapping[str, WebTransportEndpoint],
+        webtransports: Mapping[str, SessionEndpoint],
         max_connections: int,
         *args: Any,
         **kwargs: Any,
@@ -79,7 +76,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         """Streams whose writers pause."""
         self._ending: dict[int, float] = {}
         """Streams with their end written, and for how many seconds they were not all taken."""
-        self._sessions: dict[int, WebTransportTransport] = {}
+        self._sessions: dict[int, Session] = {}
         """WebTransport sessions by the stream of their request."""
         self._is_lost = False
         self._is_closing = service.stopping
@@ -188,7 +185,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
 
     def _open_session(
         self,
-        endpoint: WebTransportEndpoint,
+        endpoint: SessionEndpoint,
         stream_id: int,
         headers: Mapping[bytes, bytes],
         query: str,

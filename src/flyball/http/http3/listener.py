@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aioquic.asyncio.protocol import QuicConnectionProtocol
 
-    from flyball.transports.webtransport import WebTransportEndpoint
+    from flyball.http.http3.sessions import SessionEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Http3Listener:
         options: Http3Options,
         site: Site | None = None,
         *,
-        webtransports: Mapping[str, WebTransportEndpoint] | None = None,
+        webtransports: Mapping[str, SessionEndpoint] | None = None,
         beside: Callable[[], int] | None = None,
     ) -> None:
         """``beside`` tells the TCP port whose number is taken if ``options`` name none."""

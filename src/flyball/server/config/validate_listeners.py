@@ -41,7 +41,7 @@ def certificates(config: Config) -> Iterator[Problem]:
 
 def origins(config: Config) -> Iterator[Problem]:
     """Find patterns of origins that cannot be read."""
-    from flyball.transports.origin import glob_to_regex
+    from flyball.transports.common.origin import glob_to_regex
 
     for index, pattern in enumerate(config.client.allowed_origins):
         try:

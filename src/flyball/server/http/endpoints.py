@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flyball.http.asgi_tools import JSON, NO_SNIFF, header, respond
 from flyball.server.metrics import CONTENT_TYPE, exposition
-from flyball.transports.origin import cors_headers
+from flyball.transports.common.origin import cors_headers
 
 from .router import Route
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
     from flyball.http.asgi_tools import Receive, Scope, Send
-    from flyball.transports.limits import ConnectionLimits
-    from flyball.transports.origin import OriginPolicy
+    from flyball.transports.common.limits import ConnectionLimits
+    from flyball.transports.common.origin import OriginPolicy
 
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _CORS_REQUEST: Final = ("origin", "access-control-request-headers")

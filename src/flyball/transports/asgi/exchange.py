@@ -9,7 +9,7 @@ from flyball.http.asgi_tools import headers_of, local_path, read_body
 from flyball.http.head import RequestHead
 from flyball.http.http1 import HttpLimits, HttpResponse, Takeover
 from flyball.http.streams import Exchange
-from flyball.transports.outbox import WRITE_TIMEOUT
+from flyball.transports.common.outbox import WRITE_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

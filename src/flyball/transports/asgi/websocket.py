@@ -15,8 +15,8 @@ from flyball.protocol.codec import DecodeError
 from flyball.protocol.codes import DisconnectCode
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.outbox import OutboxTransport
-from flyball.transports.websocket.handshake import choose_encoding
+from flyball.transports.common.outbox import OutboxTransport
+from flyball.transports.common.websocket.handshake import choose_encoding
 from flyball.transports.websocket.uni import request_in_query
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from flyball.http.asgi_tools import Message, Receive, Scope, Send
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
-    from flyball.transports.limits import ConnectionLimits
-    from flyball.transports.origin import OriginPolicy
-    from flyball.transports.websocket.endpoint import WebSocketOptions
+    from flyball.transports.common.limits import ConnectionLimits
+    from flyball.transports.common.origin import OriginPolicy
+    from flyball.transports.common.websocket.endpoint import WebSocketOptions
     from flyball.transports.websocket.uni import UniWebSocketOptions
 
 TOO_BIG = 1009

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from flyball.http.address import remote_address
 from flyball.http.http1 import HttpResponse, HttpRoute, Takeover
-from flyball.transports.origin import OriginPolicy, cors_headers
+from flyball.transports.common.origin import OriginPolicy, cors_headers
 from flyball.transports.sockjs import pages
 from flyball.transports.sockjs.framing import ANOTHER_RECEIVER, OPEN, BadPayload, read_messages
 from flyball.transports.sockjs.kinds import KINDS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.http.head import RequestHead
     from flyball.http.streams import Exchange
-    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.sockjs.kinds import Kind
     from flyball.transports.sockjs.transport import SockJsTransport
 

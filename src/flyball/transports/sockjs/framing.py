@@ -11,7 +11,7 @@ import msgspec
 from flyball.core.transport import Framing
 from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
-from flyball.transports.websocket.frames import OP_TEXT, build_frame
+from flyball.transports.common.websocket.frames import OP_TEXT, build_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.http1 import HttpResponse
-from flyball.transports.deadline import NEVER, Deadlines
+from flyball.transports.common.deadline import NEVER, Deadlines
 from flyball.transports.sockjs.kinds import RESPONSE_LIMIT, form_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flyball.core.node import Node
-    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.common.limits import ConnectionLimits
 
 MAX_NEWCOMERS: Final = 10_000
 """Sessions of a node that are not connected yet above which no session is made: without a

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from flyball.core.errors import Disconnect
 from flyball.protocol import codes
+from flyball.transports.common.websocket.endpoint import SocketEndpoint
+from flyball.transports.common.websocket.frames import OP_TEXT, build_frame
+from flyball.transports.common.websocket.transport import Phase, WebSocketTransport
 from flyball.transports.sockjs.framing import (
     OPEN,
     SILENT,
@@ -14,9 +17,6 @@ from flyball.transports.sockjs.framing import (
     close_frame,
     read_messages,
 )
-from flyball.transports.websocket.endpoint import WebSocketEndpoint
-from flyball.transports.websocket.frames import OP_TEXT, build_frame
-from flyball.transports.websocket.transport import Phase, WebSocketTransport
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flyball.core.session import Session
     from flyball.core.transport import Framing
     from flyball.http.head import RequestHead
-    from flyball.transports.websocket.handshake import Acceptance
+    from flyball.transports.common.websocket.handshake import Acceptance
 
 _OPEN = build_frame(OP_TEXT, OPEN)
 
@@ -59,20 +59,19 @@ class SockJsWebSocketTransport(WebSocketTransport):
         super()._close(disconnect)
 
 
-class SockJsWebSocketEndpoint(WebSocketEndpoint):
+class SockJsWebSocketEndpoint(SocketEndpoint):
     """Accepts SockJS sessions over WebSocket."""
 
     transport_class = SockJsWebSocketTransport
-    subprotocols = False
 
     def open(
         self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport
     ) -> WebSocketTransport:
-        """See :meth:`WebSocketEndpoint.open`; greets."""
+        """See :meth:`SocketEndpoint.open`; greets."""
         transport = super().open(head, acceptance, wire)
         transport.send(_OPEN)
         return transport
 
     def framing(self, acceptance: Acceptance) -> Framing:  # noqa: ARG002 - one for all
-        """See :meth:`WebSocketEndpoint.framing`."""
+        """See :meth:`SocketEndpoint.framing`."""
         return SOCKET_FRAMING

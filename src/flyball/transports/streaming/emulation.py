@@ -9,7 +9,7 @@ from flyball.http.http1 import HttpResponse, HttpRoute
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.origin import cors_headers
+from flyball.transports.common.origin import cors_headers
 from flyball.transports.streaming.endpoint import BINARY, preflight
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from flyball.core.node import Node
     from flyball.protocol.messages import EmulationRequest
-    from flyball.transports.origin import OriginPolicy
+    from flyball.transports.common.origin import OriginPolicy
 
 OP: Final = "flyball_emulation"
 """Name of the survey that carries commands to another node."""

@@ -14,14 +14,9 @@ from flyball.http.http1 import HttpResponse, HttpRoute, Takeover
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.origin import cors_headers
-from flyball.transports.streaming.framing import (
-    EventFraming,
-    StreamFraming,
-    UniEventFraming,
-    UniStreamFraming,
-    stream_framing,
-)
+from flyball.transports.common.origin import cors_headers
+from flyball.transports.common.stream_framing import StreamFraming, stream_framing
+from flyball.transports.streaming.framing import EventFraming, UniEventFraming, UniStreamFraming
 from flyball.transports.streaming.transport import (
     HttpStreamTransport,
     SseTransport,
@@ -41,8 +36,8 @@ if TYPE_CHECKING:
     from flyball.http.streams import Exchange
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
-    from flyball.transports.limits import ConnectionLimits
-    from flyball.transports.origin import OriginPolicy
+    from flyball.transports.common.limits import ConnectionLimits
+    from flyball.transports.common.origin import OriginPolicy
 
 logger = logging.getLogger("flyball.transports")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.protocol import codes
-from flyball.transports.deadline import NEVER, Deadlines
+from flyball.transports.common.deadline import NEVER, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.http.http1 import HttpResponse
     from flyball.http.streams import Exchange
-    from flyball.transports.streaming.framing import StreamFraming
+    from flyball.transports.common.stream_framing import StreamFraming
 
 WRITE_TIMEOUT = 1.0
 """Seconds for which a client may take no byte at all."""

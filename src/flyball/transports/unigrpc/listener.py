@@ -22,7 +22,7 @@ from flyball.transports.unigrpc.transport import UniGrpcTransport
 
 if TYPE_CHECKING:
     from flyball.core.node import Node
-    from flyball.transports.limits import ConnectionLimits
+    from flyball.transports.common.limits import ConnectionLimits
 
 logger = logging.getLogger("flyball.transports")
 

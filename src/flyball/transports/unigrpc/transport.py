@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from flyball.core.transport import Framing
 from flyball.protocol.protobuf_codec import PROTOBUF, split_frame
-from flyball.transports.outbox import OutboxTransport
+from flyball.transports.common.outbox import OutboxTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

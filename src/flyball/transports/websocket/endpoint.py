@@ -1,137 +1,25 @@
-"""Where WebSocket connections come in: a path of the listener."""
+"""WebSocket in both directions: commands and replies, JSON or Protobuf."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from flyball.http.address import remote_address
-from flyball.http.head import PlainAnswer, kept, plain_error
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.websocket.deflate import Inflater
-from flyball.transports.websocket.framing import deflate_framing, plain_framing
-from flyball.transports.websocket.handshake import negotiate, negotiate_connect
-from flyball.transports.websocket.transport import Shared, WebSocketTransport
+from flyball.transports.common.websocket.endpoint import SocketEndpoint
+from flyball.transports.websocket.framing import socket_framing
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from flyball.core.node import Node
     from flyball.core.transport import Framing
-    from flyball.http.head import RequestHead
-    from flyball.transports.limits import ConnectionLimits
-    from flyball.transports.origin import OriginPolicy
-    from flyball.transports.websocket.handshake import Acceptance
+    from flyball.transports.common.websocket.handshake import Acceptance
 
 
-@dataclass(frozen=True, slots=True)
-class WebSocketOptions:
-    """Settings of a WebSocket endpoint. Sizes in bytes, times in seconds."""
+class WebSocketEndpoint(SocketEndpoint):
+    """Accepts WebSocket connections of clients that send commands."""
 
-    message_size_limit: int = 65536
-    """Of one incoming message, as it comes; 0 = no limit."""
-    decompressed_message_size_limit: int = 0
-    """Of one incoming message after inflation; 0 = ten times ``message_size_limit``."""
-    compression: bool = False
-    compression_level: int = 1
-    compression_min_size: int = 0
-    """Messages longer than this are compressed."""
-    write_timeout: float = 1.0
-    """A wire that takes no byte for so long is given up (3009); 0 = never."""
-    keep_headers: frozenset[str] | None = None
-    """Request headers (lower case) that sessions keep; None = all. Few save memory."""
-    keep_remote_addr: bool = True
-    """Sessions know the client's address (costs a system call for each connection)."""
-
-
-class WebSocketEndpoint:
-    """Accepts WebSocket connections and opens their sessions."""
-
-    transport_class: ClassVar[type[WebSocketTransport]] = WebSocketTransport
-    subprotocols: ClassVar[bool] = True
-    """Clients choose the encoding by a subprotocol or in the query."""
-
-    def __init__(
-        self,
-        node: Node,
-        origins: OriginPolicy,
-        options: WebSocketOptions | None = None,
-        limits: ConnectionLimits | None = None,
-    ) -> None:
-        options = options or WebSocketOptions()
-        self.node = node
-        self.origins = origins
-        self.options = options
-        self.limits = limits
-        self._shared = self.shared()
-
-    def shared(self) -> Shared:
-        """What the connections of this endpoint have in common."""
-        options = self.options
-        inflated_limit = options.decompressed_message_size_limit or 10 * options.message_size_limit
-        return Shared(
-            node=self.node,
-            message_size_limit=options.message_size_limit,
-            write_timeout=options.write_timeout,
-            inflater=Inflater(inflated_limit) if options.compression else None,
-        )
-
-    def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | PlainAnswer:
-        """Decides on one request; nothing is sent.
-
-        Args:
-            head: the request.
-            protocol: its ``:protocol`` if it came over HTTP/2 or HTTP/3, empty if it has none;
-                None for the upgrade of HTTP/1.1.
-        """
-        if self.limits is not None and not self.limits.admits():
-            return PlainAnswer(503)
-        if protocol is not None:
-            return negotiate_connect(
-                head,
-                protocol,
-                self.origins,
-                compression=self.options.compression,
-                subprotocols=self.subprotocols,
-            )
-        if head.has_body and head.method == "GET":
-            return plain_error(400, close=True)
-        return negotiate(
-            head,
-            self.origins,
-            compression=self.options.compression,
-            subprotocols=self.subprotocols,
-        )
-
-    def open(
-        self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport
-    ) -> WebSocketTransport:
-        """Opens the session; ``wire`` belongs to it from now on.
-
-        The 101 answer of HTTP/1.1 is sent here, that of an extended CONNECT must have been.
-        """
-        transport = self.transport_class(
-            self._shared,
-            wire,
-            self.framing(acceptance),
-            max_queue_size=self.node.options.queue_max_size,
-        )
-        if acceptance.response:
-            wire.write(acceptance.response)
-        wire.set_protocol(transport)
-        if acceptance.frame_pings:
-            transport.start_frame_pings()
-        address = remote_address(wire) if self.options.keep_remote_addr else ""
-        transport.session = self.node.open_session(
-            transport, kept(head.headers, self.options.keep_headers), address
-        )
-        return transport
+    subprotocols = True
 
     def framing(self, acceptance: Acceptance) -> Framing:
-        """The shared framing of connections with these terms."""
+        """See :meth:`SocketEndpoint.framing`."""
         codec = PROTOBUF if acceptance.protobuf else JSON
-        if acceptance.compressed:
-            options = self.options
-            return deflate_framing(codec, options.compression_level, options.compression_min_size)
-        return plain_framing(codec)
+        return socket_framing(codec, self.options, compressed=acceptance.compressed)

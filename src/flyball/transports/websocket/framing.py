@@ -10,13 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flyball.core.transport import Framing
-from flyball.transports.websocket import deflate
-from flyball.transports.websocket.frames import OP_BINARY, OP_TEXT, build_frame
+from flyball.transports.common.websocket import deflate
+from flyball.transports.common.websocket.frames import OP_BINARY, OP_TEXT, build_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.protocol.codec import Codec
+    from flyball.transports.common.websocket.endpoint import WebSocketOptions
 
 
 class WebSocketFraming(Framing):
@@ -72,3 +73,12 @@ def deflate_framing(codec: Codec, level: int, min_size: int) -> DeflateFraming:
         min_size: messages longer than this many bytes are compressed.
     """
     return DeflateFraming(codec, level, min_size)
+
+
+def socket_framing(
+    codec: Codec, options: WebSocketOptions, *, compressed: bool
+) -> WebSocketFraming:
+    """The framing of connections of an endpoint with these options."""
+    if compressed:
+        return deflate_framing(codec, options.compression_level, options.compression_min_size)
+    return plain_framing(codec)

@@ -13,10 +13,11 @@ from flyball.http.head import PlainAnswer
 from flyball.protocol import codes
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
-from flyball.transports.websocket import frames
-from flyball.transports.websocket.endpoint import WebSocketEndpoint, WebSocketOptions
-from flyball.transports.websocket.handshake import refuse
-from flyball.transports.websocket.transport import Shared, WebSocketTransport
+from flyball.transports.common.websocket import frames
+from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
+from flyball.transports.common.websocket.handshake import refuse
+from flyball.transports.common.websocket.transport import Shared, WebSocketTransport
+from flyball.transports.websocket.framing import WebSocketFraming, socket_framing
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.http.head import RequestHead
     from flyball.protocol.messages import ConnectRequest
-    from flyball.transports.limits import ConnectionLimits
-    from flyball.transports.origin import OriginPolicy
-    from flyball.transports.websocket.framing import WebSocketFraming
-    from flyball.transports.websocket.handshake import Acceptance
+    from flyball.transports.common.limits import ConnectionLimits
+    from flyball.transports.common.origin import OriginPolicy
+    from flyball.transports.common.websocket.handshake import Acceptance
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +110,10 @@ class UniWebSocketTransport(WebSocketTransport):
         session.connect_unidirectional(request)
 
 
-class UniWebSocketEndpoint(WebSocketEndpoint):
+class UniWebSocketEndpoint(SocketEndpoint):
     """Accepts WebSocket connections that only receive."""
 
     transport_class = UniWebSocketTransport
-    subprotocols = False
 
     def __init__(
         self,
@@ -127,7 +126,7 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
         super().__init__(node, origins, self._uni, limits)
 
     def shared(self) -> Shared:
-        """See :meth:`WebSocketEndpoint.shared`."""
+        """See :meth:`SocketEndpoint.shared`."""
         return replace(
             super().shared(),
             close_frames=not self._uni.disable_closing_handshake,
@@ -135,7 +134,7 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
         )
 
     def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | PlainAnswer:
-        """See :meth:`WebSocketEndpoint.answer`; the request in the URL must be readable."""
+        """See :meth:`SocketEndpoint.answer`; the request in the URL must be readable."""
         answer = super().answer(head, protocol)
         if not isinstance(answer, PlainAnswer):
             try:
@@ -147,7 +146,7 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
     def open(
         self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport
     ) -> WebSocketTransport:
-        """See :meth:`WebSocketEndpoint.open`; connects at once if the URL had the request."""
+        """See :meth:`SocketEndpoint.open`; connects at once if the URL had the request."""
         transport = super().open(head, acceptance, wire)
         request = request_in_query(head.query)
         if request is not None and isinstance(transport, UniWebSocketTransport):
@@ -155,8 +154,8 @@ class UniWebSocketEndpoint(WebSocketEndpoint):
         return transport
 
     def framing(self, acceptance: Acceptance) -> Framing:
-        """See :meth:`WebSocketEndpoint.framing`."""
-        inner = super().framing(acceptance)
+        """See :meth:`SocketEndpoint.framing`."""
+        inner = socket_framing(JSON, self.options, compressed=acceptance.compressed)
         return uni_framing(inner, join=self._uni.join_push_messages)
 
 

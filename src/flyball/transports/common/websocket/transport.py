@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.protocol import codes
-from flyball.transports.deadline import NEVER, Deadlines
-from flyball.transports.websocket import frames
-from flyball.transports.websocket.frames import FrameParser, Violation
+from flyball.transports.common.deadline import NEVER, Deadlines
+from flyball.transports.common.websocket import frames
+from flyball.transports.common.websocket.frames import FrameParser, Violation
 
 if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.core.transport import Framing
-    from flyball.transports.websocket.deflate import Inflater
+    from flyball.transports.common.websocket.deflate import Inflater
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds for the client to answer a close frame, and to close its side of the connection."""

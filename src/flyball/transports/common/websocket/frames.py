@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from flyball.transports.websocket.deflate import Inflater
+    from flyball.transports.common.websocket.deflate import Inflater
 
 OP_CONTINUATION: Final = 0x0
 OP_TEXT: Final = 0x1

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from flyball.http.head import has_token, plain_error
-from flyball.transports.origin import cors_headers
-from flyball.transports.websocket import deflate
+from flyball.transports.common.origin import cors_headers
+from flyball.transports.common.websocket import deflate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flyball.http.head import PlainAnswer, RequestHead
-    from flyball.transports.origin import OriginPolicy
+    from flyball.transports.common.origin import OriginPolicy
 
 logger = logging.getLogger("flyball.transports")
 

@@ -1,0 +1,1 @@
+"""What several transports stand on; none of them knows another one."""

@@ -1,0 +1,1 @@
+"""WebSocket connections (RFC 6455), whatever is said over them."""
