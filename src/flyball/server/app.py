@@ -20,7 +20,7 @@ from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
 from flyball.server.auth import JwksClient
 from flyball.server.client import ClientPolicy
-from flyball.server.config import unbuilt_options
+from flyball.server.config import insecure_switches, unbuilt_options
 from flyball.server.http import (
     DemoOptions,
     Route,
@@ -114,7 +114,7 @@ class Server:
         )
         self.api = ApiService(self.node, rules)
         self.metrics = ServerMetrics()
-        for key in build.insecure_switches(config):
+        for key in insecure_switches(config):
             self.metrics.insecure_options[key] = 1
         self.collector = NodeCollector(
             self.node.hub,
@@ -139,12 +139,7 @@ class Server:
     def _listeners(self, *, demo: bool) -> list[Port]:
         config = self.config
         server = config.http_server
-        external = (server.address, server.port)
-        internal = (
-            server.internal_address or server.address,
-            int(server.internal_port) if server.internal_port else server.port,
-        )
-        split = internal != external
+        external, internal, split = server.external, server.internal, server.is_split
         api = None if config.http_api.disabled else self._api_handler()
         apps = build_apps(
             self._routes(api, demo=demo),
@@ -185,7 +180,7 @@ class Server:
 
     def _listener(
         self,
-        address: tuple[str, int],
+        address: tuple[str, str],
         tls: ssl.SSLContext | None,
         api: ApiHandler | None,
         app: object,
@@ -195,7 +190,7 @@ class Server:
         config = self.config
         options = ListenerOptions(
             host=address[0],
-            port=address[1],
+            port=int(address[1]),
             ssl_context=tls,
             h2c=clients and config.http_server.h2c_external,
             # As the original: not while HTTP/3 is there for WebTransport, whose clients know.
@@ -314,9 +309,9 @@ class Server:
         await self._jwks.close()
 
     def reload(self, config: Config) -> None:
-        """Puts channel options, token keys and connect rules of ``config`` in force.
+        """Puts those options of ``config`` in force that are marked so in the schema.
 
-        Listeners, API keys, origins, limits and engines stay as they were.
+        They are the options of channels, token keys and connect rules; the rest stays as it is.
 
         Raises:
             ConfigError: a key or pattern is malformed; everything stays as it was.
@@ -338,7 +333,7 @@ class Server:
         self._items_timer = self._clock.call_later(self._items.interval, self._end_interval)
 
     def _tell_of_switches(self) -> None:
-        for key in build.insecure_switches(self.config):
+        for key in insecure_switches(self.config):
             logger.warning("INSECURE option is on; for development only", key=key)
         unbuilt = unbuilt_options(self.config)
         if unbuilt:

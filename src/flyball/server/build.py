@@ -50,27 +50,6 @@ if TYPE_CHECKING:
 VERSION = f"{__version__} OSS"
 """Told to clients in the connect result, in the form that SDKs know."""
 
-INSECURE_SWITCHES = (
-    "client.insecure",
-    "client.insecure_skip_token_signature_verify",
-    "client.token.insecure_skip_jwks_endpoint_safety_check",
-    "client.subscription_token.insecure_skip_jwks_endpoint_safety_check",
-    "http_api.insecure",
-)
-"""Options that take protection away: loud at start, visible in metrics."""
-
-
-def insecure_switches(config: Config) -> list[str]:
-    """The insecure options that are on."""
-    found = []
-    for key in INSECURE_SWITCHES:
-        value: object = config
-        for name in key.split("."):
-            value = getattr(value, name)
-        if value:
-            found.append(key)
-    return found
-
 
 def node_options(config: Config, *, port: int = 0) -> NodeOptions:
     """Limits and intervals of the node."""

@@ -20,6 +20,7 @@ from flyball.server.config import (
     listener_notices,
     load_config,
     read_dotenv,
+    secret_options,
     waiting_for_restart,
 )
 from flyball.server.logs import LogOptions, configure_logging
@@ -62,11 +63,11 @@ class Process:
         try:
             loaded = self._load(first=True)
             config = loaded.config
-            configure_logging(LogOptions(config.log.level, config.log.file))
+            configure_logging(LogOptions(config.log.level, config.log.file, secret_options()))
             tell_notices([*loaded.notices, *listener_notices(config)])
             server = Server(config, demo=self._demo)
         except ConfigError as error:
-            configure_logging()
+            configure_logging(LogOptions(secret_options=secret_options()))
             logger.critical("error validating config", error=str(error))
             return 1
         pid_file = PidFile(config.pid_file)

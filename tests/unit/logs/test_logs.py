@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from flyball.core.errors import ConfigError
+from flyball.server.config import secret_options
 from flyball.server.logs import REDACTED, TRACE, LogOptions, configure_logging, redact_text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
@@ -39,9 +40,10 @@ def records(stream: io.StringIO) -> list[dict]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def setup(level: str = "info") -> io.StringIO:
+def setup(level: str = "info", secret_options=frozenset()) -> io.StringIO:
     stream = io.StringIO()
-    configure_logging(LogOptions(level=level), stdout=io.StringIO(), stderr=stream)
+    options = LogOptions(level=level, secret_options=secret_options)
+    configure_logging(options, stdout=io.StringIO(), stderr=stream)
     return stream
 
 
@@ -191,15 +193,16 @@ def test_secrets_are_not_logged():
 
 
 def test_the_value_of_a_secret_option_is_hidden_and_its_name_is_not():
-    stream = setup()
+    stream = setup(secret_options=secret_options())
     log = structlog.get_logger("flyball.test")
     log.error("wrong value", key="client.token.hmac_secret_key", value="top")
     log.error("wrong value", key="http_api.key", value="top")
+    log.error("wrong value", key="proxies[12].http.static_headers", value="top")
     log.error("wrong value", key="client.ping_interval", value="-x")
-    first, second, third = records(stream)
+    first, second, third, fourth = records(stream)
     assert (first["key"], first["value"]) == ("client.token.hmac_secret_key", REDACTED)
-    assert second["value"] == REDACTED
-    assert third["value"] == "-x"
+    assert second["value"] == third["value"] == REDACTED
+    assert fourth["value"] == "-x"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ Pem = Annotated[str, Scalar("pem")]
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known about an option beside its name, type and default."""
+    """What is known about an option beside its name, type and default; see :func:`opt`."""
 
     doc: str
     allowed: tuple[str, ...] = ()
@@ -50,6 +50,9 @@ class Meta:
     hidden: bool = False
     note: str = ""
     first: bool = False
+    secret: bool = False
+    insecure: bool = False
+    reload: bool = False
 
 
 def opt(
@@ -60,6 +63,9 @@ def opt(
     flag: bool = False,
     short: str = "",
     first: bool = False,
+    secret: bool = False,
+    insecure: bool = False,
+    reload: bool = False,
 ) -> T:
     """Declare a value option.
 
@@ -70,22 +76,37 @@ def opt(
         flag: Whether the server command has a flag for it.
         short: One-letter form of the flag, with its dash.
         first: List it before the inherited options of the section.
+        secret: The value is never shown, neither in messages nor in the log.
+        insecure: On, it takes protection away: loud at start, visible in metrics.
+        reload: A reload puts a new value in force; others wait for the next start.
 
     """
-    meta = Meta(doc, allowed, flag=flag, short=short, first=first)
-    value: T = field(default=default, metadata={META_KEY: meta})
+    meta = Meta(
+        doc,
+        allowed,
+        flag=flag,
+        short=short,
+        first=first,
+        secret=secret,
+        insecure=insecure,
+        reload=reload,
+    )
+    value: T = field(default=default, repr=not secret, metadata={META_KEY: meta})
     return value
 
 
-def mapping(doc: str) -> dict[str, str]:
+def mapping(doc: str, *, secret: bool = False) -> dict[str, str]:
     """Declare an option that maps strings to strings, empty by default."""
-    value: dict[str, str] = field(default_factory=dict, metadata={META_KEY: Meta(doc)})
+    meta = Meta(doc, secret=secret)
+    value: dict[str, str] = field(default_factory=dict, repr=not secret, metadata={META_KEY: meta})
     return value
 
 
-def nested(kind: type[T], doc: str, *, hidden: bool = False, note: str = "") -> T:
-    """Declare a section inside a section."""
-    meta = Meta(doc, hidden=hidden, note=note)
+def nested(
+    kind: type[T], doc: str, *, hidden: bool = False, note: str = "", reload: bool = False
+) -> T:
+    """Declare a section inside a section; all of it is hidden, noted or reloaded with it."""
+    meta = Meta(doc, hidden=hidden, note=note, reload=reload)
     value: T = field(default_factory=kind, metadata={META_KEY: meta})
     return value
 

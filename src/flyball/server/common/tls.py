@@ -26,11 +26,13 @@ class TLSConfig:
     """Certificates and checks of one TLS listener or client."""
 
     enabled: bool = opt(False, "Use TLS.")
-    cert_pem: Pem = opt("", "Own certificate chain; used only together with key_pem.")
-    key_pem: Pem = opt("", "Private key that belongs to cert_pem.")
-    server_ca_pem: Pem = opt("", "Authorities to trust when checking the certificate of a server.")
+    cert_pem: Pem = opt("", "Own certificate chain; used only together with key_pem.", secret=True)
+    key_pem: Pem = opt("", "Private key that belongs to cert_pem.", secret=True)
+    server_ca_pem: Pem = opt(
+        "", "Authorities to trust when checking the certificate of a server.", secret=True
+    )
     client_ca_pem: Pem = opt(
-        "", "Authorities of client certificates; when set, clients must present one."
+        "", "Authorities of client certificates; when set, clients must present one.", secret=True
     )
     insecure_skip_verify: bool = opt(
         False, "Do not check the certificate of the other side. For experiments only."

@@ -1,8 +1,8 @@
 """Configuration: the schema, how it is loaded, and what is checked."""
 
 from flyball.server.config.load import LoadedConfig, load_config
+from flyball.server.config.marks import insecure_switches, secret_options, waiting_for_restart
 from flyball.server.config.problems import ConfigProblems, Notice, Problem
-from flyball.server.config.reload import waiting_for_restart
 from flyball.server.config.schema import Config
 from flyball.server.config.schema_channel import (
     RPC,
@@ -109,9 +109,11 @@ __all__ = [
     "WebSocket",
     "WebSocketOptions",
     "check",
+    "insecure_switches",
     "listener_notices",
     "load_config",
     "read_dotenv",
+    "secret_options",
     "to_plain",
     "unbuilt_options",
     "validate",

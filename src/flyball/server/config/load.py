@@ -178,7 +178,8 @@ def _gather(cls: SectionClass, raw: Any, place: _Place, context: _Context) -> di
         return {}
     if not isinstance(raw, Mapping):
         key = place.path.rstrip(".")
-        text = f"{shown(key, raw)} is not allowed; expected an object with options"
+        secret = any(item.meta.secret for item in fields_of(cls))
+        text = f"{shown(raw, secret=secret)} is not allowed; expected an object with options"
         context.problems.append(Problem(key, text, place.source))
         return {}
     names = field_names(cls)
@@ -253,7 +254,7 @@ def _read(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
                 assert isinstance(item.scalar, Scalar)
                 return values.read_scalar(item.scalar, raw, text_only=False)
     except ValueError as error:
-        text = f"{shown(path, raw)} is not allowed; expected {error}"
+        text = f"{shown(raw, secret=item.meta.secret)} is not allowed; expected {error}"
         context.problems.append(Problem(path, text, place.source))
         return None
 
@@ -270,7 +271,7 @@ def _read_text(item: Field, text: str, path: str, source: str, context: _Context
                 assert isinstance(item.scalar, Scalar)
                 return values.read_scalar(item.scalar, text, text_only=True)
     except ValueError as error:
-        message = f"{shown(path, text)} is not allowed; expected {error}"
+        message = f"{shown(text, secret=item.meta.secret)} is not allowed; expected {error}"
         if _SERVICE_URL.match(text):
             message += (
                 "; it looks like set by Kubernetes for a service of this name:"
@@ -303,7 +304,7 @@ def _sections(
         if isinstance(raw, list):
             items = raw
         elif raw not in ("", {}):
-            text = f"{shown(path, raw)} is not allowed; expected a list of objects"
+            text = f"{shown(raw)} is not allowed; expected a list of objects"
             context.problems.append(Problem(path, text, place.source))
     made = [
         _item(item, each, index, place, context, named=named) for index, each in enumerate(items)

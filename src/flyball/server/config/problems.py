@@ -10,10 +10,6 @@ from typing import Any, Final
 
 from flyball.core.errors import ConfigError
 
-_SECRET_NAME: Final = re.compile(
-    r"secret|password|key|token|dsn|pem|credential|connection_string|static_headers"
-    r"|static_metadata"
-)
 _USERINFO: Final = re.compile(r"//[^/@\s]*@")
 _SHOWN: Final = 80
 
@@ -66,14 +62,9 @@ class ConfigProblems(ConfigError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def is_secret(path: str) -> bool:
-    """Tell whether the value of option ``path`` must not be shown."""
-    return _SECRET_NAME.search(path.rpartition(".")[2].lower()) is not None
-
-
-def shown(path: str, value: Any) -> str:
-    """Write ``value`` of option ``path`` for a message: secrets hidden, long values cut."""
-    if is_secret(path):
+def shown(value: Any, *, secret: bool = False) -> str:
+    """Write ``value`` for a message: secrets and passwords in URLs hidden, long values cut."""
+    if secret:
         return "the value (not shown)"
     if isinstance(value, dict):
         return "an object"

@@ -86,9 +86,12 @@ class RPC:
 class SharedPoll:
     """Settings of all shared poll channels."""
 
-    hmac_secret_key: str = opt("", "Secret that signs the keys a client may track.")
-    hmac_previous_secret_key: str = opt("", "Former secret, accepted during rotation.")
+    hmac_secret_key: str = opt("", "Secret that signs the keys a client may track.", secret=True)
+    hmac_previous_secret_key: str = opt("", "Former secret, accepted during rotation.", secret=True)
     hmac_previous_secret_key_valid_until: Int64 = opt(
-        0, "Signatures with the former secret count when issued before this unix time."
+        0,
+        "Signatures with the former secret count when issued before this unix time.",
+        # The secret itself is here sometimes, by mistake.
+        secret=True,
     )
     concurrency_limit: int = opt(0, "Most calls to backends at one time; 0 means no limit.")

@@ -10,13 +10,16 @@ from flyball.server.config.schema_common import SwitchableProxy, TransformDiscon
 class Token:
     """How JSON web tokens are verified."""
 
-    hmac_secret_key: str = opt("", "Secret for HS256, HS384 and HS512 tokens.")
-    hmac_previous_secret_key: str = opt("", "Former secret, accepted during rotation.")
+    hmac_secret_key: str = opt("", "Secret for HS256, HS384 and HS512 tokens.", secret=True)
+    hmac_previous_secret_key: str = opt("", "Former secret, accepted during rotation.", secret=True)
     hmac_previous_secret_key_valid_until: Int64 = opt(
-        0, "Unix time until which the former secret is accepted; 0 means always."
+        0,
+        "Unix time until which the former secret is accepted; 0 means always.",
+        # The secret itself is here sometimes, by mistake.
+        secret=True,
     )
-    rsa_public_key: str = opt("", "Key for RS256, RS384 and RS512: PEM text only.")
-    ecdsa_public_key: str = opt("", "Key for ES256, ES384 and ES512: PEM text only.")
+    rsa_public_key: str = opt("", "Key for RS256, RS384 and RS512: PEM text only.", secret=True)
+    ecdsa_public_key: str = opt("", "Key for ES256, ES384 and ES512: PEM text only.", secret=True)
     jwks_public_endpoint: str = opt(
         "", "URL of a JSON web key set; when set, the other keys are not used."
     )
@@ -26,7 +29,9 @@ class Token:
     issuer_regex: str = opt("", "Pattern the issuer must match.")
     user_id_claim: str = opt("", "Claim that holds the user id; empty means sub.")
     insecure_skip_jwks_endpoint_safety_check: bool = opt(
-        False, "Accept JWKS URL templates that let a token choose the host or path freely."
+        False,
+        "Accept JWKS URL templates that let a token choose the host or path freely.",
+        insecure=True,
     )
 
 
@@ -86,14 +91,16 @@ class Client:
     allowed_origins: tuple[str, ...] = opt(
         (), "Origins browsers may connect from, with * as wildcard; empty admits none."
     )
-    token: Token = nested(Token, "How connection tokens are verified.")
+    token: Token = nested(Token, "How connection tokens are verified.", reload=True)
     subscription_token: SubscriptionToken = nested(
-        SubscriptionToken, "How subscription tokens are verified."
+        SubscriptionToken, "How subscription tokens are verified.", reload=True
     )
     allow_anonymous_connect_without_token: bool = opt(
-        False, "Admit connections without a token, with an empty user id."
+        False, "Admit connections without a token, with an empty user id.", reload=True
     )
-    disallow_anonymous_connection_tokens: bool = opt(False, "Refuse tokens with an empty user id.")
+    disallow_anonymous_connection_tokens: bool = opt(
+        False, "Refuse tokens with an empty user id.", reload=True
+    )
     ping_interval: Duration = opt(25.0, "Time between pings; negative sends none.")
     pong_timeout: Duration = opt(8.0, "How long to wait for a pong; less than ping_interval.")
     expired_close_delay: Duration = opt(25.0, "Grace before an expired connection is closed.")
@@ -116,16 +123,23 @@ class Client:
     history_max_publication_limit: int = opt(300, "Most publications of one history call.")
     recovery_max_publication_limit: int = opt(300, "Most publications recovered at once.")
     insecure_skip_token_signature_verify: bool = opt(
-        False, "Accept tokens without checking signatures. For development only."
+        False,
+        "Accept tokens without checking signatures. For development only.",
+        insecure=True,
+        reload=True,
     )
     user_id_http_header: str = opt(
-        "", "Trust this request header for the user id; a proxy in front must set it."
+        "", "Trust this request header for the user id; a proxy in front must set it.", reload=True
     )
     insecure: bool = opt(
-        False, "No authentication or permission checks. For development only.", flag=True
+        False,
+        "No authentication or permission checks. For development only.",
+        flag=True,
+        insecure=True,
+        reload=True,
     )
     subscribe_to_user_personal_channel: PersonalChannel = nested(
-        PersonalChannel, "A channel for each user, subscribed at connect."
+        PersonalChannel, "A channel for each user, subscribed at connect.", reload=True
     )
     connect_code_to_unidirectional_disconnect: UniDisconnectTransforms = nested(
         UniDisconnectTransforms, "Connect errors as disconnects for unidirectional clients."

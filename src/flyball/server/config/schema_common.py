@@ -38,7 +38,7 @@ class RedisConnection:
     io_timeout: Duration = opt(4.0, "Longest wait for an answer.")
     db: int = opt(0, "Number of the database; not used with a cluster.")
     user: str = opt("", "User name for ACL authentication.")
-    password: str = opt("", "Password.")
+    password: str = opt("", "Password.", secret=True)
     client_name: str = opt("", "Name that connections show in CLIENT LIST.")
     force_resp2: bool = opt(False, "Speak RESP2, for servers without RESP3.")
     cluster_address: tuple[str, ...] = opt(
@@ -49,7 +49,7 @@ class RedisConnection:
         (), "Sentinels; each item is a comma separated list for one shard."
     )
     sentinel_user: str = opt("", "User name at the Sentinels.")
-    sentinel_password: str = opt("", "Password at the Sentinels.")
+    sentinel_password: str = opt("", "Password at the Sentinels.", secret=True)
     sentinel_master_name: str = opt("", "Name of the master to ask the Sentinels for.")
     sentinel_client_name: str = opt("", "Name that connections show at the Sentinels.")
     sentinel_tls: TLSConfig = nested(TLSConfig, "TLS towards the Sentinels.")
@@ -89,7 +89,7 @@ class ProxyHTTP:
     """Settings of a proxy with an http(s) endpoint."""
 
     tls: TLSConfig = nested(TLSConfig, "TLS towards the endpoint.")
-    static_headers: dict[str, str] = mapping("Headers sent with each call.")
+    static_headers: dict[str, str] = mapping("Headers sent with each call.", secret=True)
     status_to_code_transforms: tuple[StatusTransform, ...] = many(
         StatusTransform, "Status codes that become errors or disconnects for the client."
     )
@@ -100,10 +100,10 @@ class ProxyGRPC:
     """Settings of a proxy with a GRPC endpoint."""
 
     tls: TLSConfig = nested(TLSConfig, "TLS towards the endpoint.")
-    credentials_key: str = opt("", "Metadata key under which credentials are sent.")
-    credentials_value: str = opt("", "Value sent under credentials_key.")
+    credentials_key: str = opt("", "Metadata key under which credentials are sent.", secret=True)
+    credentials_value: str = opt("", "Value sent under credentials_key.", secret=True)
     compression: bool = opt(False, "Compress calls with gzip.")
-    static_metadata: dict[str, str] = mapping("Metadata sent with each call.")
+    static_metadata: dict[str, str] = mapping("Metadata sent with each call.", secret=True)
 
 
 @section

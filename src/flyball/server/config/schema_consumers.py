@@ -73,7 +73,7 @@ class PropertyDataMode:
 class PostgresConsumer:
     """Reads an outbox table in PostgreSQL."""
 
-    dsn: str = opt("", "Connection string of the database.")
+    dsn: str = opt("", "Connection string of the database.", secret=True)
     outbox_table_name: str = opt("", "Table with the commands.")
     num_partitions: int = opt(1, "Partitions of the table, each worked by one node.")
     partition_select_limit: int = opt(100, "Most rows read at once.")
@@ -81,7 +81,9 @@ class PostgresConsumer:
     partition_notification_channel: str = opt(
         "", "NOTIFY channel that wakes the partition named in the payload."
     )
-    partition_notification_dsn: str = opt("", "Connection string for LISTEN; empty takes dsn.")
+    partition_notification_dsn: str = opt(
+        "", "Connection string for LISTEN; empty takes dsn.", secret=True
+    )
     tls: TLSConfig = nested(TLSConfig, "TLS towards the database.")
     use_try_lock: bool = opt(False, "Skip partitions another node works, rather than wait.")
 
@@ -106,7 +108,7 @@ class KafkaConsumer:
         allowed=("", "plain", "scram-sha-256", "scram-sha-512", "aws-msk-iam"),
     )
     sasl_user: str = opt("", "User name for SASL.")
-    sasl_password: str = opt("", "Password for SASL.")
+    sasl_password: str = opt("", "Password for SASL.", secret=True)
     assume_role_arn: str = opt("", "AWS role to assume, with aws-msk-iam.")
     instance_id: str = opt("", "Makes the node a static member of the group.")
     method_header: str = opt(_METHOD, "Header with the API method.")
@@ -120,8 +122,8 @@ class NatsJetStreamConsumer:
     url: str = opt("nats://127.0.0.1:4222", "Servers, comma separated.")
     credentials_file: str = opt("", "Credentials file; goes before user name and token.")
     username: str = opt("", "User name.")
-    password: str = opt("", "Password.")
-    token: str = opt("", "Token, when there is no user name.")
+    password: str = opt("", "Password.", secret=True)
+    token: str = opt("", "Token, when there is no user name.", secret=True)
     stream_name: str = opt("", "Stream to read.")
     use_existing_consumer: bool = opt(False, "Use the durable consumer as it is.")
     subjects: tuple[str, ...] = opt((), "Subjects to read; empty reads all of the stream.")
@@ -186,12 +188,12 @@ class AwsSqsConsumer:
 class AzureServiceBusConsumer:
     """Reads Azure Service Bus queues."""
 
-    connection_string: str = opt("", "Connection string of the namespace.")
+    connection_string: str = opt("", "Connection string of the namespace.", secret=True)
     use_azure_identity: bool = opt(False, "Authenticate by the four identity options.")
     fully_qualified_namespace: str = opt("", "Host name of the namespace (identity).")
     tenant_id: str = opt("", "Tenant (identity).")
     client_id: str = opt("", "Application (identity).")
-    client_secret: str = opt("", "Secret of the application (identity).")
+    client_secret: str = opt("", "Secret of the application (identity).", secret=True)
     queues: tuple[str, ...] = opt((), "Queues to read.")
     use_sessions: bool = opt(False, "Read by sessions, each in order.")
     max_concurrent_calls: int = opt(1, "Messages worked at one time.")

@@ -104,7 +104,7 @@ class PostgresOutbox:
 class PostgresBroker:
     """PostgreSQL as broker."""
 
-    dsn: str = opt("", "Connection string of the database.")
+    dsn: str = opt("", "Connection string of the database.", secret=True)
     tls: TLSConfig = nested(TLSConfig, "TLS towards the database.")
     pool_size: int = opt(16, "Connections kept.")
     num_shards: int = opt(8, "Shards that order publications; the same on all nodes.")
@@ -113,7 +113,7 @@ class PostgresBroker:
     binary_data: bool = opt(False, "Keep data as BYTEA, not JSONB.")
     stream_retention: Duration = opt(86_400.0, "Age of rows kept.")
     use_notify: bool = opt(False, "Wake up by LISTEN/NOTIFY, not by polling alone.")
-    notify_dsn: str = opt("", "Connection string for LISTEN; empty takes dsn.")
+    notify_dsn: str = opt("", "Connection string for LISTEN; empty takes dsn.", secret=True)
     table_prefix: str = opt("cf", "Start of all table names.")
     skip_schema_init: bool = opt(False, "Do not create tables at start.")
     outbox: PostgresOutbox = nested(PostgresOutbox, "How nodes read new rows.")
@@ -179,14 +179,14 @@ class MapBroker:
 class PostgresController:
     """PostgreSQL for messages between nodes."""
 
-    dsn: str = opt("", "Connection string of the database.")
+    dsn: str = opt("", "Connection string of the database.", secret=True)
     tls: TLSConfig = nested(TLSConfig, "TLS towards the database.")
     pool_size: int = opt(8, "Connections kept.")
     num_shards: int = opt(1, "Shards that order messages; the same on all nodes.")
     table_prefix: str = opt("cf", "Start of all table names.")
     poll_interval: Duration = opt(0.05, "Time between looks for new messages.")
     use_notify: bool = opt(False, "Wake up by LISTEN/NOTIFY, not by polling alone.")
-    notify_dsn: str = opt("", "Connection string for LISTEN; empty takes dsn.")
+    notify_dsn: str = opt("", "Connection string for LISTEN; empty takes dsn.", secret=True)
     partition_retention_days: int = opt(1, "Days after which partitions are dropped.")
     partition_lookahead_days: int = opt(2, "Days for which partitions are made ahead.")
     partition_cleanup_interval: Duration = opt(60.0, "Time between removals of partitions.")

@@ -39,6 +39,23 @@ class HTTPServer:
     http3: HTTP3 = nested(HTTP3, "HTTP/3 on the external listener.")
     h2c_external: bool = opt(False, "Serve HTTP/2 without TLS on the external listener.")
 
+    @property
+    def external(self) -> tuple[str, str]:
+        """Interface and port of client connections."""
+        return self.address, str(self.port)
+
+    @property
+    def internal(self) -> tuple[str, str]:
+        """Interface and port of internal endpoints; by default those of client connections."""
+        port = self.internal_port
+        number = str(int(port)) if port.isascii() and port.isdecimal() else port
+        return self.internal_address or self.address, number or str(self.port)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether internal endpoints have a listener of their own."""
+        return self.internal != self.external
+
 
 @section
 class Log:
@@ -54,12 +71,12 @@ class HttpAPI:
 
     disabled: bool = opt(False, "Switch the API off.")
     handler_prefix: str = opt("/api", _PREFIX)
-    key: str = opt("", "Key that callers must present.")
+    key: str = opt("", "Key that callers must present.", secret=True)
     error_mode: str = opt(
         "", "transport answers errors by HTTP status; empty in the body.", allowed=ERROR_MODES
     )
     external: bool = opt(False, "Serve the API on the external listener.", flag=True)
-    insecure: bool = opt(False, "Accept callers without a key.", flag=True)
+    insecure: bool = opt(False, "Accept callers without a key.", flag=True, insecure=True)
 
 
 @section
@@ -72,7 +89,7 @@ class GrpcAPI:
     )
     address: str = opt("", "Interface to listen on; empty means all.")
     port: int = opt(10000, "Port.", flag=True)
-    key: str = opt("", "Key that callers must present.")
+    key: str = opt("", "Key that callers must present.", secret=True)
     tls: TLSConfig = nested(TLSConfig, "TLS of the listener.")
     reflection: bool = opt(False, "Serve GRPC reflection.")
     max_receive_message_size: int = opt(0, "Most bytes of a request; 0 means 4 MiB.")
@@ -230,8 +247,8 @@ class Admin:
 
     enabled: bool = opt(False, "Serve the web interface.", flag=True)
     handler_prefix: str = opt("", _PREFIX)
-    password: str = opt("", "Password of the operator.")
-    secret: str = opt("", "Secret that signs the operator's session.")
+    password: str = opt("", "Password of the operator.", secret=True)
+    secret: str = opt("", "Secret that signs the operator's session.", secret=True)
     insecure: bool = opt(False, "Ask for no password.", flag=True)
     web_path: str = opt("", "Directory with another web interface to serve.")
     web_proxy_address: str = opt("", "Address of another web interface to pass requests to.")

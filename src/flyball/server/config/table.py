@@ -67,7 +67,8 @@ class Row:
 
     ``env`` has no prefix and holds ``<NAME>`` for options of named list items; it is None for
     options that can be written only inside the value of their list. ``default`` is as printed
-    in documents: durations in Go's spelling.
+    in documents: durations in Go's spelling. ``hidden``, ``note`` and ``reload`` hold for all
+    that is below a section as well.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Row:
     env: str | None
     hidden: bool
     note: str
+    reload: bool
 
     @property
     def flag(self) -> str:
@@ -119,10 +121,12 @@ def _field(item: dataclasses.Field[Any], hint: Any) -> Field:
 
 def rows(cls: SectionClass = Config, prefix: str = "") -> Iterator[Row]:
     """Walk ``cls`` and all sections below it."""
-    yield from _rows(cls, prefix, hidden=False, note="")
+    yield from _rows(cls, prefix, hidden=False, note="", reload=False)
 
 
-def _rows(cls: SectionClass, prefix: str, *, hidden: bool, note: str) -> Iterator[Row]:
+def _rows(
+    cls: SectionClass, prefix: str, *, hidden: bool, note: str, reload: bool
+) -> Iterator[Row]:
     for item in fields_of(cls):
         path = prefix + item.name
         row = Row(
@@ -132,11 +136,14 @@ def _rows(cls: SectionClass, prefix: str, *, hidden: bool, note: str) -> Iterato
             None if item.kind is Kind.SECTION else env_name(path),
             hidden or item.meta.hidden,
             item.meta.note or note,
+            reload or item.meta.reload,
         )
         yield row
         if item.section is not None:
             below = f"{path}." if item.kind is Kind.SECTION else f"{path}[]."
-            yield from _rows(item.section, below, hidden=row.hidden, note=row.note)
+            yield from _rows(
+                item.section, below, hidden=row.hidden, note=row.note, reload=row.reload
+            )
 
 
 def env_name(path: str) -> str | None:

@@ -73,7 +73,7 @@ def _http_server(config: Config) -> Iterator[Problem]:
     if not server.h2c_external:
         return
     key = "http_server.h2c_external"
-    if server.internal_port in {"", str(server.port)}:
+    if server.internal[1] == server.external[1]:
         yield Problem(
             key,
             "HTTP/2 without TLS on the external listener needs internal endpoints on a port of"

@@ -71,18 +71,10 @@ def _used_tls(config: Config) -> Iterator[tuple[str, TLSConfig]]:
     server = config.http_server
     if server.tls.enabled and not server.tls_autocert.enabled:
         yield "http_server.tls", server.tls
-    if server.internal_tls.enabled and _is_split(config):
+    if server.internal_tls.enabled and server.is_split:
         yield "http_server.internal_tls", server.internal_tls
     if config.uni_grpc.enabled and config.uni_grpc.tls.enabled:
         yield "uni_grpc.tls", config.uni_grpc.tls
-
-
-def _is_split(config: Config) -> bool:
-    server = config.http_server
-    return (
-        server.internal_port not in {"", str(server.port)}
-        or (server.internal_address or server.address) != server.address
-    )
 
 
 def _idle(config: Config) -> Iterator[Notice]:
@@ -101,7 +93,7 @@ def _idle(config: Config) -> Iterator[Notice]:
         yield Notice(
             "option does nothing", "http_server.tls", "http_server.tls_autocert takes its place"
         )
-    if server.internal_tls.enabled and not _is_split(config):
+    if server.internal_tls.enabled and not server.is_split:
         yield Notice(
             "option does nothing",
             "http_server.internal_tls",

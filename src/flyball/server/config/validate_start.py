@@ -89,8 +89,6 @@ INTERNAL_ENDPOINTS: Final = ("http_api", "admin", "prometheus", "health", "swagg
 
 def _paths(config: Config) -> Iterator[Problem]:
     server = config.http_server
-    outside = (server.address, str(server.port))
-    inside = (server.internal_address or server.address, server.internal_port or str(server.port))
     taken: dict[tuple[tuple[str, str], str], str] = {}
     for name in (*CLIENT_ENDPOINTS, *INTERNAL_ENDPOINTS):
         section = getattr(config, name)
@@ -99,7 +97,7 @@ def _paths(config: Config) -> Iterator[Problem]:
         is_outside = name in CLIENT_ENDPOINTS or getattr(section, "external", False)
         path = section.handler_prefix.rstrip("/") or "/"
         key = f"{name}.handler_prefix"
-        other = taken.setdefault((outside if is_outside else inside, path), key)
+        other = taken.setdefault((server.external if is_outside else server.internal, path), key)
         if other != key:
             yield Problem(key, f'"{path}" is the path of {other} too; change one of them')
 

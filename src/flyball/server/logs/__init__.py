@@ -1,6 +1,6 @@
 """Logging of the server: structlog over the standard library's loggers."""
 
-from flyball.server.logs.redact import REDACTED, redact, redact_text
+from flyball.server.logs.redact import REDACTED, Redactor, redact_text
 from flyball.server.logs.setup import LEVELS, TRACE, LogOptions, configure_logging
 
 __all__ = [
@@ -8,7 +8,7 @@ __all__ = [
     "REDACTED",
     "TRACE",
     "LogOptions",
+    "Redactor",
     "configure_logging",
-    "redact",
     "redact_text",
 ]

@@ -16,10 +16,12 @@ _SECRET_NAME: Final = re.compile(
         token | jwt | secret | password | passwd | passphrase | authorization | cookie
       | credentials | api_?key | x-api-key | key_pem
       | (?:secret|private|signing|hmac|encryption)_key
-    )$ | (?:^|[._-])(?:secret|hmac_\w+|private_key\w*)$ | ^http_api\.key$ | ^grpc_api\.key$""",
+    )$ | (?:^|[._-])(?:secret|hmac_\w+|private_key\w*)$""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Names whose value is never shown. A plain ``key`` is the name of an option, and is."""
+"""Names of fields whose value is never shown. A plain ``key`` is the name of an option, and is."""
+
+_ITEM: Final = re.compile(r"\[\d+\]")
 
 _JWT: Final = re.compile(r"\beyJ[\w-]{5,}\.[\w-]*\.[\w-]*")
 _URL_PASSWORD: Final = re.compile(r"(?<=://)([^\s/@:]*):([^\s/@]+)@")
@@ -34,21 +36,31 @@ MAX_DEPTH: Final = 6
 """Levels of nesting that are looked into; below, values are replaced as a whole."""
 
 
-def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: the event without secrets."""
-    # An error about an option names it in `key` and shows its `value`.
-    named = event.get("key")
-    hide_value = isinstance(named, str) and is_secret_name(named)
-    for name, value in event.items():
-        if is_secret_name(name) or (hide_value and name == "value"):
-            event[name] = REDACTED if value else value
-        else:
-            event[name] = _clean(value, MAX_DEPTH)
-    return event
+class Redactor:
+    """A structlog processor: events without secrets.
+
+    Args:
+        secret_options: options whose values are secret; ``[]`` stands for the items of lists.
+    """
+
+    def __init__(self, secret_options: frozenset[str] = frozenset()) -> None:
+        self._secret_options = secret_options
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        """Returns ``event`` without secrets."""
+        # An error about an option names it in `key` and shows its `value`.
+        named = event.get("key")
+        hide_value = isinstance(named, str) and _ITEM.sub("[]", named) in self._secret_options
+        for name, value in event.items():
+            if is_secret_name(name) or (hide_value and name == "value"):
+                event[name] = REDACTED if value else value
+            else:
+                event[name] = _clean(value, MAX_DEPTH)
+        return event
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field or an option of this name holds a secret."""
+    """Whether a field of this name holds a secret."""
     return _SECRET_NAME.search(name) is not None
 
 

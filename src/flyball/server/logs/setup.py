@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import structlog
 
 from flyball.core.errors import ConfigError
-from flyball.server.logs.redact import redact
+from flyball.server.logs.redact import Redactor
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -61,6 +61,8 @@ class LogOptions:
     """One of :data:`LEVELS`; another word means info (the configuration's loader warns)."""
     file: str = ""
     """Path to log to instead of the terminal; may be moved away by a log rotation."""
+    secret_options: frozenset[str] = frozenset()
+    """Options whose values are never shown; ``[]`` stands for the items of lists."""
 
 
 def configure_logging(
@@ -85,7 +87,7 @@ def configure_logging(
         structlog.stdlib.ExtraAdder(),
         _rename_level,
         structlog.processors.format_exc_info,
-        redact,
+        Redactor(options.secret_options),
     ]
     final: list[Processor] = (
         [_stamp, structlog.dev.ConsoleRenderer(colors=colours, level_styles=_styles(colours))]

@@ -257,6 +257,14 @@ CORE: Final = (
         ("transport", "code"),
     ),
     Spec(
+        "background_failures_total",
+        Kind.COUNTER,
+        "Failures of work that nobody waits for; the log has each, and the work goes on.",
+        "background_failures",
+        ("work",),
+        prefix=OWN_PREFIX,
+    ),
+    Spec(
         "broker_publish_suppressed_count",
         Kind.COUNTER,
         "Publications that the broker left out, by reason.",
