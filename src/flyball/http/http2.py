@@ -15,6 +15,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
+from flyball.http._h2_private import has_oversized_frame
 from flyball.http.multiplex.wire import Carrier
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ MAX_QUEUED: Final = 1048576
 """Bytes of answers that a client may leave unread before nothing more is read from it."""
 MAX_COMMOTION: Final = 1000
 """Frames in a second that bring no request any further: resets, pings, settings, empty data."""
-_FRAME_HEAD: Final = 9
 _DATA_HEAD: Final = struct.Struct(">HBBBI").pack
 """Length (high and low), type and flags (none), stream (RFC 9113, section 4.1)."""
 
@@ -165,15 +165,14 @@ class Http2Connection(Carrier, asyncio.Protocol):
             self._fail(error)
             return
         for event in events:
-            handle = _HANDLERS.get(type(event))
+            handle = self._handlers.get(type(event))
             if handle is not None:
                 handle(self, event)
             if self._is_lost:
                 return
         if self._commotion > MAX_COMMOTION:
             self._close(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-        elif len(self._h2.incoming_buffer._data) > self._h2.max_inbound_frame_size + _FRAME_HEAD:
-            # The library would wait for the whole of a frame that is too long.
+        elif has_oversized_frame(self._h2):
             self._close(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
         else:
             self._flush_soon()
@@ -232,6 +231,19 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def _on_goaway(self, _event: h2.events.ConnectionTerminated) -> None:
         self._flush()  # the library sends nothing more from here on
         self._wire.close()
+
+    _handlers: ClassVar[dict[type[h2.events.Event], Callable[[Http2Connection, Any], None]]] = {
+        h2.events.RequestReceived: _on_request,
+        h2.events.DataReceived: _on_data,
+        h2.events.StreamEnded: _on_end,
+        h2.events.StreamReset: _on_reset,
+        h2.events.WindowUpdated: _on_window,
+        h2.events.RemoteSettingsChanged: _on_settings,
+        h2.events.PingReceived: _on_commotion,
+        h2.events.PriorityUpdated: _on_commotion,
+        h2.events.ConnectionTerminated: _on_goaway,
+    }
+    """Who is told of what the library has read; other events mean nothing to us."""
 
     # -- a stream's view (Carrier)
 
@@ -458,16 +470,3 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def abort(self) -> None:
         """Drops the connection."""
         self._wire.abort()
-
-
-_HANDLERS: Final[dict[type[h2.events.Event], Callable[[Http2Connection, Any], None]]] = {
-    h2.events.RequestReceived: Http2Connection._on_request,
-    h2.events.DataReceived: Http2Connection._on_data,
-    h2.events.StreamEnded: Http2Connection._on_end,
-    h2.events.StreamReset: Http2Connection._on_reset,
-    h2.events.WindowUpdated: Http2Connection._on_window,
-    h2.events.RemoteSettingsChanged: Http2Connection._on_settings,
-    h2.events.PingReceived: Http2Connection._on_commotion,
-    h2.events.PriorityUpdated: Http2Connection._on_commotion,
-    h2.events.ConnectionTerminated: Http2Connection._on_goaway,
-}

@@ -12,8 +12,8 @@ from streamclients import dial_h3
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http1 import HttpResponse, HttpRoute
+from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW
 from flyball.http.http3.listener import Http3Listener, Http3Options
-from flyball.http.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
 from flyball.http.routes import Site
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import ErrorCode, ProtocolError
 from aioquic.h3.events import (
     DataReceived,
@@ -24,8 +24,15 @@ from aioquic.quic.events import (
 )
 from aioquic.quic.packet import QuicErrorCode
 
-from flyball.http.http3.fields import BoundedH3
-from flyball.http.http3.windows import Windows
+from flyball.http.http3._private import (
+    BoundedH3,
+    QuicProtocol,
+    Windows,
+    drop_unsent,
+    incomplete_frame_size,
+    stop_receiving,
+    unsent_bytes,
+)
 from flyball.http.multiplex.wire import Carrier
 
 if TYPE_CHECKING:
@@ -49,7 +56,7 @@ _OVER: Final = (ProtocolError, RuntimeError, ValueError, AssertionError)
 """What the library raises for a stream that was ended or reset meanwhile."""
 
 
-class Http3Connection(Carrier, QuicConnectionProtocol):
+class Http3Connection(Carrier, QuicProtocol):
     """Reads requests, each a wire of its own, and writes what they are answered.
 
     Unsent bytes are those that the client has not acknowledged: QUIC keeps no others apart.
@@ -69,7 +76,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         super().__init__(*args, **kwargs)
         self._service = service
         self._webtransports = webtransports
-        self._windows = Windows(self._quic)
+        self._windows = Windows(self.quic)
         self._http: BoundedH3 | None = None
         self.wires: dict[int, StreamWire] = {}
         self._full: set[int] = set()
@@ -83,7 +90,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         self._resets = 0
         self._age = 0.0
         if len(service.connections) >= max_connections or service.stopping:
-            self._quic.close(QuicErrorCode.CONNECTION_REFUSED)
+            self.quic.close(QuicErrorCode.CONNECTION_REFUSED)
         service.connections.add(self)
         service.watch.add(self)
 
@@ -105,7 +112,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         """What a packet, or time, has brought."""
         if isinstance(event, ProtocolNegotiated):
             self._http = BoundedH3(
-                self._quic,
+                self.quic,
                 self._service.limits.max_head_size,
                 enable_webtransport=bool(self._webtransports),
             )
@@ -122,14 +129,14 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             self._on_http(happened)
         if isinstance(event, StreamDataReceived):
             # The library keeps frames that are not whole, of any size.
-            stream = http._stream.get(event.stream_id)
-            if stream is not None and len(stream.buffer) > self._service.limits.max_head_size:
+            size = incomplete_frame_size(http, event.stream_id)
+            if size > self._service.limits.max_head_size:
                 self._fail("a frame is too long")
         if self._resets > MAX_RESETS:
             self._fail("too many requests taken back")
 
     def _fail(self, reason: str) -> None:
-        self._quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase=reason)
+        self.quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase=reason)
         self._forget()
 
     def _on_http(self, event: H3Event) -> None:
@@ -264,7 +271,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             self._http.send_headers(stream_id, fields, end_stream=end)
         except _OVER as error:
             logger.debug("stream %d took no head: %s", stream_id, error)
-        self._transmit_soon()
+        self.transmit_soon()
 
     def send(self, stream_id: int, data: bytes) -> None:
         """See :meth:`Carrier.send`."""
@@ -276,45 +283,41 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         """See :meth:`Carrier.end`."""
         self._send_data(stream_id, b"", end=True)
         self._ending[stream_id] = 0.0
-        self._stop_reading(stream_id)
-        self._loop.call_soon(self._let_go, stream_id)
+        stop_receiving(self.quic, stream_id, ErrorCode.H3_NO_ERROR)
+        asyncio.get_running_loop().call_soon(self._let_go, stream_id)
 
     def reset(self, stream_id: int) -> None:
         """See :meth:`Carrier.reset`."""
         if self._is_lost or stream_id < 0:
             return
-        self._stop_reading(stream_id)
+        stop_receiving(self.quic, stream_id, ErrorCode.H3_NO_ERROR)
         try:
-            self._quic.reset_stream(stream_id, ErrorCode.H3_NO_ERROR)
+            self.quic.reset_stream(stream_id, ErrorCode.H3_NO_ERROR)
         except _OVER as error:
             logger.debug("stream %d is over already: %s", stream_id, error)
-        stream = self._quic._streams.get(stream_id)
-        if stream is not None:
-            stream.sender._buffer.clear()  # the library keeps it until the client has heard of it
+        drop_unsent(self.quic, stream_id)
         self._full.discard(stream_id)
         self._ending.pop(stream_id, None)
         self._windows.forget(stream_id)
         self.wires.pop(stream_id, None)
-        self._transmit_soon()
+        self.transmit_soon()
 
     def unsent(self, stream_id: int) -> int:
         """See :meth:`Carrier.unsent`."""
-        stream = self._quic._streams.get(stream_id)
-        return 0 if stream is None else len(stream.sender._buffer)
+        return unsent_bytes(self.quic, stream_id)
 
     def consumed(self, stream_id: int, size: int) -> None:
         """See :meth:`Carrier.consumed`."""
         if self._windows.release(stream_id, size):
-            self._transmit_soon()
+            self.transmit_soon()
 
     def info(self, name: str) -> Any:
         """See :meth:`Carrier.info`."""
         if name == "scheme":
             return "https"
         if name == "peername":
-            paths = self._quic._network_paths
-            return paths[0].addr if paths else None
-        return self._transport.get_extra_info(name) if self._transport is not None else None
+            return self.peer_address()
+        return self.udp.get_extra_info(name) if self.udp is not None else None
 
     def _send_data(self, stream_id: int, data: bytes, *, end: bool) -> None:
         if self._is_lost or self._http is None or stream_id not in self.wires:
@@ -323,13 +326,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             self._http.send_data(stream_id, data, end_stream=end)
         except _OVER as error:
             logger.debug("stream %d took no data: %s", stream_id, error)
-        self._transmit_soon()
-
-    def _stop_reading(self, stream_id: int) -> None:
-        """The rest of what the client sends on a stream is not needed."""
-        stream = self._quic._streams.get(stream_id)
-        if stream is not None and not stream.receiver.is_finished:
-            stream.receiver.stop(ErrorCode.H3_NO_ERROR)
+        self.transmit_soon()
 
     # -- a WebTransport session's view
 
@@ -342,12 +339,12 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
         if self._is_lost:
             return
         try:
-            self._quic.send_stream_data(stream_id, data, end)
+            self.quic.send_stream_data(stream_id, data, end)
         except _OVER:
             return  # the stream was ended or reset meanwhile
         if end:
             self._ending[stream_id] = 0.0
-        self._transmit_soon()
+        self.transmit_soon()
 
     def end_session(self, session_id: int, code: int, reason: str) -> None:
         """Ends a WebTransport session with a capsule."""
@@ -359,7 +356,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
             self._http.send_data(session_id, capsule, end_stream=True)
         except _OVER as error:
             logger.debug("a session's end could not be told: %s", error)
-        self._transmit_soon()
+        self.transmit_soon()
         self._end_if_done()
 
     # -- upkeep and the end, by the listener
@@ -389,7 +386,7 @@ class Http3Connection(Carrier, QuicConnectionProtocol):
 
     def _end_if_done(self) -> None:
         if self._is_closing and not self.is_busy and not self._is_lost:
-            self._loop.call_soon(self.abort)
+            asyncio.get_running_loop().call_soon(self.abort)
 
     def abort(self) -> None:
         """See :meth:`Carrier.abort`."""

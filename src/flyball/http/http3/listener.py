@@ -8,23 +8,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aioquic.asyncio.server import QuicServer
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
 from flyball.http.http1 import HttpLimits
+from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW, ConnectionTable
 from flyball.http.http3.connection import Http3Connection
-from flyball.http.http3.windows import CONNECTION_WINDOW, STREAM_WINDOW
 from flyball.http.multiplex.request import Service
 from flyball.http.routes import Site
 from flyball.http.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from aioquic.asyncio.protocol import QuicConnectionProtocol
 
     from flyball.http.http3.sessions import SessionEndpoint
 
@@ -53,17 +50,6 @@ class Http3Options:
         return self.certificate
 
 
-class _Server(QuicServer):
-    """The library's, which looks through the ids of all connections when one of them ends."""
-
-    def _connection_terminated(self, protocol: QuicConnectionProtocol) -> None:
-        quic = protocol._quic
-        # The first packet went to the id of the Retry before it.
-        for id_ in (quic._retry_source_connection_id, *(known.cid for known in quic._host_cids)):
-            if id_ is not None and self._protocols.get(id_) is protocol:
-                del self._protocols[id_]
-
-
 class Http3Listener:
     """Serves a site over HTTP/3, and WebTransport endpoints by their paths.
 
@@ -87,7 +73,7 @@ class Http3Listener:
         self._webtransports = dict(webtransports or {})
         self.watch = Watch()
         self.service = Service(site or Site(), options.http, self.watch, "3")
-        self._server: QuicServer | None = None
+        self._server: ConnectionTable | None = None
 
     async def start(self) -> None:
         """Opens the port.
@@ -110,12 +96,14 @@ class Http3Listener:
         )
         loop = asyncio.get_running_loop()
 
-        def create() -> _Server:
+        def create() -> ConnectionTable:
             # Addresses are validated first (Retry): a forged one cannot make us keep a state.
             create_protocol = partial(
                 Http3Connection, self.service, self._webtransports, options.max_connections
             )
-            return _Server(configuration=configuration, create_protocol=create_protocol, retry=True)
+            return ConnectionTable(
+                configuration=configuration, create_protocol=create_protocol, retry=True
+            )
 
         port = options.port or (self._beside() if self._beside is not None else 0)
         wire, self._server = await loop.create_datagram_endpoint(
