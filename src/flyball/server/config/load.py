@@ -128,7 +128,8 @@ def load_config(
     """
     if dotenv is not None:
         environ = read_dotenv(Path(dotenv), environ)
-    context = _Context(environ, flags or {})
+    # Asked for each option: os.environ takes its time to answer.
+    context = _Context(dict(environ), flags or {})
     tree: dict[str, Any] = {}
     used: Path | None = None
     if path is not None:

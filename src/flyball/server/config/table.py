@@ -119,9 +119,10 @@ def _field(item: dataclasses.Field[Any], hint: Any) -> Field:
     return Field(item.name, Kind.SECTION, meta, default, section=hint)
 
 
-def rows(cls: SectionClass = Config, prefix: str = "") -> Iterator[Row]:
-    """Walk ``cls`` and all sections below it."""
-    yield from _rows(cls, prefix, hidden=False, note="", reload=False)
+@cache
+def rows() -> tuple[Row, ...]:
+    """Return all options of the configuration, sections before what is below them."""
+    return tuple(_rows(Config, "", hidden=False, note="", reload=False))
 
 
 def _rows(
