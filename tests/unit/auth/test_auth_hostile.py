@@ -331,6 +331,10 @@ def test_template():
         ("(?P<tenant>a|b*)", ""),
         ("(?P<tenant>a.b)", ""),
         ("(?P<tenant>(.*))", ""),
+        ("(?P<tenant>a|)", ""),
+        ("(?P<tenant>(a|b))", ""),
+        ("(?P<tenant>a|(b|c)|d)", ""),
+        (r"(?P<tenant>a|\)b[)])", ""),
         # The safe group must not cover for the other one of the same name.
         ("(?P<tenant>.+)", "(?P<tenant>a|b)"),
         ("(?P<tenant>a|b)", "(?P<tenant>.+)"),

@@ -13,7 +13,6 @@ from flyball.server.config import (
     validate,
     validate_start,
 )
-from flyball.server.config.validate_start import group_body
 
 
 @pytest.fixture
@@ -409,6 +408,11 @@ BAD_START = [
     (jwks(URL, issuer_regex="(?P<realm>[a-z]+)"), "client.token.jwks_public_endpoint"),
     (jwks(URL, issuer_regex="(?P<realm>.*)"), "client.token.jwks_public_endpoint"),
     (jwks(URL, issuer_regex="(?P<realm>a|)"), "client.token.jwks_public_endpoint"),
+    (jwks("keys"), "client.token.jwks_public_endpoint"),
+    (
+        jwks(URL, issuer_regex="(?P<realm>a)", audience_regex="(?P<realm>.)"),
+        "client.token.jwks_public_endpoint",
+    ),
     ({"webtransport.enabled": True}, "webtransport.enabled"),
     ({"http_server": {"http3": {"enabled": True}}}, "http_server.http3.enabled"),
     (
@@ -486,20 +490,6 @@ def test_check_reports_all(load):
     with pytest.raises(ConfigProblems) as caught:
         check(config)
     assert len(caught.value.problems) == 2
-
-
-@pytest.mark.parametrize(
-    ("pattern", "body"),
-    [
-        ("(?P<a>x|y)z", "x|y"),
-        ("(?<a>x(y)z)", "x(y)z"),
-        (r"(?P<a>\)x)", r"\)x"),
-        ("(?P<a>[)]x)", "[)]x"),
-        ("(?P<b>x)", None),
-    ],
-)
-def test_group_body(pattern, body):
-    assert group_body(pattern, "a") == body
 
 
 def test_nothing_is_unbuilt_by_default():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 _FLAT_GROUP: Final = re.compile(r"\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>([^()]*)\)")
 _GROUP_START: Final = re.compile(r"\(\?P?<([A-Za-z_][A-Za-z0-9_]*)>")
-_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9_\-/:@ ~]|\\[^A-Za-z0-9])*")
+_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9_\-/:@ ~]|\\[^A-Za-z0-9])+")
 _HOST_VALUE: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 _PATH_VALUE: Final = re.compile(r"[A-Za-z0-9._~:/-]+")
 
@@ -43,23 +43,12 @@ class EndpointTemplate:
             for kind, regex in (("issuer", issuer_regex), ("audience", audience_regex))
             if regex
         ]
-        _check_url(_PLACEHOLDER.sub("x", template))
+        problem = template_problem(
+            template, issuer_regex=issuer_regex, audience_regex=audience_regex, safe=safe
+        )
+        if problem:
+            raise ConfigError(f"jwks_public_endpoint: {problem}")
         self._path_at = template.find("/", template.index("://") + 3) % (len(template) + 1)
-        known = {name for _, pattern in self._patterns for name in pattern.names}
-        for name in sorted(self._names):
-            if name not in known:
-                message = (
-                    f"jwks_public_endpoint: there is no group {name!r} in issuer_regex or "
-                    "audience_regex to fill {{" + name + "}}"
-                )
-                raise ConfigError(message)
-            if safe and not _lists_literals(name, issuer_regex, audience_regex):
-                message = (
-                    f"jwks_public_endpoint: group {name!r} must list its values, as in "
-                    f"(?P<{name}>a|b), so that a token cannot choose another place; "
-                    "insecure_skip_jwks_endpoint_safety_check switches this check off"
-                )
-                raise ConfigError(message)
 
     def url(self, issuer: str, audiences: Iterable[str]) -> str:
         """Where the key set for a token with these claims is.
@@ -97,27 +86,42 @@ class EndpointTemplate:
 _UNCLEAN: Final = "issuer or audience lead to an unclean address"
 
 
-def _lists_literals(name: str, *patterns: str) -> bool:
-    """Whether all groups of this name, in whatever pattern, are lists of literals."""
-    for pattern in patterns:
-        groups = [body for found, body in _FLAT_GROUP.findall(pattern) if found == name]
-        if len(groups) != _GROUP_START.findall(pattern).count(name):
-            return False
-        if not all(_LITERAL.fullmatch(part) for body in groups for part in body.split("|")):
-            return False
-    return True
+def template_problem(template: str, *, issuer_regex: str, audience_regex: str, safe: bool) -> str:
+    """What keeps a ``jwks_public_endpoint`` from being used, to be said after its name; or empty.
+
+    Args:
+        template: the URL, perhaps with placeholders.
+        issuer_regex: pattern whose groups may fill them.
+        audience_regex: another one.
+        safe: whether a token may lead only to places that the operator listed.
+    """
+    if not _is_url(_PLACEHOLDER.sub("x", template)):
+        return "an http or https URL is needed, with placeholders only of the form {{group}}"
+    patterns = (issuer_regex, audience_regex)
+    for name in dict.fromkeys(_PLACEHOLDER.findall(template)):
+        if not any(name in _GROUP_START.findall(pattern) for pattern in patterns):
+            return f"{{{{{name}}}}} needs a group (?P<{name}>...) in issuer_regex or audience_regex"
+        if safe and not all(_lists_literals(name, pattern) for pattern in patterns):
+            return (
+                f"the group {name} must be a list of fixed words such as (?P<{name}>one|two),"
+                " because tokens that are not verified yet fill it in; list the words, or set"
+                " insecure_skip_jwks_endpoint_safety_check"
+            )
+    return ""
 
 
-def _check_url(url: str) -> None:
+def _lists_literals(name: str, pattern: str) -> bool:
+    """Whether all groups of this name in ``pattern`` are lists of literals."""
+    groups = [body for found, body in _FLAT_GROUP.findall(pattern) if found == name]
+    if len(groups) != _GROUP_START.findall(pattern).count(name):
+        return False
+    return all(_LITERAL.fullmatch(part) for body in groups for part in body.split("|"))
+
+
+def _is_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        ok = parts.scheme in ("http", "https") and bool(parts.hostname)
         _ = parts.port
     except ValueError:
-        ok = False
-    if not ok or "{{" in url:
-        message = (
-            "jwks_public_endpoint: an http or https URL is needed, "
-            "with placeholders only of the form {{group}}"
-        )
-        raise ConfigError(message)
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "{{" not in url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -156,59 +155,18 @@ def _token(key: str, token: Token) -> Iterator[Problem]:
         except ConfigError as error:
             yield Problem(f"{key}.{name}_regex", str(error).removeprefix(f"{key}.{name}_regex: "))
             return
-    yield from _jwks(key, token)
+    if token.jwks_public_endpoint:
+        # Imported here: the libraries for keys take a while to load.
+        from flyball.server.auth.endpoint import template_problem
 
-
-_PLACEHOLDER: Final = re.compile(r"\{\{\s*([^{}\s]+)\s*\}\}")
-_LITERALS: Final = re.compile(r"(?:[A-Za-z0-9_\-/:@ ]|\\[^A-Za-z0-9])+")
-
-
-def _jwks(key: str, token: Token) -> Iterator[Problem]:
-    """Check that a token cannot lead the key download to a place of its own choice.
-
-    The token is not verified yet when its claims fill the URL: a group that fills a placeholder
-    may only match a fixed set of words.
-    """
-    for name in dict.fromkeys(_PLACEHOLDER.findall(token.jwks_public_endpoint)):
-        bodies = [
-            body
-            for pattern in (token.issuer_regex, token.audience_regex)
-            if (body := group_body(pattern, name)) is not None
-        ]
-        if not bodies:
-            yield Problem(
-                f"{key}.jwks_public_endpoint",
-                f"{{{{{name}}}}} needs a group (?P<{name}>...) in issuer_regex or audience_regex",
-            )
-        elif not token.insecure_skip_jwks_endpoint_safety_check and not all(
-            _LITERALS.fullmatch(word) for body in bodies for word in body.split("|")
-        ):
-            yield Problem(
-                f"{key}.jwks_public_endpoint",
-                f"the group {name} must be a list of fixed words such as (?P<{name}>one|two),"
-                " because tokens that are not verified yet fill it in; list the words, or set"
-                " insecure_skip_jwks_endpoint_safety_check",
-            )
-
-
-def group_body(pattern: str, name: str) -> str | None:
-    """Return what stands inside the named group ``name`` of ``pattern``."""
-    match = re.search(rf"\(\?P?<{re.escape(name)}>", pattern)
-    if match is None:
-        return None
-    depth, at, in_class = 1, match.end(), False
-    while at < len(pattern) and depth:
-        char = pattern[at]
-        if char == "\\":
-            at += 1
-        elif in_class:
-            in_class = char != "]"
-        elif char == "[":
-            in_class = True
-        elif char in "()":
-            depth += 1 if char == "(" else -1
-        at += 1
-    return pattern[match.end() : at - 1]
+        problem = template_problem(
+            token.jwks_public_endpoint,
+            issuer_regex=token.issuer_regex,
+            audience_regex=token.audience_regex,
+            safe=not token.insecure_skip_jwks_endpoint_safety_check,
+        )
+        if problem:
+            yield Problem(f"{key}.jwks_public_endpoint", problem)
 
 
 START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
