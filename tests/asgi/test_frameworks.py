@@ -4,87 +4,53 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import aiohttp
 import pytest
+from ports import accepts, free_port
+from processes import BIN, ROOT, Program
+from waiting import PATIENCE, wait_for
 
-ROOT = Path(__file__).parent.parent.parent
-BIN = Path(sys.executable).parent
 SERVERS = {
     "uvicorn": ("uvicorn", "--host", "127.0.0.1", "--port", "{port}"),
     "granian": ("granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
     "hypercorn": ("hypercorn", "--bind", "127.0.0.1:{port}"),
 }
-START_TIMEOUT = 20.0
-TIMEOUT = 10.0
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Running:
+class Running(Program):
     """A server process with an example in it."""
 
-    def __init__(self, server, example, log):
+    def __init__(self, server, example):
         self.port = free_port()
-        command = [part.format(port=self.port) for part in SERVERS[server]]
-        self.log = log
-        self._out = log.open("wb")
-        self.process = subprocess.Popen(
-            [BIN / command[0], *command[1:], f"examples.{example}:app"],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=self._out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"},
+        program, *arguments = [part.format(port=self.port) for part in SERVERS[server]]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+        super().__init__(
+            BIN / program, *arguments, f"examples.{example}:app", cwd=ROOT, env=environ
         )
 
-    def wait(self):
-        end = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < end:
-            assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return self
-            time.sleep(0.05)
-        raise AssertionError(f"the server does not answer: {self.log.read_text()}")
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(15)
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-            self._out.close()
+    def is_up(self):
+        assert self.process.poll() is None, self.output
+        return accepts(self.port)
 
 
 @pytest.fixture(params=SERVERS)
-def run(request, tmp_path):
+def run(request):
     """Starts an example under a server."""
-    running = []
+    with contextlib.ExitStack() as stack:
 
-    def start(example):
-        server = Running(request.param, example, tmp_path / "log")
-        running.append(server)
-        return server.wait()
+        def start(example):
+            server = Running(request.param, example)
+            stack.callback(stop, server)
+            wait_for(server.is_up, lambda: f"server: {server.output}")
+            return server
 
-    yield start
-    for server in running:
-        server.stop()
-        output = server.log.read_text()
-        assert "Traceback" not in output, output
+        yield start
+
+
+def stop(server):
+    server.stop()
+    assert "Traceback" not in server.output, server.output
 
 
 class Client:
@@ -111,12 +77,12 @@ class Client:
         self._id += 1
         reply = self._waiting[self._id] = asyncio.get_running_loop().create_future()
         await self._socket.send_str(json.dumps({"id": self._id, **command}))
-        answer = await asyncio.wait_for(reply, TIMEOUT)
+        answer = await asyncio.wait_for(reply, PATIENCE)
         assert "error" not in answer, answer
         return answer
 
     async def push(self):
-        return await asyncio.wait_for(self.pushes.get(), TIMEOUT)
+        return await asyncio.wait_for(self.pushes.get(), PATIENCE)
 
     async def close(self):
         await self._socket.close()
@@ -164,11 +130,11 @@ async def test_fastapi(run, web):
         body = {**address, "data": json.dumps(command)}
         async with web.post(f"{url}/connection/emulation", json=body) as answer:
             assert answer.status == 204
-        reply = json.loads(await asyncio.wait_for(stream.content.readline(), TIMEOUT))
+        reply = json.loads(await asyncio.wait_for(stream.content.readline(), PATIENCE))
         assert reply["id"] == 2
         async with web.post(f"{url}/articles/1/comments", json=new):
             pass
-        push = json.loads(await asyncio.wait_for(stream.content.readline(), TIMEOUT))
+        push = json.loads(await asyncio.wait_for(stream.content.readline(), PATIENCE))
         assert push["push"]["pub"]["offset"] == 3
     async with web.get(f"{url}/connection/nothing") as answer:
         assert answer.status == 404
@@ -191,11 +157,11 @@ async def test_starlette(run, web):
         assert stream.content_type == "text/event-stream"
         seen = b""
         while b'"id":2' not in seen:
-            seen += await asyncio.wait_for(stream.content.readany(), TIMEOUT)
+            seen += await asyncio.wait_for(stream.content.readany(), PATIENCE)
         async with web.post(f"{url}/bump"):
             pass
         while b'"value":4' not in seen:
-            seen += await asyncio.wait_for(stream.content.readany(), TIMEOUT)
+            seen += await asyncio.wait_for(stream.content.readany(), PATIENCE)
     assert seen.startswith(b'\r\ndata: {"id":1,"connect":')
 
 
@@ -212,7 +178,7 @@ async def test_django(run, web):
         async with client_of(web, server, origin="http://evil.example"):
             pass
     assert refused.value.status == 403
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         while True:
             async with web.post(f"{url}/announce", data={"headline": "gone"}) as answer:
                 if await answer.json() == {"readers": 0}:

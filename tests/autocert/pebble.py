@@ -2,23 +2,21 @@
 
 import json
 import os
-import random
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from acme_certs import DAY, certificate_pem, key_pem, make_key
+from ports import free_ports
+from waiting import PATIENCE
 
-START_TIMEOUT = 20.0
 BLOCKED = "blocked.test"
-KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 
 
 def folder():
@@ -27,27 +25,6 @@ def folder():
     if not built:
         pytest.fail("pebble is missing; run the tests with `make test`, which builds it")
     return built[-1].parent
-
-
-def free_ports(count):
-    """Ports that are free, TCP and UDP, and that no outgoing connection is given meanwhile."""
-    linux = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    first_given = int(linux.read_text().split()[0]) if linux.exists() else 32_768
-    found = []
-    while len(found) < count:
-        port = random.randrange(10_000, first_given)
-        if port not in found and all(map(partial(_is_free, port), KINDS)):
-            found.append(port)
-    return found
-
-
-def _is_free(port, kind):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 class Pebble:
@@ -129,7 +106,7 @@ class Pebble:
         return self._until_it_works(ask)
 
     def _until_it_works(self, action):
-        end = time.monotonic() + START_TIMEOUT
+        end = time.monotonic() + PATIENCE
         while True:
             try:
                 return action()

@@ -6,6 +6,7 @@ import threading
 import pytest
 import structlog
 from acme_certs import DAY, pair
+from waiting import until
 
 from flyball.server.acme import Autocert, AutocertOptions, IssueError
 from flyball.server.acme.cache import FolderCache, MemoryCache
@@ -32,12 +33,6 @@ class Authority:
             raise self.failure
         now = self.clock.time()
         return pair(host, start=now, end=now + self.life)
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 class World:

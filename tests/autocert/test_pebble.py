@@ -3,23 +3,17 @@
 import http.client
 import json
 import os
-import signal
 import socket
 import ssl
 import stat
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
 
 import pytest
 from acme_certs import DAY, key_pem, make_key, pair
 from cryptography import x509
 from pebble import BLOCKED, Pebble
-
-FLYBALL = Path(sys.executable).parent / "flyball"
-TIMEOUT = 30.0
+from processes import FLYBALL, Program
+from waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -45,71 +39,30 @@ class Server:
             "FLYBALL_ACME_DIRECTORY": directory or pebble.directory,
             "FLYBALL_ACME_CA_FILE": str(pebble.ca_file),
         }
-        self.lines = []
         self._sockets = []
-        self._changed = threading.Condition()
 
     def __enter__(self):
-        self.process = subprocess.Popen(
-            [FLYBALL, "-c", self.config],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=self.config.parent,
-            env=self.environ,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        command = (FLYBALL, "-c", self.config)
+        self.program = Program(*command, cwd=self.config.parent, env=self.environ)
         try:
-            self.wait_for("started")
+            self.program.record("started")
         except BaseException:
-            self.__exit__()
+            self.program.kill()
             raise
         return self
 
-    def _read(self):
-        for line in self.process.stdout:
-            with self._changed:
-                self.lines.append(line.decode())
-                self._changed.notify_all()
-        with self._changed:
-            self.lines.append("")
-            self._changed.notify_all()
-
-    def said(self, message, **fields):
-        """Log records with that message and these fields."""
-        records = [json.loads(line) for line in self.lines if line.startswith("{")]
-        wanted = {"message": message, **fields}
-        return [r for r in records if wanted.items() <= r.items()]
-
-    def wait_for(self, message, **fields):
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self.said(message, **fields) or "" in self.lines, TIMEOUT
-            )
-        found = self.said(message, **fields)
-        assert found, "".join(self.lines)
-        return found[0]
-
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         for each in self._sockets:
             each.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.code = self.process.wait(TIMEOUT)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self._reader.join()
-            self.process.stdout.close()
-        if not any(_):
-            assert self.code == 0
-            assert "Traceback" not in "".join(self.lines)
+        code = self.program.stop()
+        if kind is None:
+            assert code == 0
+            assert "Traceback" not in self.program.output
 
     def connect(self, name, **trust):
         """An HTTPS connection that asks for ``name`` and checks the certificate."""
         context = ssl.create_default_context(**(trust or {"cafile": self.pebble.root_file}))
-        raw = socket.create_connection(("127.0.0.1", self.pebble.tls_port), timeout=TIMEOUT)
+        raw = socket.create_connection(("127.0.0.1", self.pebble.tls_port), timeout=PATIENCE)
         connection = http.client.HTTPConnection(name)
         try:
             connection.sock = context.wrap_socket(raw, server_hostname=name)
@@ -135,7 +88,7 @@ def test_tls_alpn_certificates_survive_a_restart(pebble, tmp_path):
     serials = {}
     with Server(tmp_path, pebble, server_name="a.test", **options) as server:
         for name in ("a.test", "b.test"):
-            server.wait_for("certificate obtained", host=name)
+            server.program.record("certificate obtained", host=name)
             connection = server.connect(name)
             assert healthy(connection)
             serials[name] = serial(connection)
@@ -165,25 +118,25 @@ def test_http_01_and_a_name_that_the_authority_refuses(pebble, tmp_path):
         http=True,
         http_addr=f"127.0.0.1:{pebble.http_port}",
     ) as server:
-        failure = server.wait_for("no certificate obtained", host=BLOCKED)
+        failure = server.program.record("no certificate obtained", host=BLOCKED)
         assert "rejectedIdentifier" in failure["reason"]
         assert "policy" in failure["reason"]
         assert 60 <= failure["retry_in"] <= 66
-        server.wait_for("certificate obtained", host="a.test")
+        server.program.record("certificate obtained", host="a.test")
         connection = server.connect("a.test")
         assert healthy(connection)
         connection.close()
         with pytest.raises(ssl.SSLError, match=r"(?i)internal.error"):
             server.connect(BLOCKED)
 
-        plain = http.client.HTTPConnection("127.0.0.1", pebble.http_port, timeout=TIMEOUT)
+        plain = http.client.HTTPConnection("127.0.0.1", pebble.http_port, timeout=PATIENCE)
         plain.request("GET", "/some/where?x=1", headers={"Host": "a.test:80"})
         answer = plain.getresponse()
         assert (answer.status, answer.headers["Location"]) == (302, "https://a.test/some/where?x=1")
         answer.read()
         plain.close()
         key = "http_server.tls_autocert.cache_dir"
-        assert any(json.loads(line).get("key") == key for line in server.lines if line)
+        assert any(json.loads(line).get("key") == key for line in server.program.lines if line)
 
 
 def test_renewal_swaps_the_certificate_under_open_connections(pebble, tmp_path):
@@ -203,7 +156,7 @@ def test_renewal_swaps_the_certificate_under_open_connections(pebble, tmp_path):
             assert serial(early) == certificate.serial_number
             assert healthy(early)
             pebble.go_on()
-            server.wait_for("certificate obtained", host="a.test")
+            server.program.record("certificate obtained", host="a.test")
             assert healthy(early)
             late = server.connect("a.test")
             assert healthy(late)

@@ -3,14 +3,12 @@
 import asyncio
 import json
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import aiohttp
-from test_readme import accepts, free_port, stop, wait_for
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from ports import accepts, free_port
+from processes import ROOT, Program
+from waiting import PATIENCE, until
 
 
 class Chatter:
@@ -35,24 +33,18 @@ class Chatter:
         self.ids += 1
         answer = self.replies[self.ids] = asyncio.get_running_loop().create_future()
         await self.socket.send_json({"id": self.ids, **request})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await answer
 
     async def pushed(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await self.pushes.get()
 
 
 async def test_chat():
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, EXAMPLES / "chat.py", "--port", str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_for(lambda: accepts(port), "the chat's start")
+    with Program(sys.executable, ROOT / "examples/chat.py", "--port", str(port)) as chat:
+        await until(lambda: accepts(port), "chat")
         url = f"ws://127.0.0.1:{port}/connection/websocket"
         async with aiohttp.ClientSession() as session, session.ws_connect(url) as first:
             bob = Chatter(first)
@@ -76,9 +68,7 @@ async def test_chat():
             reading.cancel()
         async with aiohttp.ClientSession() as session, session.ws_connect(url) as nameless:
             await nameless.send_json({"id": 1, "connect": {}})
-            assert (await nameless.receive(10)).type is aiohttp.WSMsgType.CLOSE
+            assert (await nameless.receive(PATIENCE)).type is aiohttp.WSMsgType.CLOSE
             assert nameless.close_code == 4501
-    finally:
-        code = stop(process, signal.SIGINT)
-        errors = process.communicate()[1]
-    assert (code, errors) == (0, "")
+        code = chat.stop(signal.SIGINT)
+    assert (code, chat.output) == (0, "")

@@ -2,10 +2,11 @@
 
 import os
 import re
-import subprocess
 
 import pytest
-from doc_tools import BIN, ROOT, WAIT, accepts, free_port, read_line, stop, wait_for
+from ports import accepts, free_port
+from processes import BIN, ROOT, Program
+from waiting import wait_for
 
 README = (ROOT / "README.md").read_text()
 
@@ -31,44 +32,26 @@ def test_quickstart(folder):
     port = free_port()
     environ = {**os.environ, "FLYBALL_HTTP_SERVER_PORT": str(port)}
 
-    def shell(name, **kwargs):
+    def shell(name):
         command = block(name).replace("localhost:8000", f"localhost:{port}")
-        return subprocess.Popen(
-            ["bash", "-c", f"exec {command.strip()}"],
-            cwd=folder,
-            env=environ,
-            stdout=subprocess.PIPE,
-            text=True,
-            **kwargs,
-        )
+        return Program("bash", "-c", f"exec {command.strip()}", cwd=folder, env=environ)
 
     (folder / "config.json").write_text(block("config.json"))
     client_code = block("client.py").replace("localhost:8000", f"localhost:{port}")
     (folder / "client.py").write_text(client_code)
-    server = shell("server", stderr=subprocess.PIPE)
-    try:
-        wait_for(lambda: accepts(port), "the server's start")
-        token = shell("token").communicate(timeout=WAIT)[0].strip()
-        client = subprocess.Popen(
-            [str(BIN / "python"), "client.py", token],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert "num_clients=1" in read_line(client)
-            answer = shell("publish").communicate(timeout=WAIT)[0]
-            assert '"result":{"offset":1,"epoch":"' in answer
-            assert read_line(client) == "news: {'text': 'it works'}\n"
-        finally:
-            client.kill()
-            client.communicate()
-    finally:
-        assert stop(server) == 0
-        log = server.communicate()[1]
-    assert '"level":"error"' not in log
-    assert "Traceback" not in log
+    with shell("server") as server:
+        wait_for(lambda: accepts(port), "server")
+        with shell("token") as issued:
+            assert issued.end() == 0
+        token = issued.output.strip()
+        with Program(BIN / "python", "client.py", token, cwd=folder) as client:
+            client.wait_for(lambda: "num_clients=1" in client.output)
+            with shell("publish") as answer:
+                answer.wait_for(lambda: '"result":{"offset":1,"epoch":"' in answer.output)
+            client.wait_for(lambda: "news: {'text': 'it works'}\n" in client.lines)
+        assert server.stop() == 0
+    assert '"level":"error"' not in server.output
+    assert "Traceback" not in server.output
 
 
 def test_the_readmes_program_is_the_librarys():

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shutil
-import subprocess
 
 import pytest
-from doc_tools import BIN, ROOT, accepts, free_port, read_line, stop, wait_for
+from ports import accepts, free_port
+from processes import FLYBALL, ROOT, Program
+from waiting import wait_for
 
 TEXT = (ROOT / "docs" / "transports.md").read_text()
 
@@ -17,18 +18,14 @@ TEXT = (ROOT / "docs" / "transports.md").read_text()
 @pytest.fixture(scope="module")
 def port():
     port = free_port()
-    command = [BIN / "flyball", "-c", "demo/config.toml", "--http_server.port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: accepts(port), "the server's start")
+    arguments = ("-c", "demo/config.toml", "--http_server.port", str(port))
+    with Program(FLYBALL, *arguments, cwd=ROOT) as server:
+        wait_for(lambda: accepts(port), "server")
         yield port
-    finally:
-        assert stop(server) == 0
-        log = server.communicate()[1]
-    assert "Traceback" not in log
+        assert server.stop() == 0
+    assert "Traceback" not in server.output
 
 
-@contextlib.contextmanager
 def shell(name, port, **values):
     """Runs the code block under ``<!-- run: name -->``."""
     if shutil.which("curl") is None:
@@ -38,37 +35,33 @@ def shell(name, port, **values):
     command = found[1].replace("localhost:8000", f"localhost:{port}")
     for word, value in values.items():
         command = command.replace(word, value)
-    process = subprocess.Popen(
-        ["bash", "-c", f"exec {command.strip().replace('curl', 'curl -s', 1)}"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "no_proxy": "*"},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    command = command.strip().replace("curl", "curl -s", 1)
+    return Program("bash", "-c", f"exec {command}", env={**os.environ, "no_proxy": "*"})
+
+
+def line(curl, number):
+    """The line of that number of what a program says."""
+    return curl.wait_for(lambda: curl.lines[number : number + 1])[0]
 
 
 def test_uni_http_stream(port):
     with shell("uni_http_stream", port) as curl:
-        assert "chat:lobby" in json.loads(read_line(curl))["connect"]["subs"]
+        assert "chat:lobby" in json.loads(line(curl, 0))["connect"]["subs"]
 
 
 def test_uni_sse(port):
     with shell("uni_sse", port) as curl:
-        assert not read_line(curl).strip()
-        line = read_line(curl).removeprefix("data: ")
-        assert "chat:lobby" in json.loads(line)["connect"]["subs"]
+        assert not line(curl, 0).strip()
+        data = line(curl, 1).removeprefix("data: ")
+        assert "chat:lobby" in json.loads(data)["connect"]["subs"]
 
 
 def test_http_stream_and_emulation(port):
     with shell("http_stream", port) as curl:
-        connect = json.loads(read_line(curl))["connect"]
+        connect = json.loads(line(curl, 0))["connect"]
         with shell("emulation", port, SESSION=connect["session"], NODE=connect["node"]) as command:
-            assert command.wait(10) == 0
-        reply = json.loads(read_line(curl))
+            assert command.end() == 0
+        reply = json.loads(line(curl, 1))
         assert reply["id"] == 2
         assert reply["subscribe"]["recoverable"]
 

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import async_playwright
 from sdk_server import API_KEY
+from waiting import PATIENCE
 
 HERE = Path(__file__).parent
 MODULES = HERE / "js" / "node_modules"
@@ -34,8 +35,6 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-TIMEOUT = 20.0
-"""Seconds until something expected counts as missing."""
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
@@ -109,7 +108,7 @@ class Client:
             await self.page.wait_for_function(
                 "([kind, count]) => events.filter((e) => e.kind === kind).length >= count",
                 arg=[kind, count],
-                timeout=TIMEOUT * 1000,
+                timeout=PATIENCE * 1000,
                 polling=20,
             )
         except Exception as error:

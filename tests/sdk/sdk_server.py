@@ -1,24 +1,21 @@
 """A ``flyball`` process on a port that is free, and tokens for it."""
 
-import json
 import os
-import select
 import signal
 import ssl
-import subprocess
-import sys
-import time
 from pathlib import Path
 from urllib.request import urlopen
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
+from processes import FLYBALL, Program
+from waiting import PATIENCE
 
-FLYBALL = Path(sys.executable).parent / "flyball"
+JS = Path(__file__).parent / "js"
+"""Where the programs with the JavaScript SDKs are."""
 SECRET = "a secret of thirty-two characters"
 API_KEY = "the api key"
-START_TIMEOUT = 20.0
-STOP_TIMEOUT = 15.0
 
 
 def token(user, **claims):
@@ -46,62 +43,29 @@ class ServerProcess:
         self.port = 0
 
     def __enter__(self):
-        self.process = subprocess.Popen(
-            [
-                FLYBALL,
-                "-c",
-                self.config_file,
-                "--http_server.address",
-                "127.0.0.1",
-                "--http_server.port",
-                "0",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+        self.program = Program(
+            FLYBALL,
+            *("-c", self.config_file),
+            *("--http_server.address", "127.0.0.1", "--http_server.port", "0"),
             cwd=self.config_file.parent,
             env={**os.environ, **self.environ},
         )
         try:
-            self.port = self._await_port()
+            self.port = self.program.record("serving")["port"]
             url = f"{self.scheme}://127.0.0.1:{self.port}/health"
-            with urlopen(url, timeout=START_TIMEOUT, context=unverified(self.scheme)) as answer:
+            with urlopen(url, timeout=PATIENCE, context=unverified(self.scheme)) as answer:
                 assert answer.status == 200
         except BaseException:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
+            self.program.kill()
             raise
         return self
-
-    def _await_port(self):
-        output = b""
-        end = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < end:
-            ready, _, _ = select.select([self.process.stdout], [], [], 0.1)
-            if ready:
-                line = self.process.stdout.readline()
-                output += line
-                if b'"serving"' in line:
-                    return json.loads(line)["port"]
-            if self.process.poll() is not None:
-                break
-        raise AssertionError(f"the server did not start:\n{output.decode()}")
 
     def __exit__(self, *_):
         self.stop()
 
     def stop(self, number=signal.SIGTERM):
         """Stops the server and returns its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-        finally:
-            self.process.stdout.close()
+        return self.program.stop(number)
 
     @property
     def websocket(self):
@@ -112,3 +76,35 @@ class ServerProcess:
     def api(self):
         """Address of the server API."""
         return f"{self.scheme}://127.0.0.1:{self.port}/api"
+
+    @property
+    def environ_of_scripts(self):
+        """What the programs in JavaScript learn of it."""
+        return {
+            **os.environ,
+            "URL_WS": self.websocket,
+            "URL_HTTP2": f"https://127.0.0.1:{self.port}",
+            "URL_SOCKJS": f"http://127.0.0.1:{self.port}/connection/sockjs",
+            "URL_API": self.api,
+            "API_KEY": API_KEY,
+            "SECRET": SECRET,
+            "PATIENCE": str(PATIENCE),
+            "PROTOCOL": "json",
+        }
+
+
+def node(server, *arguments, **environ):
+    """A program under Node.js that talks to the server."""
+    return Program("node", *arguments, cwd=JS, env={**server.environ_of_scripts, **environ})
+
+
+def run_scenario(server, *arguments, **environ):
+    """Runs a scenario in JavaScript, which must succeed."""
+    with node(server, *arguments, **environ) as program:
+        assert program.end() == 0, program.output
+
+
+def require(module):
+    """An SDK must be there: a missing one is a failure, not a reason to skip."""
+    if not (JS / "node_modules" / module).is_dir():
+        pytest.fail("tests/sdk/js/node_modules is missing; run the tests with `make test`")

@@ -9,9 +9,10 @@ import pytest
 from certificates import self_signed
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from sdk_browser import TIMEOUT, Client, clients_of, publish
+from sdk_browser import Client, clients_of, publish
 from sdk_gate import Gate, UdpGate
 from sdk_server import ServerProcess, token
+from waiting import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -70,7 +71,7 @@ async def play(page, server, gate, options):
 
     await page.evaluate("client.disconnect()")
     await client.until("disconnected")
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         while await clients_of(server, channel):
             await asyncio.sleep(0.05)
 

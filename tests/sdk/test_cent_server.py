@@ -8,9 +8,8 @@ import cent
 import centrifuge
 import pytest
 from sdk_server import API_KEY, token
-from test_centrifuge_python import Events, SubEvents, until
-
-WAIT = 15.0
+from test_centrifuge_python import Events, SubEvents
+from waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ async def client(server, me):
     made = centrifuge.Client(server.websocket, events=events, token=token(me), proxy=None)
     made.events = events
     await made.connect()
-    await made.ready(WAIT)
+    await made.ready(PATIENCE)
     yield made
     await made.disconnect()
 
@@ -42,7 +41,7 @@ async def sub(client, me):
     """Its subscription to ``chat:me``."""
     made = client.new_subscription(f"chat:{me}", events=SubEvents())
     await made.subscribe()
-    await made.ready(WAIT)
+    await made.ready(PATIENCE)
     return made
 
 

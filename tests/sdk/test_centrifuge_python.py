@@ -11,8 +11,7 @@ import pytest
 from centrifuge import ClientEventHandler, SubscriptionEventHandler
 from sdk_gate import Gate
 from sdk_server import API_KEY, token
-
-WAIT = 15.0
+from waiting import PATIENCE, until
 
 
 def in_seconds(seconds):
@@ -63,14 +62,6 @@ class SubEvents(Events, SubscriptionEventHandler):
         self.seen.append(("error", ctx))
 
 
-async def until(condition, what):
-    """Waits for something that another process does."""
-    async with asyncio.timeout(WAIT):
-        while not condition():
-            await asyncio.sleep(0.01)
-    assert condition(), what
-
-
 class Kit:
     """Clients of one test, through a gate, and the server API."""
 
@@ -100,7 +91,7 @@ class Kit:
     async def connected(self, **options):
         made = self.client(**options)
         await made.connect()
-        await made.ready(WAIT)
+        await made.ready(PATIENCE)
         return made
 
     async def subscribed(self, client, channel, **options):
@@ -108,7 +99,7 @@ class Kit:
         sub = client.new_subscription(channel, events=events, **options)
         sub.events = events
         await sub.subscribe()
-        await sub.ready(WAIT)
+        await sub.ready(PATIENCE)
         await until(lambda: events.of("subscribed"), "subscribed")
         return sub
 

@@ -1,17 +1,12 @@
 """Node's built-in HTTP/2 client: streaming, emulation, and WebSocket over a stream."""
 
 import json
-import os
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 from certificates import self_signed
-from sdk_server import API_KEY, SECRET, ServerProcess
+from sdk_server import JS, ServerProcess, node, require, run_scenario
 
-JS = Path(__file__).parent / "js"
-TIMEOUT = 60
 SHUTDOWN = "shutdown"
 NAMES = re.findall(r"^  async (\w+)\(", (JS / "http2.mjs").read_text(), re.MULTILINE)
 
@@ -33,46 +28,23 @@ def server(tls_config):
         yield process
 
 
-def command_of(name):
-    if not (JS / "node_modules" / "centrifuge").is_dir():
-        pytest.fail("tests/sdk/js/node_modules is missing; run the tests with `make test`")
-    return ["node", "http2.mjs", name]
-
-
-def environ_of(server):
-    return {
-        **os.environ,
-        "URL_HTTP2": f"https://127.0.0.1:{server.port}",
-        "URL_API": server.api,
-        "API_KEY": API_KEY,
-        "SECRET": SECRET,
-        "PROTOCOL": "json",
-    }
+@pytest.fixture(autouse=True)
+def node_modules():
+    require("centrifuge")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != SHUTDOWN])
 def test_scenario(server, name):
-    result = subprocess.run(
-        command_of(name),
-        cwd=JS,
-        env=environ_of(server),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    run_scenario(server, "http2.mjs", name)
 
 
 def test_shutdown(tls_config):
     """SIGTERM ends streams with 3001, and then the connection."""
     with (
         ServerProcess(tls_config, tls=True) as server,
-        subprocess.Popen(
-            command_of(SHUTDOWN), cwd=JS, env=environ_of(server), stdout=subprocess.PIPE, text=True
-        ) as process,
+        node(server, "http2.mjs", SHUTDOWN) as program,
     ):
-        assert process.stdout.readline() == "connected\n"
+        program.wait_for(lambda: "connected\n" in program.lines)
         assert server.stop() == 0
-        assert process.stdout.readline() == "done\n"
-    assert process.returncode == 0
+        program.wait_for(lambda: "done\n" in program.lines)
+        assert program.end() == 0

@@ -10,13 +10,16 @@ const build = PROTOCOL === 'protobuf' ? 'centrifuge/build/protobuf' : 'centrifug
 export const protobuf = PROTOCOL === 'protobuf';
 export const { Centrifuge, UnauthorizedError } = await import(build);
 
-const WAIT = 15000;
+const WAIT = process.env.PATIENCE * 1000;
 const sockets = [];
 const clients = [];
 
+const NOWHERE = 'ws://127.0.0.1:1'; // nobody listens there
+let isDown = false;
+
 class CuttableSocket extends WebSocket {
-  constructor(...args) {
-    super(...args);
+  constructor(url, ...args) {
+    super(isDown ? NOWHERE : url, ...args);
     sockets.push(this);
   }
 }
@@ -24,6 +27,14 @@ class CuttableSocket extends WebSocket {
 /** Breaks every open connection without a close frame, as a lost network does. */
 export function cut() {
   for (const socket of sockets.splice(0)) socket.terminate();
+}
+
+/** Does something while the network is away: no client is back before it is done. */
+export async function whileDown(work) {
+  isDown = true;
+  cut();
+  await work();
+  isDown = false;
 }
 
 export function client(options = {}) {

@@ -37,7 +37,7 @@ function ask(session, method, path, body, headers = {}) {
 }
 
 async function line(stream, condition) {
-  for (const end = Date.now() + 10000; Date.now() < end; await pause(5)) {
+  for (const end = Date.now() + process.env.PATIENCE * 1000; Date.now() < end; await pause(5)) {
     const found = stream.lines.find(condition);
     if (found) return found;
   }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {
   api, client, connected, cut, data, decode, encode, inSeconds, once, pause, protobuf, run,
-  subscribed, token, until,
+  subscribed, token, until, whileDown,
 } from './harness.mjs';
 
 const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => ({ n: from + i }));
@@ -83,14 +83,13 @@ await run({
 
   async recovery_after_a_drop(me) {
     const channel = `chat:${me}`;
-    const c = await connected(me, { minReconnectDelay: 300 });
+    const c = await connected(me);
     const sub = await subscribed(c, channel);
     await publish(channel, ...numbers(1, 2));
     await until(() => data(sub).length === 2, 'live publications');
     const back = once(c, 'connected');
     const again = once(sub, 'subscribed');
-    cut();
-    await publish(channel, ...numbers(3, 7));
+    await whileDown(() => publish(channel, ...numbers(3, 7)));
     await back;
     const context = await again;
     assert.ok(context.wasRecovering && context.recovered);
@@ -102,11 +101,10 @@ await run({
 
   async too_much_missed_is_told(me) {
     const channel = `short:${me}`;
-    const c = await connected(me, { minReconnectDelay: 300 });
+    const c = await connected(me);
     const sub = await subscribed(c, channel);
     const again = once(sub, 'subscribed');
-    cut();
-    await publish(channel, ...numbers(1, 5));
+    await whileDown(() => publish(channel, ...numbers(1, 5)));
     const context = await again;
     assert.ok(context.wasRecovering);
     assert.equal(context.recovered, false);
@@ -153,9 +151,17 @@ await run({
   },
 
   async expired_connection_ends(me) {
-    const c = client({ token: token(me, { exp: inSeconds(1) }), getToken: async () => { throw new Error('offline'); } });
+    // Tokens of a second or two, until one comes in time; then none.
+    let offline = false;
+    const c = client({
+      getToken: async () => {
+        if (offline) throw new Error('offline');
+        return token(me, { exp: inSeconds(2) });
+      },
+    });
     const codes = [];
     c.on('connecting', (context) => codes.push(context.code));
+    c.on('connected', () => { offline = true; });
     c.connect();
     await until(() => codes.includes(3005), 'disconnect 3005');
   },
@@ -206,14 +212,13 @@ await run({
   async delta(me) {
     const channel = `delta:${me}`;
     const text = 'the same long text that is sent again and again '.repeat(20);
-    const c = await connected(me, { minReconnectDelay: 300 });
+    const c = await connected(me);
     const sub = await subscribed(c, channel, { delta: 'fossil' });
     const values = Array.from({ length: 6 }, (_, n) => ({ text, n, ü: '☃' }));
     await publish(channel, ...values.slice(0, 3));
     await until(() => data(sub).length === 3, 'patched publications');
     const again = once(sub, 'subscribed');
-    cut();
-    await publish(channel, values[3], values[4]);
+    await whileDown(() => publish(channel, values[3], values[4]));
     assert.ok((await again).recovered);
     await publish(channel, values[5]);
     await until(() => data(sub).length === 6, 'publications after recovery');
@@ -233,7 +238,7 @@ await run({
       { key: 'kind', cmp: 'in', vals: ['a', 'b'] },
       { op: 'not', nodes: [{ key: 'n', cmp: 'gte', val: '10' }] },
     ] };
-    const c = await connected(me, { minReconnectDelay: 300 });
+    const c = await connected(me);
     const sub = await subscribed(c, channel, { tagsFilter: filter });
     const send = async (value, tags) => api('publish', { channel, data: value, tags });
     await send(1, { kind: 'a', n: '1' });
@@ -242,9 +247,10 @@ await run({
     await send(4, { kind: 'b' });
     await until(() => data(sub).length === 2, 'matching publications');
     const again = once(sub, 'subscribed');
-    cut();
-    await send(5, { kind: 'c' });
-    await send(6, { kind: 'a' });
+    await whileDown(async () => {
+      await send(5, { kind: 'c' });
+      await send(6, { kind: 'a' });
+    });
     assert.ok((await again).recovered);
     await until(() => data(sub).length === 3, 'recovered publication');
     assert.deepEqual(data(sub), [1, 4, 6]);
@@ -252,7 +258,7 @@ await run({
   },
 
   async server_side_subscriptions(me) {
-    const c = client({ token: token(me, { subs: { [`chat:${me}`]: {} } }), minReconnectDelay: 300 });
+    const c = client({ token: token(me, { subs: { [`chat:${me}`]: {} } }) });
     const seen = [];
     for (const event of ['subscribed', 'unsubscribed', 'publication']) {
       c.on(event, (context) => seen.push([event, context.channel, context.data && decode(context.data)]));
@@ -266,8 +272,7 @@ await run({
     await until(() => seen.length === 1, 'publication');
     assert.deepEqual(seen.splice(0), [['publication', `chat:${me}`, 1]]);
     recovered.length = 0;
-    cut();
-    await publish(`chat:${me}`, 2, 3);
+    await whileDown(() => publish(`chat:${me}`, 2, 3));
     await until(() => seen.filter((s) => s[0] === 'publication').length === 2, 'recovered publications');
     assert.ok(recovered.includes(true));
     assert.deepEqual(seen.splice(0).filter((s) => s[0] === 'publication').map((s) => s[2]), [2, 3]);
