@@ -31,7 +31,9 @@ class Certificate:
     pem: bytes
     """The key, then the certificate, then those of its issuers."""
     not_before: float
+    """When it begins to be valid."""
     not_after: float
+    """When it ends."""
 
     @classmethod
     def parse(cls, pem: bytes, host: str) -> Certificate:

@@ -128,8 +128,11 @@ class NamesContext(ssl.SSLContext):
 
     sslobject_class = HelloReader
     names: Names
+    """Knows the certificates."""
     by_host: dict[str, ssl.SSLContext]
+    """The contexts of the certificates that were asked for, by name."""
     alpn: tuple[str, ...]
+    """Protocols that are offered, the most wanted first."""
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
         """See :meth:`ssl.SSLContext.wrap_bio`."""

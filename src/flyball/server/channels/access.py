@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from flyball.protocol import codes
@@ -82,15 +83,10 @@ def _settle_history(options: ChannelOptions) -> Decision | None:
 
 
 def _map_write(options: str, proxy: ProxyKind) -> Operation:
+    """A row for writes of keys, which ``proxy`` decides if it is switched on."""
     ask = Decision(Verdict.ASK, proxy_rule(proxy), proxy=proxy)
-
-    def settle(options: ChannelOptions) -> Decision | None:
-        publish = proxy is ProxyKind.MAP_PUBLISH
-        settings = options.map
-        asks = settings.publish_proxy_enabled if publish else settings.remove_proxy_enabled
-        return ask if asks else None
-
-    return Operation(options, settle, (ask.rule,))
+    asks = attrgetter(ask.rule)
+    return Operation(options, lambda namespace: ask if asks(namespace) else None, (ask.rule,))
 
 
 PUBLISH: Final = Operation(

@@ -29,6 +29,7 @@ class Decision:
     """
 
     verdict: Verdict
+    """What it comes to."""
     rule: str
     """Name of the deciding rule, for people; a configuration option where one decided."""
     code: ErrorCode | DisconnectCode | None = None

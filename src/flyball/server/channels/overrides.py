@@ -23,19 +23,25 @@ Overrides: TypeAlias = Mapping[str, Any]
 
 
 class BoolValue(msgspec.Struct):
-    """A switch inside an override; null is the same as false."""
+    """A switch inside an override."""
 
     value: bool | None = None
+    """Null is the same as false."""
 
 
 class OverrideMessage(msgspec.Struct):
     """What is replaced, as JSON has it. Null is the same as absent."""
 
     presence: BoolValue | None = None
+    """Keep the subscriber in presence."""
     join_leave: BoolValue | None = None
+    """Emit its join and leave."""
     force_push_join_leave: BoolValue | None = None
+    """Deliver join and leave of others to it."""
     force_positioning: BoolValue | None = None
+    """Check its position."""
     force_recovery: BoolValue | None = None
+    """Make it recoverable."""
 
 
 def overrides_of(message: object | None) -> Overrides:

@@ -25,10 +25,15 @@ class RpcRulesOptions:
     """RPC namespaces, and the method that the server answers itself."""
 
     without_namespace: RpcOptions = field(default_factory=RpcOptions)
+    """Of methods without a namespace."""
     namespaces: Mapping[str, RpcOptions] = field(default_factory=dict)
+    """By name."""
     boundary: str = ":"
+    """Ends the namespace in a method's name; empty: there are no namespaces."""
     ping_enabled: bool = False
+    """Answer the ping method, with nothing."""
     ping_method: str = "ping"
+    """Its name."""
 
 
 class RpcRules:

@@ -26,11 +26,17 @@ class ChannelRulesOptions:
     """
 
     without_namespace: ChannelOptions = field(default_factory=ChannelOptions)
+    """Of channels without a namespace."""
     namespaces: Mapping[str, ChannelOptions] = field(default_factory=dict)
+    """By name."""
     boundary: str = ":"
+    """Ends the namespace in a name."""
     private_prefix: str = "$"
+    """Begins the names of channels that need a token."""
     user_boundary: str = "#"
+    """Begins the list of users in a name."""
     user_separator: str = ","
+    """Stands between them."""
     max_length: int = 255
     """0 or less: no limit."""
     publication_data_format: str = ""

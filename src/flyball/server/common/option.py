@@ -21,8 +21,11 @@ class Scalar:
     """How the value of an option is written: the ``type`` column of the option table."""
 
     name: str
+    """In documents."""
     low: int | None = None
+    """Least number; None: not a number, or any."""
     high: int | None = None
+    """Greatest number."""
 
 
 Int: Final = Scalar("int", -(2**63), 2**63 - 1)
@@ -41,18 +44,28 @@ Pem = Annotated[str, Scalar("pem")]
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known about an option beside its name, type and default; see :func:`opt`."""
+    """What is known about an option beside its name, type and default."""
 
     doc: str
+    """One line that says what the option does."""
     allowed: tuple[str, ...] = ()
+    """The values it may take; empty when anything of the type is fine."""
     flag: bool = False
+    """The server command has a flag for it."""
     short: str = ""
+    """One-letter form of the flag, with its dash."""
     hidden: bool = False
+    """Not to be documented."""
     note: str = ""
+    """What else is to be known."""
     first: bool = False
+    """Listed before the inherited options of the section."""
     secret: bool = False
+    """The value is never shown, neither in messages nor in the log."""
     insecure: bool = False
+    """On, it takes protection away: loud at start, visible in metrics."""
     reload: bool = False
+    """A reload puts a new value in force; others wait for the next start."""
 
 
 def opt(
@@ -72,14 +85,13 @@ def opt(
     Args:
         default: Value when nothing is configured.
         doc: One line that says what the option does.
-        allowed: The values it may take; empty when anything of the type is fine.
+        allowed: See :class:`Meta`, as for all that follows.
         flag: Whether the server command has a flag for it.
-        short: One-letter form of the flag, with its dash.
-        first: List it before the inherited options of the section.
-        secret: The value is never shown, neither in messages nor in the log.
-        insecure: On, it takes protection away: loud at start, visible in metrics.
-        reload: A reload puts a new value in force; others wait for the next start.
-
+        short: One-letter form of the flag.
+        first: Whether to list it before the inherited options.
+        secret: Whether the value is never shown.
+        insecure: Whether it takes protection away.
+        reload: Whether a reload puts it in force.
     """
     meta = Meta(
         doc,

@@ -40,20 +40,20 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a section class.
-
-    Attributes:
-        section: Class of the section or of the items of the list of sections.
-        scalar: How a scalar is written; None for other kinds.
-
-    """
+    """One field of a section class."""
 
     name: str
+    """As it is written in files."""
     kind: Kind
+    """Its shape."""
     meta: Meta
+    """What its row says."""
     default: Any
+    """Value when nothing is configured."""
     scalar: Scalar | None = None
+    """How a scalar is written; None for other kinds."""
     section: type[Any] | None = None
+    """Class of the section, or of the items of the list of sections."""
 
     @property
     def type_name(self) -> str:
@@ -63,21 +63,23 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One option of the whole configuration.
-
-    ``env`` has no prefix and holds ``<NAME>`` for options of named list items; it is None for
-    options that can be written only inside the value of their list. ``default`` is as printed
-    in documents: durations in Go's spelling. ``hidden``, ``note`` and ``reload`` hold for all
-    that is below a section as well.
-    """
+    """One option of the whole configuration."""
 
     path: str
+    """Names of sections and option with dots between; ``[]`` follows the name of a list."""
     field: Field
+    """The field of its section."""
     default: Any
+    """As printed in documents: durations in Go's spelling."""
     env: str | None
+    """Name of the variable without its prefix, with ``<NAME>`` for options of named list items;
+    None for options that can be written only inside the value of their list."""
     hidden: bool
+    """Not to be documented; holds for all that is below a section, as the next two do."""
     note: str
+    """What else is to be known."""
     reload: bool
+    """A reload puts a new value in force."""
 
     @property
     def flag(self) -> str:

@@ -30,8 +30,11 @@ class Scope:
     """Channel options and where they stand."""
 
     key: str
+    """Path of the section."""
     name: str
+    """Of the namespace; empty for channels without one."""
     options: ChannelOptions
+    """What is set."""
 
     def problem(self, option: str, text: str) -> Problem:
         """Make a problem of one of these options."""
@@ -55,9 +58,13 @@ class ProxyUse:
     """A reference to a proxy in channel options."""
 
     kind: ProxyKind
+    """What the proxy is asked about."""
     option: str
+    """The option that names the proxy, relative to the channel options."""
     enabled: bool
+    """Whether the proxy is asked."""
     name: str
+    """Of the proxy."""
 
 
 def proxy_uses(options: ChannelOptions) -> Iterator[ProxyUse]:

@@ -37,7 +37,9 @@ class Spec:
     name: str
     """Without the prefix."""
     kind: Kind
+    """How its value is shown."""
     help: str
+    """What it means."""
     source: str
     """Attribute of the object that counts."""
     labels: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ class Spec:
     fixed: tuple[tuple[str, str], ...] = ()
     """Labels with one value."""
     prefix: str = PREFIX
+    """Whose metric it is."""
 
     @property
     def full_name(self) -> str:
