@@ -1,13 +1,17 @@
-"""Chunked request bodies, decoded as they come."""
+"""Chunked request bodies (RFC 9112, section 7.1), decoded as they come."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
-_MAX_LINE: Final = 4096
-"""Bytes of a chunk's size line, and of all trailers."""
+import httptools
+
+MAX_FRAMING: Final = 4096
+"""Bytes without an end that a size line may have, and of all trailers together."""
+_BODY_END: Final = b"\r\n\r\n"
+_HEAD: Final = (
+    b"POST / HTTP/1.1\r\nHost: -\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 class BadChunks(ValueError):
@@ -19,67 +23,74 @@ class ChunkedBody:
 
     Call :meth:`feed` with a buffer; it takes what belongs to the body out of it and says
     whether the body is complete. What is left in the buffer then is the next request.
+
+    llhttp does not tell where in its input a message ended. A chunked body ends with
+    :data:`_BODY_END` in any case, so the parser is given no more at a time than up to the next
+    one. Its own head says that nothing may follow the body: if that were ever wrong, it refuses
+    the request instead of swallowing part of the next.
     """
 
-    __slots__ = ("_in_trailers", "_left", "content")
+    __slots__ = ("_is_complete", "_last", "_parser", "_silent_size", "_trailers_size", "content")
 
     def __init__(self) -> None:
         self.content = bytearray()
-        self._left = 0  # of the current chunk, its CRLF included
-        self._in_trailers = False
+        self._is_complete = False
+        self._silent_size = 0  # bytes without content, or the end of a line
+        self._last = b""  # up to three bytes that were fed: an end may begin with them
+        self._trailers_size = 0
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+        self._parser.feed_data(_HEAD)
+        self._trailers_size = self._silent_size = 0  # without the headers of that
 
     def feed(self, buffer: bytearray) -> bool:
         """Takes bytes from the front of ``buffer``; True when the body has ended.
 
         Raises:
-            BadChunks: what stands there is no chunk.
+            BadChunks: what stands there is no chunk, or trailers are too long.
         """
-        while True:
-            if self._in_trailers:
-                return self._skip_trailers(buffer)
-            if self._left:
-                if not self._take_content(buffer):
-                    return False
-                continue
-            line_end = buffer.find(b"\r\n", 0, _MAX_LINE + 2)
-            if line_end < 0:
-                if len(buffer) > _MAX_LINE:
-                    raise BadChunks("chunk size line too long")
-                return False
-            match = _SIZE_LINE.fullmatch(buffer, 0, line_end + 2)
-            if match is None:
-                raise BadChunks("bad chunk size")
-            size = int(match[1], 16)
-            del match  # it holds the buffer
-            del buffer[: line_end + 2]
-            if size:
-                self._left = size + 2
-            else:
-                self._in_trailers = True
+        while buffer and not self._is_complete:
+            size = self._next_part(buffer)
+            part = bytes(buffer[:size])
+            del buffer[:size]
+            self._last = (self._last + part)[-3:]
+            self._parse(part)
+        return self._is_complete
 
-    def _take_content(self, buffer: bytearray) -> bool:
-        left = self._left
-        if left > 2:
-            part = buffer[: left - 2]
-            self.content += part
-            del buffer[: len(part)]
-            left -= len(part)
-        self._left = left
-        if left > 2 or len(buffer) < 2:
-            return False
-        if buffer[:2] != b"\r\n":
-            raise BadChunks("no line end after a chunk")
-        del buffer[:2]
-        self._left = 0
-        return True
+    def _next_part(self, buffer: bytearray) -> int:
+        """How many bytes may be parsed before the body may have ended."""
+        before = len(self._last)
+        start = self._last + buffer[:MAX_FRAMING]
+        end = start.find(_BODY_END)
+        return (len(start) if end < 0 else end + len(_BODY_END)) - before
 
-    def _skip_trailers(self, buffer: bytearray) -> bool:
-        while True:
-            line_end = buffer.find(b"\r\n", 0, _MAX_LINE + 2)
-            if line_end < 0:
-                if len(buffer) > _MAX_LINE:
-                    raise BadChunks("trailers too long")
-                return False
-            del buffer[: line_end + 2]
-            if line_end == 0:
-                return True
+    def _parse(self, part: bytes) -> None:
+        self._silent_size += len(part)
+        try:
+            self._parser.feed_data(part)
+        except httptools.HttpParserError as error:
+            raise BadChunks(str(error)) from None
+        if self._silent_size > MAX_FRAMING:
+            raise BadChunks("chunk size line too long")
+        if self._trailers_size > MAX_FRAMING:
+            raise BadChunks("trailers too long")
+
+    # -- httptools' callbacks
+
+    def on_chunk_header(self) -> None:
+        """A size line is whole."""
+        self._silent_size = 0
+
+    def on_body(self, content: bytes) -> None:
+        """Content of a chunk, or some of it."""
+        self._silent_size = 0
+        self.content += content
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A trailer, which nobody asks for."""
+        self._silent_size = 0
+        self._trailers_size += len(name) + len(value) + 4
+
+    def on_message_complete(self) -> None:
+        """The body has ended."""
+        self._is_complete = True
