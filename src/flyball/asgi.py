@@ -18,14 +18,12 @@ stop: give the server a limit (``uvicorn --timeout-graceful-shutdown 3``,
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from flyball.http.asgi_bridge import serve
 from flyball.http.asgi_tools import local_path
-from flyball.http.http1 import HttpResponse
-from flyball.http.routes import Site
-from flyball.transports.asgi.exchange import answer, serve
+from flyball.http.routes import PathTable, Routes
 from flyball.transports.asgi.sockjs import AsgiSockJsEndpoint
 from flyball.transports.asgi.websocket import (
     AsgiWebSocketEndpoint,
@@ -55,9 +53,6 @@ __all__ = [
     "app",
     "lifespan",
 ]
-
-_SOCKJS: Final = "/sockjs/*/*/websocket"
-_SOCKJS_PATH: Final = re.compile(r"/sockjs/[^/.]+/[^/.]+/websocket")
 
 
 def app(
@@ -117,13 +112,15 @@ class App:
         self._starting: asyncio.Task[None] | None = None
         policy, limits = OriginPolicy(options.origins), options.limits
         sockets: dict[str, AsgiApp] = {
-            "/websocket": AsgiWebSocketEndpoint(node, policy, options.websocket, limits),
-            "/uni_websocket": UniAsgiWebSocketEndpoint(node, policy, options.uni_websocket, limits),
-            _SOCKJS: AsgiSockJsEndpoint(node, policy, options.sockjs_socket, limits),
+            "websocket": AsgiWebSocketEndpoint(node, policy, options.websocket, limits),
+            "uni_websocket": UniAsgiWebSocketEndpoint(node, policy, options.uni_websocket, limits),
+            "sockjs": AsgiSockJsEndpoint(node, policy, options.sockjs_socket, limits),
         }
-        wanted = options.websockets(node)
-        self._sockets = {path: sockets[path] for path in sockets if path in wanted}
-        self._site = Site(routes=options.routes(node))
+        # The server does the framing of WebSocket: other endpoints, at the same paths.
+        self._sockets = PathTable(
+            (path, sockets[name], False) for name, path in options.websocket_paths()
+        )
+        self._routes = Routes(options.requests(node))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection, request or lifespan."""
@@ -132,21 +129,15 @@ class App:
             await self._live(receive, send)
             return
         await self._ready()
-        path = local_path(scope)
         if kind == "websocket":
-            socket = self._sockets.get(_SOCKJS if _SOCKJS_PATH.fullmatch(path) else path)
+            socket = self._sockets.find(local_path(scope))
             if socket is None:
                 await receive()
                 await refuse(scope, send, 404)
             else:
                 await socket(scope, receive, send)
         elif kind == "http":
-            route = self._site.route(path)
-            if route is None:
-                text = "text/plain; charset=utf-8"
-                await answer(send, HttpResponse(b"404 page not found\n", 404, text))
-            else:
-                await serve(route, scope, receive, send)
+            await serve(self._routes, scope, receive, send)
 
     async def _ready(self) -> None:
         """Starts the node where the surrounding program did not; once."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.routes import Routes
 from flyball.transports.endpoints import EndpointOptions
 
 if TYPE_CHECKING:
@@ -51,14 +51,9 @@ async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterato
         OSError: the port cannot be opened.
     """
     options = options or ServeOptions()
-    site = Site(
-        websockets=options.websockets(node, options.prefix),
-        routes=options.routes(node, options.prefix),
-        app=options.app,
-    )
-    listener = Listener(
-        ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context), site
-    )
+    where = ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context)
+    routes = Routes(options.routes(node, options.prefix), app=options.app)
+    listener = Listener(where, routes)
     await node.start()
     try:
         await listener.start()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.routes import Routes
 from flyball.server.acme.cache import FolderCache, MemoryCache
 from flyball.server.acme.certificate import Certificate
 from flyball.server.acme.challenges import Challenges
@@ -283,7 +283,7 @@ def test_behind_a_listener(loop):
 
     async def main():
         options = ListenerOptions("127.0.0.1", ssl_context=setup.context)
-        listener = Listener(options, Site(app=app))
+        listener = Listener(options, Routes(app=app))
         await listener.start()
         try:
             async with asyncio.timeout(20):

@@ -10,9 +10,9 @@ import aiohttp
 import cent
 import pytest
 import uvicorn
+from flyball.server.api.asgi import asgi_app
 
 from flyball.core.node import Node
-from flyball.server.api.asgi import asgi_app
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
 from flyball.server.channels.options import ChannelOptions

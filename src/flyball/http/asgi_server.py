@@ -9,13 +9,14 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from flyball.http.head import plain_error
+from flyball.http.encoding import encode_response
 from flyball.http.http1 import close_gently
+from flyball.http.messages import plain_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flyball.http.http1 import HttpLimits
+    from flyball.http.messages import HttpLimits
     from flyball.http.watch import Watch
 
 
@@ -205,7 +206,7 @@ class AsgiProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self.transport.write(
-            plain_error(status, close=True).encode(self._server.watch.common_lines)
+            encode_response(plain_error(status, close=True), self._server.watch.common_lines)
         )
         close_gently(self.transport)
         self._age = 0.0

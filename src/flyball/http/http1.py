@@ -1,119 +1,92 @@
-"""HTTP/1.1 for many small requests: what the server API is served with.
+"""HTTP/1.1: the protocol of a connection until something else takes it.
 
 A request that arrives whole in one chunk, with a head that was seen before (clients repeat
-themselves), costs one lookup, a call of the handler and one write. Everything else HTTP/1.1 allows is served too, by longer ways.
+themselves), costs one lookup, a call of the handler and one write. Everything else HTTP/1.1
+allows is served too, by longer ways.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from flyball.aio.eager import start_eagerly
 from flyball.http.body import BadChunks, ChunkedBody
-from flyball.http.head import (
-    HEAD_END,
-    BadRequestHead,
-    RequestHead,
-    parse_head,
-    path_of,
+from flyball.http.encoding import encode_response
+from flyball.http.head import HEAD_END, BadRequestHead, parse_head, path_of
+from flyball.http.messages import (
+    JSON_TYPE,
+    NOT_FOUND,
+    Response,
+    StreamingResponse,
     plain_error,
-    status_line,
 )
-from flyball.http.streams import Exchange, Http1Exchange
+from flyball.http.routes import outcome
+from flyball.http.streams import Http1Stream
 
 if TYPE_CHECKING:
-    from flyball.http.routes import Site
+    from collections.abc import Callable
+
+    from flyball.http.messages import HttpLimits, RequestHead
+    from flyball.http.routes import Endpoint, Routes
     from flyball.http.watch import Watch
 
 logger = logging.getLogger("flyball.transports")
 
-JSON_TYPE: Final = "application/json"
+MAX_SKIPPED: Final = 262_144
+"""Bytes of the body of a refused request that are read and dropped, so that the connection can
+go on; it ends before a longer one."""
 _JOINED_SIZE: Final = 65536
 """Bytes of answers to pipelined requests that are written together."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
+"""What clients of HTTP/2 begin with (RFC 9113, section 3.4), up to its blank line."""
 
 
-class HttpResponse(msgspec.Struct, frozen=True):
-    """An answer to a request."""
+class ConnectionState(Enum):
+    """How far a connection is with its current request."""
 
-    body: bytes = b""
-    status: int = 200
-    content_type: str = JSON_TYPE
-    """Empty for none."""
-    headers: tuple[tuple[str, str], ...] = ()
-    """More headers; values must be clean of control characters."""
-
-    def fields(self) -> list[tuple[str, str]]:
-        """All headers but those of the connection."""
-        found = [*self.headers]
-        if self.content_type:
-            found.append(("Content-Type", self.content_type))
-        if self.status not in (204, 304):
-            found.append(("Content-Length", str(len(self.body))))
-        return found
-
-
-class Takeover(msgspec.Struct, frozen=True):
-    """An answer that does not end: whoever gives it takes the connection."""
-
-    take: Callable[[Exchange, RequestHead], None]
-    """Called with the exchange and the request's head; answers by itself from then on."""
-
-
-Handler = Callable[
-    [str, str, str, Mapping[str, str], bytes],
-    "HttpResponse | Takeover | Awaitable[HttpResponse]",
-]
-"""Called with method, path, query (as sent), headers (lower-case names; shared between
-requests, so only to be read) and body. Answers at once or later."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRoute:
-    """Who serves a path."""
-
-    handler: Handler
-    max_body_size: int = 0
-    """Bytes; 0: what :class:`HttpLimits` says."""
-    too_large: Callable[[Mapping[str, str]], HttpResponse] | None = None
-    """The answer to a longer body, given the request's headers; a plain 413 if not given."""
-    subtree: bool = False
-    """All paths below belong to it too."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Bounds for requests. Sizes in bytes, times in seconds."""
-
-    max_head_size: int = 65536
-    max_headers: int = 200
-    max_body_size: int = 64 * 1024 * 1024
-    head_timeout: float = 10.0
-    """For a request's head to arrive."""
-    request_timeout: float = 30.0
-    """For a whole request to arrive."""
-    write_timeout: float = 10.0
-    """For the client to read answers that do not fit into the socket's buffer."""
-    keep_alive_timeout: float = 60.0
-    """For the next request on an idle connection."""
-
-
-class _Phase(Enum):
-    HEAD = "head"  # between requests, or in a head
-    BODY = "body"
+    HEAD = "head"  # a head has begun; a new connection waits for its first one
+    BODY = "body"  # the head is whole
     HANDLING = "handling"  # the handler answers later
-    CLOSED = "closed"
+    IDLE = "idle"  # answered: between two requests
+    ENDING = "ending"  # the last answer is written; nothing more is read
+    GONE = "gone"  # lost, or another protocol has the wire
 
 
-class KnownHeads:
-    """Parsed heads by their bytes: clients send the same ones again and again."""
+# A connection goes round: a head begins with its first byte and ends with a blank line; then
+# comes the body, of no bytes where there is none; its request is answered at once or later; the
+# next head may begin. An answer that says "close", and a request that cannot be read, end it.
+# Another protocol takes the wire at a head (an upgrade, an ASGI app, HTTP/2), or after a body (a
+# stream); the client may be gone at any time.
+_TRANSITIONS: Final = {
+    ConnectionState.HEAD: {ConnectionState.BODY, ConnectionState.ENDING, ConnectionState.GONE},
+    ConnectionState.BODY: {
+        ConnectionState.HANDLING,
+        ConnectionState.IDLE,
+        ConnectionState.ENDING,
+        ConnectionState.GONE,
+    },
+    ConnectionState.HANDLING: {ConnectionState.IDLE, ConnectionState.GONE},
+    ConnectionState.IDLE: {
+        ConnectionState.HEAD,
+        ConnectionState.ENDING,
+        ConnectionState.GONE,
+    },
+    ConnectionState.ENDING: {ConnectionState.GONE},
+    ConnectionState.GONE: {ConnectionState.GONE},
+}
+_HEAD, _BODY, _IDLE = ConnectionState.HEAD, ConnectionState.BODY, ConnectionState.IDLE
+_HANDLING, _ENDING, _GONE = ConnectionState.HANDLING, ConnectionState.ENDING, ConnectionState.GONE
+
+
+class HeadCache:
+    """Parsed heads and who serves them, by their bytes: clients send the same ones again and again.
+
+    Bounded by :attr:`MAX_ENTRIES` heads of :attr:`MAX_SIZE` bytes.
+    """
 
     __slots__ = ("_heads", "get")
 
@@ -121,88 +94,106 @@ class KnownHeads:
     MAX_SIZE: Final = 2048
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, RequestHead] = {}
+        self._heads: dict[bytes, tuple[RequestHead, Endpoint]] = {}
         self.get = self._heads.get
 
-    def add(self, raw: bytes, head: RequestHead) -> None:
+    def add(self, raw: bytes, head: RequestHead, endpoint: Endpoint) -> None:
         """Remembers ``head`` unless it is large."""
         if len(raw) > self.MAX_SIZE:
             return
         if len(self._heads) >= self.MAX_ENTRIES:
             self._heads.clear()  # heads that never repeat; the others come back at once
-        self._heads[raw] = head
+        self._heads[raw] = (head, endpoint)
 
 
-class HttpFastPath(asyncio.Protocol):
-    """Serves one connection with the handler functions of a site.
+@dataclass(slots=True)
+class Http1Service:
+    """What the connections of a listener are served with."""
 
-    Requests are handled one after the other; answers are in order. A request for which the site
-    has no route is handed to ``hand_over`` with all unread bytes, together with the connection.
+    routes: Routes
+    limits: HttpLimits
+    watch: Watch
+    take_back: Callable[[asyncio.Transport, bytes], None]
+    """Takes a connection again after a stream that had it for itself."""
+    switch_to_app: Callable[[asyncio.Transport, bytes], None] | None = None
+    """Takes a connection with a request that no row of the table is for; None: 404."""
+    switch_to_http2: Callable[[asyncio.Transport, bytes], None] | None = None
+    """Takes a connection whose client speaks HTTP/2; there if ``alpn`` or ``h2c`` says so."""
+    alpn: bool = False
+    """TLS clients may choose HTTP/2."""
+    h2c: bool = False
+    """Clients may begin with HTTP/2 unasked (prior knowledge)."""
+    heads: HeadCache = field(default_factory=HeadCache)
+
+
+class Http1Connection(asyncio.Protocol):
+    """Serves one connection by the route table.
+
+    Requests are handled one after the other; answers are in order. Upgrades, streams, and what
+    belongs to an ASGI app take the connection over.
     """
 
     __slots__ = (
         "_age",
-        "_body",
         "_buffer",
-        "_date",
-        "_hand_over",
+        "_chunks",
+        "_endpoint",
         "_head",
         "_is_blocked",
-        "_known_heads",
-        "_limits",
-        "_phase",
         "_pipelined",
         "_pipelined_size",
-        "_site",
+        "_refusal",
+        "_service",
+        "_state",
         "_stopping",
-        "_watch",
         "_wire",
-        "_work",
     )
 
-    def __init__(
-        self,
-        site: Site,
-        limits: HttpLimits,
-        watch: Watch,
-        hand_over: Callable[[asyncio.Transport, bytes], None],
-        known_heads: KnownHeads,
-    ) -> None:
-        self._site = site
-        self._limits = limits
-        self._watch = watch
-        self._hand_over = hand_over
-        self._known_heads = known_heads
+    def __init__(self, service: Http1Service, state: ConnectionState = _HEAD) -> None:
+        """``state`` is ``IDLE`` for a connection that had requests before."""
+        self._service = service
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
         self._buffer = bytearray()
-        self._phase = _Phase.HEAD
-        self._age = 0.0  # seconds in this phase: bytes that drip do not prolong it
+        self._state = state
+        self._age = 0.0  # seconds in this state: bytes that drip do not prolong it
         self._head: RequestHead | None = None
-        self._body: ChunkedBody | None = None
-        self._work: asyncio.Future[HttpResponse] | None = None
+        self._endpoint: Endpoint | None = None
+        self._chunks: ChunkedBody | None = None
+        self._refusal: Response | None = None  # answers the request once its body is skipped
         self._is_blocked = False
         self._stopping = False
         self._pipelined: list[bytes] | None = None  # answers of this chunk, not written yet
         self._pipelined_size = 0
 
+    def _enter(self, state: ConnectionState) -> None:
+        assert state in _TRANSITIONS[self._state], (self._state, state)
+        self._state = state
+        self._age = 0.0
+
     # -- asyncio's protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes the connection."""
-        self._wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
-        self._watch.add(self)
+        self._wire = wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
+        service = self._service
+        service.watch.add(self)
+        if service.alpn and service.switch_to_http2 is not None:
+            tls = wire.get_extra_info("ssl_object")
+            if tls is not None and tls.selected_alpn_protocol() == "h2":
+                self._leave()
+                service.switch_to_http2(wire, b"")  # type: ignore[arg-type]  # as above
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone; an answer under way will be thrown away."""
-        self._phase = _Phase.CLOSED
-        self._watch.discard(self)
+        self._enter(_GONE)
+        self._service.watch.discard(self)
         self._buffer.clear()
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still wait for an answer."""
         self._stopping = True
         # TLS connections cannot stay half open.
-        return self._phase is _Phase.HANDLING and self._wire.can_write_eof()
+        return self._state is _HANDLING and self._wire.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client does not read its answers: no more requests are read."""
@@ -219,18 +210,31 @@ class HttpFastPath(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
-        if self._phase is _Phase.HEAD and not self._buffer:
-            self._age = 0.0
+        state = self._state
+        if (state is _IDLE or state is _HEAD) and not self._buffer and not self._is_blocked:
             size = data.find(HEAD_END) + 4
-            head = self._known_heads.get(data[:size])
-            if head is not None and len(data) == size + head.content_length:
-                self._handle(head, data[size:])
+            known = self._service.heads.get(data[:size])
+            if known is not None:
+                head, endpoint = known
+                if len(data) == size + head.content_length:
+                    self._state = _BODY  # the common request: without a look at the table above
+                    self._age = 0.0
+                    refusal = endpoint.refuse(head, self._service.limits)
+                    if refusal is None:
+                        self._handle(head, endpoint, data[size:])
+                    else:
+                        self._respond(head, refusal)
+                    return
+            elif len(data) == size > 3 and not data.startswith(b"\r\n"):
+                if state is _IDLE:
+                    self._enter(_HEAD)
+                self._read_head(data)
                 return
-        if self._phase is _Phase.CLOSED:
+        if state is _ENDING or state is _GONE:
             return
         self._buffer += data
-        if self._phase is _Phase.HANDLING or self._is_blocked:
-            if len(self._buffer) > self._limits.max_head_size:
+        if state is _HANDLING or self._is_blocked:
+            if len(self._buffer) > self._service.limits.max_head_size:
                 self._wire.pause_reading()
             return
         self._advance()
@@ -249,63 +253,83 @@ class HttpFastPath(asyncio.Protocol):
         finally:
             self._flush()
             self._pipelined = None
-        if self._stopping and self._phase is _Phase.HEAD and not self._buffer:
+        if self._stopping and self._state is _IDLE and not self._buffer:
             self._end()
 
     def _step(self) -> bool:
         """One head or one body; False if more bytes, or an answer, must be waited for."""
-        if self._phase is _Phase.HEAD:
-            return self._read_head()
-        if self._phase is _Phase.BODY:
+        if self._state is _IDLE or self._state is _HEAD:
+            return self._cut_head()
+        if self._state is _BODY:
             return self._read_body()
         return False
 
-    def _read_head(self) -> bool:
-        buffer = self._buffer
+    def _cut_head(self) -> bool:
+        """Takes a whole head out of the buffer."""
+        buffer, limit = self._buffer, self._service.limits.max_head_size
         while buffer.startswith(b"\r\n"):  # some clients send one after a body
             del buffer[:2]
-        end = buffer.find(HEAD_END, 0, self._limits.max_head_size + 4)
-        if end < 0:
-            if len(buffer) > self._limits.max_head_size:
+        if not buffer:
+            return False
+        if self._state is _IDLE:
+            self._enter(_HEAD)
+        size = buffer.find(HEAD_END, 0, limit + 4) + 4
+        if size < 4:
+            if len(buffer) > limit:
                 self._refuse(431)
             return False
-        size = end + 4
         raw = bytes(buffer[:size])
-        head = self._known_heads.get(raw)
-        if head is None:
-            target = raw[: raw.find(b"\r\n")].split(b" ", 2)
-            if len(target) == 3 and self._site.route(path_of(target[1])) is None:
-                self._give_away()
-                return False
-            try:
-                head = parse_head(raw, max_headers=self._limits.max_headers)
-            except BadRequestHead as error:
-                self._refuse(error.status)
-                return False
-            if head.is_plain:
-                self._known_heads.add(raw, head)
         del buffer[:size]
-        self._head = head
-        self._age = 0.0
-        return self._expect_body(head)
+        return self._read_head(raw)
 
-    def _expect_body(self, head: RequestHead) -> bool:
-        self._phase = _Phase.BODY
-        if head.content_length > self._max_body_size(head):
-            self._refuse_body(head)
+    def _read_head(self, raw: bytes) -> bool:
+        """Finds out whose a request is; True if the connection is ready for its next one."""
+        service = self._service
+        known = service.heads.get(raw)
+        if known is not None:
+            head, endpoint = known
+            return self._begin_body(head, endpoint, endpoint.refuse(head, service.limits))
+        target = raw[: raw.find(b"\r\n")].split(b" ", 2)
+        found = service.routes.find(path_of(target[1])) if len(target) == 3 else None
+        if found is None and self._is_for_another(raw, target):
             return False
+        if len(raw) > service.limits.max_head_size:
+            self._refuse(431)
+            return False
+        try:
+            head = parse_head(raw, max_headers=service.limits.max_headers)
+        except BadRequestHead as error:
+            self._refuse(error.status)
+            return False
+        if found is None:
+            return self._begin_body(head, None, NOT_FOUND)
+        if found.upgrade is not None:
+            return self._upgrade(raw, head, found)
+        if head.is_plain:
+            service.heads.add(raw, head, found)
+        return self._begin_body(head, found, found.refuse(head, service.limits))
+
+    def _begin_body(
+        self, head: RequestHead, endpoint: Endpoint | None, refusal: Response | None
+    ) -> bool:
+        self._enter(_BODY)
+        self._head, self._endpoint, self._refusal = head, endpoint, refusal
         expects = head.headers.get("expect")
-        if expects is not None:
+        if refusal is not None:
+            if refusal.close or expects is not None or head.content_length > MAX_SKIPPED:
+                self._respond(head, refusal, close=head.has_body)
+                return self._state is _IDLE
+        elif expects is not None:
             if expects.lower() != "100-continue":
                 self._refuse(417)
                 return False
             if head.has_body and len(self._buffer) < max(head.content_length, 1):
                 self._write(_CONTINUE)
-        self._body = ChunkedBody() if head.chunked else None
+        self._chunks = ChunkedBody() if head.chunked else None
         return self._read_body()
 
     def _read_body(self) -> bool:
-        head, chunks = self._head, self._body
+        head, chunks = self._head, self._chunks
         assert head is not None
         if chunks is None:
             length = head.content_length
@@ -319,99 +343,126 @@ class HttpFastPath(asyncio.Protocol):
             except BadChunks:
                 self._refuse(400)
                 return False
-            if len(chunks.content) > self._max_body_size(head):
-                self._refuse_body(head)
+            if self._is_too_long(head, len(chunks.content)):
                 return False
             if not is_complete:
                 return False
             body = bytes(chunks.content)
-            self._body = None
-        self._phase = _Phase.HEAD
-        self._age = 0.0
-        self._head = None
-        self._handle(head, body)
-        return self._phase is _Phase.HEAD
+            self._chunks = None
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None or self._endpoint is None:
+            self._respond(head, refusal or NOT_FOUND)
+        else:
+            self._handle(head, self._endpoint, body)
+        return self._state is _IDLE
 
-    def _max_body_size(self, head: RequestHead) -> int:
-        return self._route(head).max_body_size or self._limits.max_body_size
+    def _is_too_long(self, head: RequestHead, size: int) -> bool:
+        """Answers a body of chunks that has grown over its limit."""
+        endpoint, refusal = self._endpoint, self._refusal
+        if refusal is not None or endpoint is None:
+            if size > MAX_SKIPPED:
+                self._respond(head, refusal or NOT_FOUND, close=True)
+                return True
+        elif size > endpoint.body_limit(self._service.limits):
+            self._respond(head, endpoint.too_large(head), close=True)
+            return True
+        return False
 
-    def _route(self, head: RequestHead) -> HttpRoute:
-        route = self._site.route(head.path)
-        assert route is not None  # only requests with a route come so far
-        return route
+    # -- to other protocols
 
-    def _refuse_body(self, head: RequestHead) -> None:
-        too_large = self._route(head).too_large
-        if too_large is None:
-            self._refuse(413)
-            return
-        self._stopping = True  # the body is not read: nothing can follow it
-        self._respond(head, too_large(head.headers))
-
-    def _give_away(self) -> None:
-        """The next request belongs to somebody else, and so do the connection's later ones."""
+    def _is_for_another(self, raw: bytes, target: list[bytes]) -> bool:
+        """A request that no row of the table is for: HTTP/2, or the ASGI app, takes it if it can."""
+        service = self._service
+        if raw == _HTTP2_PREFACE and service.h2c and service.switch_to_http2 is not None:
+            switch = service.switch_to_http2
+        elif service.switch_to_app is not None and len(target) == 3:
+            switch = service.switch_to_app
+        else:
+            return False
         self._flush()
         if self._is_blocked:
-            return  # earlier answers must be taken first: the next owner knows nothing of them
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        self._phase = _Phase.CLOSED
-        self._watch.discard(self)
-        self._hand_over(self._wire, data)
+            # No protocol takes a wire over that was full before: it would not be told.
+            self._buffer[:0] = raw
+            return True
+        data = raw + self._buffer
+        self._leave()
+        switch(self._wire, data)
+        return True
 
-    # -- answering
-
-    def _handle(self, head: RequestHead, body: bytes) -> None:
-        answer = call_handler(self._route(head).handler, head, body)
-        if type(answer) is HttpResponse:
-            self._respond(head, answer)
-        elif type(answer) is Takeover:
-            self._surrender(head, answer)
+    def _upgrade(self, raw: bytes, head: RequestHead, endpoint: Endpoint) -> bool:
+        self._flush()
+        if self._is_blocked:
+            self._buffer[:0] = raw  # as above
+            return False
+        answer: Any = endpoint.handshake(head)
+        if type(answer) is Response:
+            return self._begin_body(head, endpoint, answer)
+        unread = bool(self._buffer)
+        self._leave()
+        if unread:
+            # Frames before the 101 answer could be a smuggled request: not answered at all.
+            self._wire.abort()
         else:
-            self._wait_for(head, answer)  # type: ignore[arg-type]  # what is left
+            assert endpoint.upgrade is not None
+            endpoint.upgrade.open(head, answer, self._wire)
+        return False
 
-    def _surrender(self, head: RequestHead, answer: Takeover) -> None:
+    def _stream(self, head: RequestHead, answer: StreamingResponse) -> None:
         """The connection goes to the giver of the answer; unread bytes are its client's fault."""
         self._flush()
-        self._phase = _Phase.CLOSED
-        self._watch.discard(self)
+        is_blocked, unread = self._is_blocked, bool(self._buffer)
+        self._leave()
         if self._wire.is_closing():
             return
-        if self._is_blocked:
+        if is_blocked:
             # The client sends request after request and does not read. The next owner would not
             # be told that the wire is full, and fill it without bounds.
             self._wire.abort()
             return
-        exchange = Http1Exchange(self._wire, head, self._hand_over, self._watch.common_lines)
-        if self._buffer:
-            self._buffer.clear()
-            exchange.spoil()
-        answer.take(exchange, head)
+        service = self._service
+        stream = Http1Stream(self._wire, head, service.take_back, service.watch.common_lines)
+        if unread:
+            stream.disable_keep_alive()
+        answer.take(stream, head)
 
-    def _wait_for(self, head: RequestHead, future: asyncio.Future[HttpResponse]) -> None:
-        self._phase = _Phase.HANDLING
-        self._work = future
+    def _leave(self) -> None:
+        """The wire is somebody else's from now on."""
+        self._enter(_GONE)
+        self._service.watch.discard(self)
+        self._buffer.clear()
 
-        def finished(done: asyncio.Future[HttpResponse]) -> None:
+    # -- answering
+
+    def _handle(self, head: RequestHead, endpoint: Endpoint, body: bytes) -> None:
+        answer = endpoint.answer(head, body)
+        if type(answer) is Response:
+            self._respond(head, answer)
+        elif type(answer) is StreamingResponse:
+            self._stream(head, answer)
+        else:
+            self._wait_for(head, answer)  # type: ignore[arg-type]  # what is left
+
+    def _wait_for(self, head: RequestHead, future: asyncio.Future[Response]) -> None:
+        self._enter(_HANDLING)
+
+        def finished(done: asyncio.Future[Response]) -> None:
             self._finish(head, done)
 
         future.add_done_callback(finished)
 
-    def _finish(self, head: RequestHead, done: asyncio.Future[HttpResponse]) -> None:
-        self._work = None
+    def _finish(self, head: RequestHead, done: asyncio.Future[Response]) -> None:
         answer = outcome(head, done)
-        if self._phase is _Phase.CLOSED:
+        if self._state is _GONE:
             return
-        self._phase = _Phase.HEAD
-        self._age = 0.0
         self._respond(head, answer)
-        if not self._is_blocked and self._phase is _Phase.HEAD:
+        if not self._is_blocked and self._state is _IDLE:
             self._wire.resume_reading()
             self._advance()
 
-    def _respond(self, head: RequestHead, answer: HttpResponse) -> None:
-        body = answer.body
-        keep = head.keep_alive and not self._stopping
+    def _respond(self, head: RequestHead, answer: Response, *, close: bool = False) -> None:
+        """Answers the current request; ``close``: no other follows it."""
+        self._enter(_IDLE)
+        keep = head.keep_alive and not (self._stopping or close or answer.close)
         if (
             keep
             and head.http11
@@ -420,25 +471,24 @@ class HttpFastPath(asyncio.Protocol):
             and not answer.headers
             and head.method == "POST"
         ):
-            self._write(b"%b%d\r\n\r\n%b" % (self._watch.json_head, len(body), body))
+            body = answer.body
+            self._write(b"%b%d\r\n\r\n%b" % (self._service.watch.json_head, len(body), body))
             return
-        lines = [status_line(answer.status)]
-        lines.extend(f"{name}: {value}\r\n" for name, value in answer.fields())
-        lines.append(self._watch.common_lines)
-        if not keep:
-            lines.append("Connection: close\r\n")
-        elif not head.http11:
-            lines.append("Connection: keep-alive\r\n")
-        lines.append("\r\n")
-        if head.method == "HEAD" or answer.status in (204, 304):
-            body = b""
-        self._write("".join(lines).encode("latin-1") + body)
+        data = encode_response(
+            answer,
+            self._service.watch.common_lines,
+            keep_alive=keep,
+            http11=head.http11,
+            with_body=head.method != "HEAD",
+        )
+        self._write(data)
         if not keep:
             self._end()
 
     def _refuse(self, status: int) -> None:
         """Answers a request that cannot be read; the connection is of no use after it."""
-        self._write(plain_error(status, close=True).encode(self._watch.common_lines))
+        answer = plain_error(status, close=True)
+        self._write(encode_response(answer, self._service.watch.common_lines))
         self._end()
 
     def _write(self, data: bytes) -> None:
@@ -458,11 +508,10 @@ class HttpFastPath(asyncio.Protocol):
 
     def _end(self) -> None:
         """Closes after everything written so far."""
-        if self._phase is _Phase.CLOSED:
+        if self._state in (_ENDING, _GONE):
             return
         self._flush()
-        self._phase = _Phase.CLOSED
-        self._age = 0.0
+        self._enter(_ENDING)
         self._buffer.clear()
         close_gently(self._wire)
 
@@ -471,57 +520,31 @@ class HttpFastPath(asyncio.Protocol):
     def tick(self, seconds: float) -> None:
         """Called every ``seconds``: ends what takes too long."""
         self._age += seconds
-        limits = self._limits
-        if self._is_blocked:
+        limits, state = self._service.limits, self._state
+        if self._is_blocked or state is _ENDING:
             if self._age > limits.write_timeout:
                 self._wire.abort()
-        elif self._phase is _Phase.HEAD:
-            if self._age > (limits.head_timeout if self._buffer else limits.keep_alive_timeout):
+        elif state is _IDLE:
+            if self._age > limits.keep_alive_timeout:
                 self._wire.close()
-        elif self._phase is _Phase.BODY:
-            if self._age > limits.request_timeout:
-                self._refuse(408)
-        elif self._phase is _Phase.CLOSED and self._age > limits.write_timeout:
-            self._wire.abort()
+        elif state is _HEAD:
+            if self._age > limits.head_timeout:
+                self._wire.abort()
+        elif state is _BODY and self._age > limits.request_timeout:
+            self._refuse(408)
 
     def abort(self) -> None:
         """Drops the connection."""
         self._wire.abort()
 
     def shutdown(self) -> None:
-        """Ends an idle connection, or the current request's after its answer."""
+        """Ends a connection without a whole request, or the current one after its answer."""
         self._stopping = True
-        if self._phase is _Phase.HEAD and not self._buffer:
+        if self._state is _IDLE:
             self._end()
-
-
-def call_handler(
-    handler: Handler, head: RequestHead, body: bytes
-) -> HttpResponse | Takeover | asyncio.Future[HttpResponse]:
-    """What a handler says to a whole request; a failure is logged and answered with 500."""
-    try:
-        answer: Any = handler(head.method, head.path, head.query, head.headers, body)
-        if type(answer) is not HttpResponse and type(answer) is not Takeover:
-            if asyncio.iscoroutine(answer):
-                answer = start_eagerly(answer)
-            if not isinstance(answer, HttpResponse):
-                answer = asyncio.ensure_future(answer)
-    except Exception:
-        logger.exception("the handler of %s %s failed", head.method, head.path)
-        answer = HttpResponse(b"Internal Server Error\n", 500, "text/plain; charset=utf-8")
-    return answer  # type: ignore[no-any-return]  # one of the three
-
-
-def outcome(head: RequestHead, done: asyncio.Future[HttpResponse]) -> HttpResponse:
-    """The answer that a handler came to; a failure is logged and answered with 500."""
-    text = "text/plain; charset=utf-8"
-    if done.cancelled():
-        return HttpResponse(b"Service Unavailable\n", 503, text)
-    error = done.exception()
-    if error is None:
-        return done.result()
-    logger.error("the handler of %s %s failed", head.method, head.path, exc_info=error)
-    return HttpResponse(b"Internal Server Error\n", 500, text)
+        elif self._state is _HEAD:
+            self._enter(_ENDING)
+            self._wire.close()
 
 
 def close_gently(wire: asyncio.Transport) -> None:

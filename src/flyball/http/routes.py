@@ -1,65 +1,261 @@
-"""What is served on a port, whatever the version of HTTP that asks for it."""
+"""The route table: what is served on a port, whatever the version of HTTP that asks for it."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import MutableMapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from msgspec.structs import replace
+
+from flyball.aio.eager import start_eagerly
+from flyball.http.messages import (
+    CANCELLED,
+    FAILED,
+    Response,
+    StreamingResponse,
+    empty,
+    plain_error,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable
 
-    from flyball.http.http1 import HttpRoute
-    from flyball.transports.common.websocket.endpoint import SocketEndpoint
+    from flyball.http.messages import HttpLimits, RequestHead, Route, UpgradeEndpoint
+    from flyball.http.streams import ResponseStream
+
+    Pending = Response | StreamingResponse | asyncio.Future[Response]
+    """What a request is answered: at once, by a stream, or later (see :func:`outcome`)."""
+
+logger = logging.getLogger("flyball.transports")
+
+T = TypeVar("T")
+
+RequestCounts = MutableMapping[tuple[str, str, int], int]
+"""(path of the route, method, status) to number of requests."""
+_METHODS: Final = frozenset(
+    ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+)
+"""Methods that are counted by name: strangers could send any number of others."""
 
 
-class Site:
-    """Endpoints by their paths: WebSocket, functions of the HTTP fast path, an ASGI app.
+class RouteClash(ValueError):
+    """Two rows of a table have the same path."""
 
-    Paths match exactly, as sent. ``*`` in a path stands for one segment, or the rest of one,
-    without dots: ``/sockjs/*/*/xhr``. A route with ``subtree`` has all paths below its own too.
-    What no path matches goes to ``app``.
+
+class PathTable(Generic[T]):
+    """Finds what belongs to a path: at the exact path, by a pattern, or in a subtree.
+
+    ``*`` in a path stands for one segment, or the rest of one, without dots:
+    ``/sockjs/*/*/xhr``.
     """
 
-    __slots__ = ("_patterns", "_routes", "_socket_patterns", "_subtrees", "_websockets", "app")
+    __slots__ = ("_exact", "_patterns", "_subtrees")
 
-    def __init__(
-        self,
-        *,
-        websockets: Mapping[str, SocketEndpoint] | None = None,
-        routes: Mapping[str, HttpRoute] | None = None,
-        app: Any = None,
-    ) -> None:
-        sockets, found = websockets or {}, routes or {}
-        self._websockets = {path: e for path, e in sockets.items() if "*" not in path}
-        self._socket_patterns = [(_pattern(p), e) for p, e in sockets.items() if "*" in p]
-        self._routes = {path: route for path, route in found.items() if "*" not in path}
-        self._patterns = [(_pattern(p), route) for p, route in found.items() if "*" in p]
-        below = [(f"{p.rstrip('/')}/", route) for p, route in found.items() if route.subtree]
-        self._subtrees = sorted(below, key=lambda item: -len(item[0]))
-        self.app = app
-        """The ASGI application for everything else; None: 404."""
+    def __init__(self, entries: Iterable[tuple[str, T, bool]]) -> None:
+        """``entries`` are paths with what is there, and whether that has the paths below too."""
+        self._exact: dict[str, T] = {}
+        self._patterns: list[tuple[re.Pattern[str], T]] = []
+        subtrees: list[tuple[str, T]] = []
+        for path, value, subtree in entries:
+            if "*" in path:
+                self._patterns.append((_pattern(path), value))
+            else:
+                self._exact[path] = value
+            if subtree:
+                subtrees.append((f"{path.rstrip('/')}/", value))
+        self._subtrees = sorted(subtrees, key=lambda entry: -len(entry[0]))
 
-    def websocket(self, path: str) -> SocketEndpoint | None:
-        """The WebSocket endpoint at a path."""
-        found = self._websockets.get(path)
-        if found is None:
-            for pattern, endpoint in self._socket_patterns:
-                if pattern.fullmatch(path):
-                    return endpoint
-        return found
+    def find(self, path: str) -> T | None:
+        """What is at a path, as sent; a pattern wins over a subtree, a longer one over others."""
+        found = self._exact.get(path)
+        return found if found is not None else self._search(path)
 
-    def route(self, path: str) -> HttpRoute | None:
-        """The route of a path on the HTTP fast path."""
-        found = self._routes.get(path)
-        if found is None:
-            for start, route in self._subtrees:
-                if path.startswith(start):
-                    return route
-            for pattern, route in self._patterns:
-                if pattern.fullmatch(path):
-                    return route
-        return found
+    def _search(self, path: str) -> T | None:
+        for pattern, value in self._patterns:
+            if pattern.fullmatch(path):
+                return value
+        for start, value in self._subtrees:
+            if path.startswith(start):
+                return value
+        return None
 
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile("[^/.]+".join(map(re.escape, path.split("*"))))
+
+
+class Endpoint:
+    """A row of the table, ready to be asked: :meth:`refuse` at the head, then :meth:`answer`.
+
+    A row with an ``upgrade`` is asked for :meth:`handshake` alone.
+    """
+
+    __slots__ = ("_handler", "route", "upgrade")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.upgrade: UpgradeEndpoint | None = route.upgrade
+        self._handler: Any = route.handler
+
+    def body_limit(self, limits: HttpLimits) -> int:
+        """Bytes that a body may have."""
+        return self.route.max_body_size or limits.max_body_size
+
+    def refuse(self, head: RequestHead, limits: HttpLimits) -> Response | None:
+        """Why a request is refused, as far as can be told without its body.
+
+        The size comes before what the row itself asks (a key): strangers need not be let in to
+        learn that they send too much.
+        """
+        route = self.route
+        if route.methods and head.method not in route.methods:
+            return empty(405, (("Allow", ", ".join(route.methods)),))
+        if head.content_length > self.body_limit(limits):
+            return self.too_large(head)
+        return route.admit(head) if route.admit is not None else None
+
+    def too_large(self, head: RequestHead) -> Response:
+        """The answer to a body over the limit, which is not read: nothing can follow it."""
+        own = self.route.too_large
+        if own is None:
+            return plain_error(413, close=True)
+        return replace(own(head), close=True)
+
+    def answer(self, head: RequestHead, body: bytes) -> Pending:
+        """What the handler says to a whole request; a failure is logged and answered with 500."""
+        try:
+            answer = self._handler(head, body)
+            if type(answer) is Response or type(answer) is StreamingResponse:
+                return answer
+            if asyncio.iscoroutine(answer):
+                answer = start_eagerly(answer)
+                if isinstance(answer, Response):
+                    return answer
+            later: asyncio.Future[Response] = asyncio.ensure_future(answer)
+        except Exception:
+            logger.exception("the handler of %s %s failed", head.method, head.path)
+            return FAILED
+        return later
+
+    def handshake(self, head: RequestHead, protocol: str | None = None) -> Any:
+        """See :meth:`UpgradeEndpoint.answer`."""
+        assert self.upgrade is not None
+        return self.upgrade.answer(head, protocol)
+
+
+def outcome(head: RequestHead, done: asyncio.Future[Response]) -> Response:
+    """The answer that a handler came to; a failure is logged and answered with 500."""
+    if done.cancelled():
+        return CANCELLED
+    error = done.exception()
+    if error is None:
+        return done.result()
+    logger.error("the handler of %s %s failed", head.method, head.path, exc_info=error)
+    return FAILED
+
+
+class CountedEndpoint(Endpoint):
+    """Counts how requests are answered, refused ones included."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, route: Route, counts: RequestCounts) -> None:
+        super().__init__(route)
+        self._counts = counts
+
+    def _count(self, method: str, status: int) -> None:
+        key = (self.route.path, method if method in _METHODS else "unknown", status)
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def refuse(self, head: RequestHead, limits: HttpLimits) -> Response | None:
+        """See :meth:`Endpoint.refuse`."""
+        refusal = super().refuse(head, limits)
+        if refusal is not None:
+            self._count(head.method, refusal.status)
+        return refusal
+
+    def answer(self, head: RequestHead, body: bytes) -> Pending:
+        """See :meth:`Endpoint.answer`."""
+        answer = super().answer(head, body)
+        if isinstance(answer, Response):
+            self._count(head.method, answer.status)
+        elif isinstance(answer, StreamingResponse):
+            return StreamingResponse(partial(self._take, answer.take))
+        else:
+            answer.add_done_callback(partial(self._count_outcome, head.method))
+        return answer
+
+    def _take(
+        self,
+        take: Callable[[ResponseStream, RequestHead], None],
+        stream: ResponseStream,
+        head: RequestHead,
+    ) -> None:
+        stream.on_status = partial(self._count, head.method)
+        take(stream, head)
+
+    def _count_outcome(self, method: str, done: asyncio.Future[Response]) -> None:
+        if done.cancelled():
+            self._count(method, CANCELLED.status)
+        else:
+            failed = done.exception() is not None
+            self._count(method, FAILED.status if failed else done.result().status)
+
+    def handshake(self, head: RequestHead, protocol: str | None = None) -> Any:
+        """See :meth:`Endpoint.handshake`."""
+        answer = super().handshake(head, protocol)
+        if isinstance(answer, Response):
+            self._count(head.method, answer.status)
+        else:
+            self._count(head.method, 101 if protocol is None else 200)
+        return answer
+
+
+class Routes:
+    """The rows of a table, and an ASGI app for what none of them has."""
+
+    __slots__ = ("_paths", "_table", "app")
+
+    def __init__(
+        self,
+        rows: Iterable[Route] = (),
+        *,
+        app: Any = None,
+        counts: RequestCounts | None = None,
+    ) -> None:
+        """Makes the table.
+
+        Args:
+            rows: the endpoints.
+            app: the ASGI application for all other paths; None: 404.
+            counts: filled with the requests of each row, if given.
+
+        Raises:
+            RouteClash: two rows have the same path; names what sets them.
+        """
+        self._paths: dict[str, Route] = {}
+        for row in rows:
+            other = self._paths.setdefault(row.path, row)
+            if other is not row:
+                raise RouteClash(
+                    f"two endpoints share the path {row.path!r}: "
+                    f"{other.option or 'one'} and {row.option or 'another'}; change one of them"
+                )
+        self._table = PathTable(
+            (path, Endpoint(row) if counts is None else CountedEndpoint(row, counts), row.subtree)
+            for path, row in self._paths.items()
+        )
+        self.app = app
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All paths with an endpoint of their own."""
+        return frozenset(self._paths)
+
+    def find(self, path: str) -> Endpoint | None:
+        """Who serves a path; None: the ASGI app, if there is one."""
+        return self._table.find(path)

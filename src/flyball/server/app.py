@@ -11,40 +11,26 @@ import structlog
 from flyball.aio.clock import LoopClock
 from flyball.core.errors import ConfigError
 from flyball.core.node import Node, NodeMetrics
-from flyball.http.http1 import HttpRoute
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
 from flyball.server import build
-from flyball.server.api.asgi import asgi_app
-from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
 from flyball.server.auth import JwksClient
 from flyball.server.client import ClientPolicy
 from flyball.server.config import insecure_switches, unbuilt_options
-from flyball.server.http import (
-    DemoOptions,
-    Route,
-    build_apps,
-    demo_routes,
-    health_route,
-    init_route,
-    metrics_route,
-)
 from flyball.server.metrics import (
     MetricItems,
     MetricsOptions,
     NodeCollector,
     ServerMetrics,
-    process_registry,
 )
 from flyball.transports.common.limits import ConnectionLimits
 
 if TYPE_CHECKING:
     import ssl
 
-    from prometheus_client.registry import Collector
-
     from flyball.aio.clock import Clock, TimerHandle
+    from flyball.http.messages import Route
+    from flyball.http.routes import Routes
     from flyball.server.config import Config
 
 logger = structlog.get_logger("flyball.server")
@@ -140,17 +126,10 @@ class Server:
         config = self.config
         server = config.http_server
         external, internal, split = server.external, server.internal, server.is_split
-        api = None if config.http_api.disabled else self._api_handler()
-        apps = build_apps(
-            self._routes(api, demo=demo),
-            split=split,
-            counts=self.metrics.http_requests
-            if config.prometheus.instrument_http_handlers
-            else None,
-        )
-        external_api = api if not split or config.http_api.external else None
+        counts = self.metrics.http_requests if config.prometheus.instrument_http_handlers else None
+        outside, inside = build.split_routes(self._routes(demo=demo), split=split, counts=counts)
         tls = build.tls_context(config, self.autocert, internal=False)
-        first = self._listener(external, tls, external_api, apps.external, clients=True)
+        first = self._listener(external, tls, outside, clients=True)
         listeners: list[Port] = [first]
         # What each port is for, and the options that say where it is.
         self._ports: dict[Port, tuple[str, str]] = {
@@ -158,13 +137,12 @@ class Server:
         }
         if split:
             tls = build.tls_context(config, self.autocert, internal=True)
-            internal_api = None if config.http_api.external else api
-            second = self._listener(internal, tls, internal_api, apps.internal, clients=False)
+            second = self._listener(internal, tls, inside, clients=False)
             self._ports[second] = ("internal", INTERNAL_KEYS)
             listeners.append(second)
         if server.http3.enabled:
             http3 = build.http3_listener(
-                config, self.node, self.limits, first.site, lambda: first.port
+                config, self.node, self.limits, outside, lambda: first.port
             )
             self._ports[http3] = ("external over HTTP/3", f"{EXTERNAL_KEYS}, over UDP")
             listeners.append(http3)
@@ -179,13 +157,7 @@ class Server:
         return listeners
 
     def _listener(
-        self,
-        address: tuple[str, str],
-        tls: ssl.SSLContext | None,
-        api: ApiHandler | None,
-        app: object,
-        *,
-        clients: bool,
+        self, address: tuple[str, str], tls: ssl.SSLContext | None, routes: Routes, *, clients: bool
     ) -> Listener:
         config = self.config
         options = ListenerOptions(
@@ -199,28 +171,9 @@ class Server:
             and not config.webtransport.enabled,
             websocket_streams=clients and build.websocket_streams(os.environ),
         )
-        routes: dict[str, HttpRoute] = {}
-        if clients:
-            routes.update(build.stream_routes(config, self.node, self.limits))
-            routes.update(build.sockjs_routes(config, self.node, self.limits))
-        if api is not None:
-            routes[config.http_api.handler_prefix.rstrip("/")] = HttpRoute(api.handle, subtree=True)
-        websockets = build.websocket_endpoints(config, self.node, self.limits) if clients else {}
-        return Listener(options, Site(websockets=websockets, routes=routes, app=app))
+        return Listener(options, routes)
 
-    def _api_handler(self) -> ApiHandler:
-        options = self.config.http_api
-        return ApiHandler(
-            self.api,
-            HttpApiOptions(
-                prefix=options.handler_prefix,
-                key=options.key,
-                insecure=options.insecure,
-                transport_errors=options.error_mode == "transport",
-            ),
-        )
-
-    def _routes(self, api: ApiHandler | None, *, demo: bool) -> list[Route]:
+    def _routes(self, *, demo: bool) -> list[Route]:
         config = self.config
         client = config.client
         self.limits = ConnectionLimits(
@@ -230,40 +183,13 @@ class Server:
             monotonic=self._clock.monotonic,
             on_refused=self.metrics.count_refused,
         )
-        routes = []
-        if api is not None:
-            routes.append(
-                Route(
-                    config.http_api.handler_prefix,
-                    asgi_app(api),
-                    external=config.http_api.external,
-                    subtree=True,
-                    option="http_api.handler_prefix",
-                )
-            )
-        if config.health.enabled:
-            routes.append(health_route(config.health.handler_prefix))
-        if config.prometheus.enabled:
-            collectors: list[Collector] = [self.collector, process_registry()]
-            routes.append(metrics_route(collectors, config.prometheus.handler_prefix))
-        if config.init.enabled:
-            origins = build.origin_policy(config)
-            routes.append(init_route(origins, config.init.handler_prefix, limits=self.limits))
-        if demo:
-            streams = [t for t in (config.http_stream, config.sse) if t.enabled]
-            options = DemoOptions(
-                websocket_path="" if config.websocket.disabled else config.websocket.handler_prefix,
-                http_stream_path=config.http_stream.handler_prefix
-                if config.http_stream.enabled
-                else "",
-                sse_path=config.sse.handler_prefix if config.sse.enabled else "",
-                emulation_path=config.emulation.handler_prefix if streams else "",
-                api_path=config.http_api.handler_prefix,
-                token_secret=client.token.hmac_secret_key,
-                token_user_claim=client.token.user_id_claim or "sub",
-            )
-            routes.extend(demo_routes(options))
-        return routes
+        return [
+            *build.client_routes(config, self.node, self.limits),
+            *build.init_routes(config, self.limits),
+            *build.api_routes(config, self.api),
+            *build.operator_routes(config, self.collector),
+            *(build.demo_page(config) if demo else []),
+        ]
 
     # -- life
 

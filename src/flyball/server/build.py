@@ -15,16 +15,21 @@ from flyball._version import __version__
 from flyball.core.errors import ConfigError
 from flyball.core.options import NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.messages import Route
+from flyball.http.routes import RequestCounts, RouteClash, Routes
 from flyball.protocol.codes import DisconnectCode
+from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
 from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
 from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
+from flyball.server.http import DemoOptions, demo_routes, health_route, metrics_route
+from flyball.server.metrics import process_registry
+from flyball.transports.common.init import init_route
 from flyball.transports.common.origin import OriginPolicy
-from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
@@ -36,13 +41,15 @@ from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketO
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client.registry import Collector
 
     from flyball.aio.clock import Clock
     from flyball.core.node import Node
-    from flyball.http.http1 import HttpRoute
     from flyball.http.http3.listener import Http3Listener
     from flyball.server.acme import Autocert
+    from flyball.server.api.service import ApiService
     from flyball.server.config import Config, Token
     from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.unigrpc.listener import UniGrpcListener
@@ -160,16 +167,24 @@ def origin_policy(config: Config) -> OriginPolicy:
     return OriginPolicy(config.client.allowed_origins)
 
 
-def websocket_endpoints(
-    config: Config, node: Node, limits: ConnectionLimits
-) -> dict[str, SocketEndpoint]:
-    """The WebSocket endpoints that are on, by path."""
+def client_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
+    """The endpoints of all transports that are on."""
+    return [
+        *websocket_routes(config, node, limits),
+        *stream_routes(config, node, limits),
+        *sockjs_routes(config, node, limits),
+    ]
+
+
+def websocket_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
+    """The WebSocket endpoints that are on."""
     origins = origin_policy(config)
-    found: dict[str, SocketEndpoint] = {}
+    found = []
     if not config.websocket.disabled:
         options = WebSocketOptions(**_websocket_options(config, config.websocket))
-        path = config.websocket.handler_prefix.rstrip("/")
-        found[path] = WebSocketEndpoint(node, origins, options, limits)
+        endpoint = WebSocketEndpoint(node, origins, options, limits)
+        path = clean_path(config.websocket.handler_prefix)
+        found.append(Route(path, upgrade=endpoint, option="websocket.handler_prefix"))
     uni = config.uni_websocket
     if uni.enabled:
         uni_options = UniWebSocketOptions(
@@ -178,26 +193,29 @@ def websocket_endpoints(
             disable_closing_handshake=uni.disable_closing_handshake,
             disable_disconnect_push=uni.disable_disconnect_push,
         )
-        path = uni.handler_prefix.rstrip("/")
-        found[path] = UniWebSocketEndpoint(node, origins, uni_options, limits)
-    sockjs = config.sockjs
-    if sockjs.enabled:
-        sockjs_options = WebSocketOptions(
-            message_size_limit=sockjs.message_size_limit,
-            write_timeout=sockjs.write_timeout,
-            keep_headers=_kept_headers(config),
-            keep_remote_addr=False,
-        )
-        path = f"{sockjs.handler_prefix.rstrip('/')}/*/*/websocket"
-        found[path] = SockJsWebSocketEndpoint(node, origins, sockjs_options, limits)
+        uni_endpoint = UniWebSocketEndpoint(node, origins, uni_options, limits)
+        path = clean_path(uni.handler_prefix)
+        found.append(Route(path, upgrade=uni_endpoint, option="uni_websocket.handler_prefix"))
     return found
 
 
-def sockjs_routes(config: Config, node: Node, limits: ConnectionLimits) -> dict[str, HttpRoute]:
-    """What SockJS serves over HTTP, if it is on, by path."""
+def clean_path(prefix: str) -> str:
+    """An endpoint's path: as the original does, without a slash at its end."""
+    return prefix.rstrip("/") or "/"
+
+
+def sockjs_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
+    """What SockJS serves, if it is on."""
     section = config.sockjs
     if not section.enabled:
-        return {}
+        return []
+    socket_options = WebSocketOptions(
+        message_size_limit=section.message_size_limit,
+        write_timeout=section.write_timeout,
+        keep_headers=_kept_headers(config),
+        keep_remote_addr=False,
+    )
+    socket = SockJsWebSocketEndpoint(node, origin_policy(config), socket_options, limits)
     options = SockJsOptions(
         url=section.url,
         message_size_limit=section.message_size_limit,
@@ -205,7 +223,11 @@ def sockjs_routes(config: Config, node: Node, limits: ConnectionLimits) -> dict[
         keep_headers=_kept_headers(config),
     )
     endpoint = SockJsEndpoint(node, config.client.allowed_origins, options, limits)
-    return endpoint.routes(section.handler_prefix.rstrip("/"))
+    prefix, option = section.handler_prefix.rstrip("/"), "sockjs.handler_prefix"
+    return [
+        Route(f"{prefix}/*/*/websocket", upgrade=socket, option=option),
+        *endpoint.routes(prefix, option),
+    ]
 
 
 def _websocket_options(config: Config, options: WebSocketSection) -> dict[str, Any]:
@@ -229,25 +251,102 @@ def websocket_streams(environ: Mapping[str, str]) -> bool:
     return "http2xconnect=1" in environ.get("GODEBUG", "").split(",")
 
 
-def stream_routes(config: Config, node: Node, limits: ConnectionLimits) -> dict[str, HttpRoute]:
-    """The streaming endpoints that are on, and ``/emulation`` if they need it, by path."""
-    kinds: tuple[tuple[Kind, SSE | HTTPStream | UniSSE | UniHTTPStream], ...] = (
-        (streaming.SSE, config.sse),
-        (streaming.HTTP_STREAM, config.http_stream),
-        (streaming.UNI_SSE, config.uni_sse),
-        (streaming.UNI_HTTP_STREAM, config.uni_http_stream),
+def stream_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
+    """The streaming endpoints that are on, and ``/emulation`` if they need it."""
+    kinds: tuple[tuple[str, Kind, SSE | HTTPStream | UniSSE | UniHTTPStream], ...] = (
+        ("sse", streaming.SSE, config.sse),
+        ("http_stream", streaming.HTTP_STREAM, config.http_stream),
+        ("uni_sse", streaming.UNI_SSE, config.uni_sse),
+        ("uni_http_stream", streaming.UNI_HTTP_STREAM, config.uni_http_stream),
     )
     origins = origin_policy(config)
-    found = {}
-    for kind, options in kinds:
+    found = []
+    for name, kind, options in kinds:
         if options.enabled:
             endpoint = StreamEndpoint(node, kind, origins, _stream_options(config, options), limits)
-            found[options.handler_prefix.rstrip("/")] = endpoint.route()
+            path = clean_path(options.handler_prefix)
+            found.append(endpoint.route(path, f"{name}.handler_prefix"))
     if config.sse.enabled or config.http_stream.enabled:
         section = config.emulation
         emulation = EmulationEndpoint(node, origins, section.max_request_body_size)
-        found[section.handler_prefix.rstrip("/")] = emulation.route()
+        path = clean_path(section.handler_prefix)
+        found.append(emulation.route(path, "emulation.handler_prefix"))
     return found
+
+
+def init_routes(config: Config, limits: ConnectionLimits) -> list[Route]:
+    """``/connection/init``, if it is on."""
+    if not config.init.enabled:
+        return []
+    path, option = clean_path(config.init.handler_prefix), "init.handler_prefix"
+    return [init_route(origin_policy(config), path, limits=limits, option=option)]
+
+
+def api_routes(config: Config, service: ApiService) -> list[Route]:
+    """The server API over HTTP, if it is on."""
+    options = config.http_api
+    if options.disabled:
+        return []
+    handler = ApiHandler(
+        service,
+        HttpApiOptions(
+            prefix=options.handler_prefix,
+            key=options.key,
+            insecure=options.insecure,
+            transport_errors=options.error_mode == "transport",
+        ),
+    )
+    return handler.routes(internal=not options.external)
+
+
+def operator_routes(config: Config, collector: Collector) -> list[Route]:
+    """Health and metrics, if they are on."""
+    found = []
+    if config.health.enabled:
+        found.append(health_route(clean_path(config.health.handler_prefix)))
+    if config.prometheus.enabled:
+        collectors = [collector, process_registry()]
+        found.append(metrics_route(collectors, clean_path(config.prometheus.handler_prefix)))
+    return found
+
+
+def demo_page(config: Config) -> list[Route]:
+    """The demo page, which is told of what is on."""
+    token = config.client.token
+    streams = [t for t in (config.http_stream, config.sse) if t.enabled]
+    return demo_routes(
+        DemoOptions(
+            websocket_path="" if config.websocket.disabled else config.websocket.handler_prefix,
+            http_stream_path=config.http_stream.handler_prefix
+            if config.http_stream.enabled
+            else "",
+            sse_path=config.sse.handler_prefix if config.sse.enabled else "",
+            emulation_path=config.emulation.handler_prefix if streams else "",
+            api_path=config.http_api.handler_prefix,
+            token_secret=token.hmac_secret_key,
+            token_user_claim=token.user_id_claim or "sub",
+        )
+    )
+
+
+def split_routes(
+    rows: Iterable[Route], *, split: bool, counts: RequestCounts | None = None
+) -> tuple[Routes, Routes]:
+    """The tables of the external and the internal listener; the same one unless ``split``.
+
+    Raises:
+        ConfigError: two endpoints of a listener have the same path.
+    """
+    rows = list(rows)
+    try:
+        if not split:
+            both = Routes(rows, counts=counts)
+            return both, both
+        external = [row for row in rows if not row.internal]
+        internal = [row for row in rows if row.internal]
+        return Routes(external, counts=counts), Routes(internal, counts=counts)
+    except RouteClash as error:
+        raise ConfigError(str(error)) from None
 
 
 def _stream_options(
@@ -299,10 +398,10 @@ def http3_listener(
     config: Config,
     node: Node,
     limits: ConnectionLimits,
-    site: Site,
+    routes: Routes,
     tcp_port: Callable[[], int],
 ) -> Http3Listener:
-    """The UDP port of HTTP/3, beside the TLS port of the same number that serves ``site``.
+    """The UDP port of HTTP/3, beside the TLS port of the same number that serves ``routes``.
 
     Raises:
         ConfigError: HTTP/3 is not installed, or a certificate or key is wrong.
@@ -331,7 +430,7 @@ def http3_listener(
         )
         webtransports[options.handler_prefix.rstrip("/")] = endpoint
     where = Http3Options(server.address, server.port, certificate, key)
-    return Http3Listener(where, site, webtransports=webtransports, beside=tcp_port)
+    return Http3Listener(where, routes, webtransports=webtransports, beside=tcp_port)
 
 
 def _kept_headers(config: Config) -> frozenset[str]:
@@ -388,7 +487,7 @@ def challenge_listener(config: Config, autocert: Autocert) -> Listener:
     from flyball.server.acme import split_address
 
     host, port = split_address(config.http_server.tls_autocert.http_addr)
-    return Listener(ListenerOptions(host=host, port=port), Site(app=autocert.challenge_app()))
+    return Listener(ListenerOptions(host=host, port=port), Routes(autocert.challenge_routes()))
 
 
 def tls_context(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.http1 import HttpResponse, HttpRoute
+from flyball.http.messages import Route
+from flyball.transports.common.init import init_route
 from flyball.transports.common.limits import ConnectionLimits
-from flyball.transports.common.origin import OriginPolicy, cors_headers
-from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
+from flyball.transports.common.origin import OriginPolicy
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
@@ -19,9 +20,8 @@ from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flyball.core.node import Node
+    from flyball.http.messages import UpgradeEndpoint
 
 _STREAMS: Final = {
     "http_stream": streaming.HTTP_STREAM,
@@ -29,6 +29,12 @@ _STREAMS: Final = {
     "uni_http_stream": streaming.UNI_HTTP_STREAM,
     "uni_sse": streaming.UNI_SSE,
 }
+_SOCKETS: Final = {
+    "websocket": "/websocket",
+    "uni_websocket": "/uni_websocket",
+    "sockjs": "/sockjs/*/*/websocket",
+}
+"""Paths of the transports over WebSocket."""
 TRANSPORTS: Final = ("websocket", "uni_websocket", *_STREAMS, "sockjs")
 """Names of transports, and of their paths."""
 
@@ -78,62 +84,47 @@ class EndpointOptions:
             keep_headers=sockjs.keep_headers,
         )
 
-    def routes(self, node: Node, prefix: str = "") -> dict[str, HttpRoute]:
-        """The endpoints for plain HTTP, by their paths below ``prefix``.
+    def routes(self, node: Node, prefix: str = "") -> list[Route]:
+        """All endpoints, at their paths below ``prefix``.
+
+        Raises:
+            ConfigError: an origin is malformed.
+        """
+        return [*self.requests(node, prefix), *self._sockets(node, prefix)]
+
+    def requests(self, node: Node, prefix: str = "") -> list[Route]:
+        """The endpoints for plain HTTP.
 
         Raises:
             ConfigError: an origin is malformed.
         """
         policy = OriginPolicy(self.origins)
-        found = {f"{prefix}/init": HttpRoute(_Init(policy))}
+        found = [init_route(policy, f"{prefix}/init")]
         options = StreamOptions(max_request_body_size=self.max_request_body_size)
         for name, kind in _STREAMS.items():
             if name in self.transports:
                 endpoint = StreamEndpoint(node, kind, policy, options, self.limits)
-                found[f"{prefix}/{name}"] = endpoint.route()
+                found.append(endpoint.route(f"{prefix}/{name}"))
         if {"http_stream", "sse"} & set(self.transports):
             emulation = EmulationEndpoint(node, policy, self.max_request_body_size)
-            found[f"{prefix}/emulation"] = emulation.route()
+            found.append(emulation.route(f"{prefix}/emulation"))
         if "sockjs" in self.transports:
             sockjs = SockJsEndpoint(node, self.origins, self.sockjs, self.limits)
-            found |= sockjs.routes(f"{prefix}/sockjs")
+            found += sockjs.routes(f"{prefix}/sockjs")
         return found
 
-    def websockets(self, node: Node, prefix: str = "") -> dict[str, SocketEndpoint]:
-        """The WebSocket endpoints, by their paths below ``prefix``.
+    def websocket_paths(self, prefix: str = "") -> list[tuple[str, str]]:
+        """The transports over WebSocket that are wanted, with their paths."""
+        return [(n, f"{prefix}{path}") for n, path in _SOCKETS.items() if n in self.transports]
 
-        Raises:
-            ConfigError: an origin is malformed.
-        """
+    def _sockets(self, node: Node, prefix: str) -> list[Route]:
         policy, limits = OriginPolicy(self.origins), self.limits
-        found: dict[str, SocketEndpoint] = {}
-        if "websocket" in self.transports:
-            endpoint = WebSocketEndpoint(node, policy, self.websocket, limits)
-            found[f"{prefix}/websocket"] = endpoint
-        if "uni_websocket" in self.transports:
-            uni = UniWebSocketEndpoint(node, policy, self.uni_websocket, limits)
-            found[f"{prefix}/uni_websocket"] = uni
-        if "sockjs" in self.transports:
-            sockjs = SockJsWebSocketEndpoint(node, policy, self.sockjs_socket, limits)
-            found[f"{prefix}/sockjs/*/*/websocket"] = sockjs
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Init:
-    """``/init``: a request without consequences, for clients that warm a connection up."""
-
-    origins: OriginPolicy
-
-    def __call__(
-        self, method: str, _path: str, _query: str, headers: Mapping[str, str], _body: bytes
-    ) -> HttpResponse:
-        if method != "GET":
-            return HttpResponse(status=405, content_type="")
-        json = "application/json; charset=utf-8"
-        return HttpResponse(
-            b"{}", content_type=json, headers=tuple(cors_headers(self.origins, headers))
-        )
+        endpoints: dict[str, UpgradeEndpoint] = {
+            "websocket": WebSocketEndpoint(node, policy, self.websocket, limits),
+            "uni_websocket": UniWebSocketEndpoint(node, policy, self.uni_websocket, limits),
+            "sockjs": SockJsWebSocketEndpoint(node, policy, self.sockjs_socket, limits),
+        }
+        return [Route(path, upgrade=endpoints[n]) for n, path in self.websocket_paths(prefix)]
 
 
 def refuse_text(name: str, value: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+from asking import ask
 
 from flyball.core.errors import Disconnect
 from flyball.core.events import Connecting, Subscribing
@@ -13,7 +14,7 @@ from flyball.core.node import Node
 from flyball.core.options import NodeOptions
 from flyball.core.transport import Framing, Transport
 from flyball.core.types import Credentials, SubscribeOptions
-from flyball.http.http1 import HttpResponse
+from flyball.http.messages import Response
 from flyball.protocol.json_codec import JSON
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
@@ -99,13 +100,13 @@ class Api:
         body: bytes | str = b"",
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
-    ) -> HttpResponse:
+    ) -> Response:
         """One request; with the right key unless ``headers`` are given."""
         path, _, query = path.partition("?")
         if headers is None:
             headers = {"x-api-key": KEY}
         data = body.encode() if isinstance(body, str) else body
-        response = self.handler.handle(method, path, query, headers, data)
+        response = ask(self.handler.routes(), method, path, query, headers, data)
         return await response if isinstance(response, Awaitable) else response
 
     async def text(self, path: str, body: bytes | str) -> str:

@@ -1,26 +1,18 @@
-"""Routing, the small endpoints and the demo page, called as ASGI apps."""
+"""The small endpoints, the demo page and files, asked as rows of the route table."""
 
-import asyncio
 import json
 import re
 
 import pytest
+from asking import ask
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from flyball.core.errors import ConfigError
 from flyball.core.metrics import Metrics
-from flyball.server.http import (
-    DemoOptions,
-    Route,
-    Router,
-    build_apps,
-    demo_routes,
-    health_route,
-    init_route,
-    metrics_route,
-)
-from flyball.server.metrics import NodeCollector, ServerMetrics, process_registry
+from flyball.http.static import FOREVER, content_type, read_tree, static_routes
+from flyball.server.http import DemoOptions, demo_routes, health_route, metrics_route
+from flyball.server.metrics import NodeCollector, process_registry
+from flyball.transports.common.init import init_route
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
 
@@ -28,139 +20,38 @@ SECRET = "a-secret-for-the-tests-of-the-demo"
 
 
 class Answer:
-    def __init__(self, messages):
-        self.messages = messages
-        self.status = messages[0].get("status")
-        self.headers = {k.decode(): v.decode() for k, v in messages[0].get("headers", [])}
-        self.body = b"".join(m.get("body", b"") for m in messages)
+    def __init__(self, response):
+        self.status, self.body = response.status, response.body
+        self.headers = {name.lower(): value for name, value in response.fields()}
 
 
-async def call(app, path, method="GET", headers=None, body=b"", **extra) -> Answer:
-    sent = []
-    parts = [body[:5], body[5:]] if len(body) > 5 else [body]
-
-    async def receive():
-        part = parts.pop(0)
-        return {"type": "http.request", "body": part, "more_body": bool(parts)}
-
-    async def send(message):
-        sent.append(message)
-
-    raw = [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()]
-    scope = {"type": "http", "method": method, "path": path, "headers": raw, **extra}
-    await app(scope, receive, send)
-    return Answer(sent)
+def call(rows, path, method="GET", headers=None, body=b""):
+    given = {name.lower(): value for name, value in (headers or {}).items()}
+    return Answer(ask(rows, method, path, headers=given, body=body))
 
 
-async def plain(_scope, _receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"plain"})
-
-
-async def test_unknown_paths_and_slashes_at_the_end_are_not_found():
-    router = Router([health_route("/health/")])
-    assert router.paths == {"/health"}
-    assert (await call(router, "/health")).status == 200
-    for path in ("/", "/health/", "/healthy", "/HEALTH", "/health/x"):
-        answer = await call(router, path)
-        assert (answer.status, answer.body) == (404, b"404 page not found\n")
-        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-
-
-async def test_the_path_below_a_mount_counts():
-    router = Router([health_route()])
-    assert (await call(router, "/app/health", root_path="/app")).status == 200
-
-
-async def test_a_subtree_gets_what_nobody_else_has():
-    async def fallback(_scope, _receive, send):
-        await send({"type": "http.response.start", "status": 299, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    router = Router([Route("/", fallback, subtree=True), health_route(), Route("/a", plain)])
-    assert (await call(router, "/")).status == 299
-    assert (await call(router, "/static/x.js")).status == 299
-    assert (await call(router, "/health")).status == 200
-    assert (await call(router, "/a/b")).status == 299
-    narrow = Router([Route("/admin", plain, subtree=True)])
-    assert (await call(narrow, "/admin/x")).body == b"plain"
-    assert (await call(narrow, "/administrator")).status == 404
-
-
-def test_two_endpoints_with_one_path_are_a_config_error():
-    routes = [health_route("/x"), metrics_route([], "/x/")]
-    with pytest.raises(ConfigError, match=r"'/x'.*health\.handler_prefix.*prometheus\."):
-        Router(routes)
-
-
-async def test_split_listeners_have_their_own_endpoints():
-    routes = [health_route(), init_route(OriginPolicy())]
-    apps = build_apps(routes, split=True)
-    assert apps.external.paths == {"/connection/init"}
-    assert apps.internal.paths == {"/health"}
-    together = build_apps(routes)
-    assert together.external is together.internal
-    assert together.external.paths == {"/connection/init", "/health"}
-
-
-async def test_requests_are_counted_by_route_when_asked_for():
-    counted = ServerMetrics()
-    app = build_apps([health_route()], counts=counted.http_requests).external
-    await call(app, "/health")
-    await call(app, "/health")
-    await call(app, "/nothing")
-    assert counted.http_requests == {("/health", "GET", 200): 2}
-
-
-async def test_websockets_without_a_route_are_refused():
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "websocket", "path": "/health", "headers": []}
-    router = Router([health_route()])
-    await router(scope, None, send)
-    assert sent == [{"type": "websocket.close", "code": 1000}]
-    sent.clear()
-    await router({**scope, "extensions": {"websocket.http.response": {}}}, None, send)
-    assert sent[0]["status"] == 404
-
-
-async def test_lifespan():
-    inbox, sent = asyncio.Queue(), []
-    inbox.put_nowait({"type": "lifespan.startup"})
-    inbox.put_nowait({"type": "lifespan.shutdown"})
-
-    async def send(message):
-        sent.append(message["type"])
-
-    await Router([])({"type": "lifespan"}, inbox.get, send)
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-
-async def test_health():
-    answer = await call(Router([health_route()]), "/health")
+def test_health():
+    answer = call([health_route()], "/health")
     assert (answer.status, answer.body) == (200, b"{}")
     assert answer.headers["content-type"].startswith("application/json")
     assert answer.headers["content-length"] == "2"
 
 
-async def test_metrics():
+def test_metrics():
     class Hub:
         num_clients = num_users = num_subscriptions = num_channels = 1
 
     collectors = [NodeCollector(Hub(), Metrics()), process_registry()]
-    answer = await call(Router([metrics_route(collectors)]), "/metrics")
+    answer = call([metrics_route(collectors)], "/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert b"\ncentrifugo_node_num_clients 1\n" in answer.body
     assert b"\nprocess_resident_memory_bytes " in answer.body
 
 
-async def test_connection_init():
-    app = Router([init_route(OriginPolicy(["https://*.example.com"]))])
-    answer = await call(
-        app,
+def test_connection_init():
+    rows = [init_route(OriginPolicy(["https://*.example.com"]), "/connection/init")]
+    answer = call(
+        rows,
         "/connection/init",
         headers={"Origin": "https://a.example.com", "Access-Control-Request-Headers": "x-one"},
     )
@@ -170,33 +61,33 @@ async def test_connection_init():
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert answer.headers["access-control-allow-headers"] == "x-one"
 
-    without = await call(app, "/connection/init")
+    without = call(rows, "/connection/init")
     assert without.headers["access-control-allow-origin"] == ""
 
-    foreign = await call(app, "/connection/init", headers={"Origin": "https://evil.test"})
+    foreign = call(rows, "/connection/init", headers={"Origin": "https://evil.test"})
     assert foreign.status == 200
     assert not any(name.startswith("access-control") for name in foreign.headers)
 
-    wrong = await call(app, "/connection/init", method="POST")
+    wrong = call(rows, "/connection/init", method="POST")
     assert wrong.status == 405
     assert not any(name.startswith("access-control") for name in wrong.headers)
 
 
-async def test_connection_init_is_limited():
+def test_connection_init_is_limited():
     limits = ConnectionLimits(lambda: 5, limit=5)
-    app = Router([init_route(OriginPolicy(), limits=limits)])
-    answer = await call(app, "/connection/init")
+    rows = [init_route(OriginPolicy(), "/connection/init", limits=limits)]
+    answer = call(rows, "/connection/init")
     assert (answer.status, answer.body) == (503, b"")
 
 
 @pytest.fixture
 def demo():
     options = DemoOptions(websocket_path='/connection/"ws"', token_secret=SECRET)
-    return Router(demo_routes(options))
+    return demo_routes(options)
 
 
-async def test_the_demo_page_has_a_strict_policy_and_no_inline_code(demo):
-    answer = await call(demo, "/demo", headers={"Host": "localhost:8000"})
+def test_the_demo_page_has_a_strict_policy_and_no_inline_code(demo):
+    answer = call(demo, "/demo", headers={"Host": "localhost:8000"})
     assert answer.status == 200
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -208,30 +99,30 @@ async def test_the_demo_page_has_a_strict_policy_and_no_inline_code(demo):
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=", page)
 
 
-async def test_a_strange_host_header_does_not_get_into_the_policy(demo):
-    answer = await call(demo, "/demo", headers={"Host": "x; script-src *"})
+def test_a_strange_host_header_does_not_get_into_the_policy(demo):
+    answer = call(demo, "/demo", headers={"Host": "x; script-src *"})
     assert "connect-src 'self';" in answer.headers["content-security-policy"]
 
 
-async def test_everything_the_demo_page_names_is_served(demo):
-    page = (await call(demo, "/demo")).body.decode()
+def test_everything_the_demo_page_names_is_served(demo):
+    page = call(demo, "/demo").body.decode()
     for path in re.findall(r'(?:src|href)="(/[^"]+)"', page):
-        answer = await call(demo, path)
+        answer = call(demo, path)
         assert answer.status == 200, path
         assert answer.body
-        again = await call(demo, path, headers={"If-None-Match": answer.headers["etag"]})
+        again = call(demo, path, headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status, again.body) == (304, b"")
-        assert (await call(demo, path, method="POST")).status == 405
-    client = await call(demo, "/demo/centrifuge.js")
+        assert call(demo, path, method="POST").status == 405
+    client = call(demo, "/demo/centrifuge.js")
     assert b"globalThis.Centrifuge=" in client.body
 
 
-async def test_demo_tokens_carry_the_name_and_are_for_demo_users_only(demo):
-    async def ask(body, content_type="application/json; charset=utf-8", method="POST"):
+def test_demo_tokens_carry_the_name_and_are_for_demo_users_only(demo):
+    def post(body, content_type="application/json; charset=utf-8", method="POST"):
         headers = {"Content-Type": content_type}
-        return await call(demo, "/demo/token", method, headers, json.dumps(body).encode())
+        return call(demo, "/demo/token", method, headers, json.dumps(body).encode())
 
-    answer = await ask({"user": "42", "name": " Ada "})
+    answer = post({"user": "42", "name": " Ada "})
     assert answer.status == 200
     given = json.loads(answer.body)
     claims = jwt.decode(given["token"], OctKey.import_key(SECRET), algorithms=["HS256"]).claims
@@ -247,13 +138,66 @@ async def test_demo_tokens_carry_the_name_and_are_for_demo_users_only(demo):
         {"user": "42", "name": "x" * 5000},
         [],
     ):
-        assert (await ask(wrong)).status == 400, wrong
-    assert (await ask({"user": "42", "name": "Ada"}, "text/plain")).status == 415
-    assert (await ask({}, method="GET")).status == 405
+        assert post(wrong).status == 400, wrong
+    assert post({"user": "42", "name": "Ada"}, "text/plain").status == 415
+    assert post({}, method="GET").status == 405
 
 
-async def test_without_a_secret_the_demo_gives_no_tokens():
-    router = Router(demo_routes())
-    assert (await call(router, "/demo/token", "POST")).status == 404
-    page = (await call(router, "/demo")).body.decode()
+def test_without_a_secret_the_demo_gives_no_tokens():
+    rows = demo_routes()
+    assert call(rows, "/demo/token", "POST").status == 404
+    page = call(rows, "/demo").body.decode()
     assert '<meta name="flyball:tokens" content="">' in page
+
+
+# -- files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "js").mkdir()
+    (tmp_path / "index.html").write_text("<p>page</p>")
+    (tmp_path / "js" / "app.js").write_text("run()")
+    return tmp_path
+
+
+def test_files_are_served_with_their_types(folder):
+    rows = static_routes("/ui", read_tree(folder), headers=(("X-A", "1"),))
+    page = call(rows, "/ui/index.html")
+    assert (page.status, page.body) == (200, b"<p>page</p>")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["cache-control"] == "no-cache"
+    assert page.headers["x-a"] == "1"
+    script = call(rows, "/ui/js/app.js", "HEAD")
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert script.headers["content-length"] == "5"
+    assert call(rows, "/ui/index.html", "POST").status == 405
+    assert content_type("x.unknown") == content_type("x") == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ui",
+        "/ui/",
+        "/ui/js",
+        "/ui/../secret",
+        "/ui/js/../../secret",
+        "/ui//etc/passwd",
+        "/ui/%2e.",
+    ],
+)
+def test_nothing_but_the_files_is_served(folder, path):
+    (folder.parent / "secret").write_text("secret")
+    assert call(static_routes("/ui", read_tree(folder)), path).status == 404
+
+
+@pytest.mark.parametrize("given", ["{tag}", "W/{tag}", '"other", {tag}', "*"])
+def test_known_files_are_not_sent_again(folder, given):
+    rows = static_routes("/ui", read_tree(folder), cache_control=FOREVER)
+    tag = call(rows, "/ui/index.html").headers["etag"]
+    again = call(rows, "/ui/index.html", headers={"If-None-Match": given.format(tag=tag)})
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["etag"] == tag
+    assert again.headers["cache-control"] == FOREVER
+    assert call(rows, "/ui/index.html", headers={"If-None-Match": '"other"'}).status == 200

@@ -7,9 +7,9 @@ from wsclient import RawClient
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
-from flyball.http.http1 import HttpRoute
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.messages import Route
+from flyball.http.routes import Routes
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.common.websocket.endpoint import WebSocketOptions
@@ -69,9 +69,11 @@ async def serve():
         )
         port = Listener(
             ListenerOptions("127.0.0.1", **(listener or {})),
-            Site(
-                websockets={"/connection/websocket": endpoint},
-                routes={"/api": HttpRoute(api, subtree=True)} if api else {},
+            Routes(
+                [
+                    Route("/connection/websocket", upgrade=endpoint),
+                    *([Route("/api", api, subtree=True)] if api else []),
+                ],
                 app=app,
             ),
         )

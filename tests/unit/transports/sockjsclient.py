@@ -12,7 +12,8 @@ from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.messages import Route
+from flyball.http.routes import Routes
 from flyball.testing.clock import TestClock
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
@@ -71,8 +72,8 @@ async def running(options):
     socket = SockJsWebSocketEndpoint(
         node, OriginPolicy(origins), WebSocketOptions(message_size_limit=500), limits
     )
-    site = Site(websockets={"/s/*/*/websocket": socket}, routes=endpoint.routes("/s"))
-    listener = Listener(ListenerOptions("127.0.0.1"), site)
+    routes = Routes([Route("/s/*/*/websocket", upgrade=socket), *endpoint.routes("/s")])
+    listener = Listener(ListenerOptions("127.0.0.1"), routes)
     await listener.start()
     yield Server(node, clock, listener, endpoint)
     while RawClient.opened:

@@ -9,7 +9,7 @@ import pytest
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.routes import Routes
 from flyball.protocol.messages import EmulationRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.testing import TestClock, Wires
@@ -33,8 +33,8 @@ class Server:
         self.node.on_rpc(lambda event: event.data)
         endpoint = StreamEndpoint(self.node, streaming.HTTP_STREAM, ORIGINS)
         emulation = EmulationEndpoint(self.node, ORIGINS)
-        routes = {"/http_stream": endpoint.route(), "/emulation": emulation.route()}
-        self.listener = Listener(ListenerOptions("127.0.0.1"), Site(routes=routes))
+        routes = Routes([endpoint.route("/http_stream"), emulation.route("/emulation")])
+        self.listener = Listener(ListenerOptions("127.0.0.1"), routes)
 
     async def start(self):
         await self.node.start()

@@ -20,8 +20,9 @@ from flyball.core.node import Node, NodeOptions
 from flyball.http.http2 import Http2Connection
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.messages import Route
 from flyball.http.multiplex.wire import StreamWire
-from flyball.http.routes import Site
+from flyball.http.routes import Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.endpoint import StreamEndpoint
@@ -93,26 +94,26 @@ class Stage:
         subs = {"news": types.SubscribeOptions()}
         node.on_connecting(lambda event: types.Credentials(user="u", subs=subs))
         origins = OriginPolicy([])
-        site = Site(
-            websockets={f"/{kind}": endpoint(node, origins) for kind, endpoint in SOCKETS.items()},
-            routes={
-                f"/{kind}": StreamEndpoint(node, row, origins).route()
-                for kind, row in STREAMS.items()
-            },
-        )
+        sockets = [
+            Route(f"/{kind}", upgrade=endpoint(node, origins)) for kind, endpoint in SOCKETS.items()
+        ]
+        streams = [
+            StreamEndpoint(node, row, origins).route(f"/{kind}") for kind, row in STREAMS.items()
+        ]
+        routes = Routes([*sockets, *streams])
         pem, key = certificate
         (folder / "pem").write_bytes(pem + key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "pem")
         context.set_alpn_protocols(["h2", "http/1.1"])
         webtransport = WebTransportEndpoint(node, origins, WebTransportOptions())
-        self.clear = Listener(ListenerOptions("127.0.0.1"), site)
+        self.clear = Listener(ListenerOptions("127.0.0.1"), routes)
         self.tls = Listener(
-            ListenerOptions("127.0.0.1", ssl_context=context, websocket_streams=True), site
+            ListenerOptions("127.0.0.1", ssl_context=context, websocket_streams=True), routes
         )
         self.quic = Http3Listener(
             Http3Options("127.0.0.1", 0, pem, key, idle_timeout=0.8),
-            site,
+            routes,
             webtransports={"/webtransport": webtransport},
         )
         self.grpc = UniGrpcListener(node, UniGrpcOptions("127.0.0.1", 0))

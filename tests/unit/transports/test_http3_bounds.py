@@ -11,10 +11,10 @@ from streamclients import dial_h3
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
-from flyball.http.http1 import HttpResponse, HttpRoute
 from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW
 from flyball.http.http3.listener import Http3Listener, Http3Options
-from flyball.http.routes import Site
+from flyball.http.messages import Response, Route
+from flyball.http.routes import Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
@@ -30,14 +30,14 @@ def certificate():
 async def serve(certificate):
     running = []
 
-    async def start(site=None, *, node=None, **options):
+    async def start(routes=None, *, node=None, **options):
         webtransports = {}
         if node is not None:
             await node.start()
             webtransports[PATH] = WebTransportEndpoint(node, OriginPolicy(), WebTransportOptions())
         pem, key = certificate
         listener = Http3Listener(
-            Http3Options("127.0.0.1", 0, pem, key, **options), site, webtransports=webtransports
+            Http3Options("127.0.0.1", 0, pem, key, **options), routes, webtransports=webtransports
         )
         await listener.start()
         running.append((node, listener))
@@ -85,10 +85,10 @@ async def test_holes_do_not_widen_windows(serve):
 
 
 async def test_windows_move_on(serve):
-    async def count(method, path, query, headers, body):
-        return HttpResponse(b"%d" % len(body))
+    async def count(head, body):
+        return Response(b"%d" % len(body))
 
-    listener = await serve(Site(routes={"/count": HttpRoute(count)}))
+    listener = await serve(Routes([Route("/count", count)]))
     async with dial_h3(listener.port) as client:
         for _ in range(3):
             body = bytes(1_000_000)
@@ -138,7 +138,7 @@ async def test_an_app_that_does_not_read_stops_its_client(serve):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    listener = await serve(Site(app=app))
+    listener = await serve(Routes(app=app))
     async with dial_h3(listener.port) as client:
         stream = client.ask("POST", "/x", {}, bytes(1_000_000))
         await asyncio.sleep(0.3)

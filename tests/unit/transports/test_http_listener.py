@@ -12,7 +12,7 @@ from wsclient import RawClient, client_frame, request
 
 from flyball.http.body import BadChunks, ChunkedBody
 from flyball.http.head import BadRequestHead, parse_head
-from flyball.http.http1 import HttpLimits, HttpResponse, Takeover
+from flyball.http.messages import HttpLimits, Response, StreamingResponse
 
 DATE = re.compile(r"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
 
@@ -23,8 +23,9 @@ def post(body=b"{}", path="/api/publish", headers="", version="1.1"):
     ).encode() + body
 
 
-def echo(method, path, query, headers, body):
-    return HttpResponse(b"%b %b?%b %b" % (method.encode(), path.encode(), query.encode(), body))
+def echo(head, body):
+    line = f"{head.method} {head.path}?{head.query} "
+    return Response(line.encode() + body)
 
 
 class Later:
@@ -33,7 +34,7 @@ class Later:
     def __init__(self):
         self.asked = []
 
-    def __call__(self, method, path, query, headers, body):
+    def __call__(self, head, body):
         future = asyncio.get_running_loop().create_future()
         self.asked.append((body, future))
         return future
@@ -69,9 +70,9 @@ async def test_the_common_answer(serve):
 
 async def test_other_answers(serve):
     answers = [
-        HttpResponse(b"", 401, ""),
-        HttpResponse(b"no\n", 400, "text/plain", (("X-A", "1"),)),
-        HttpResponse(b"gone", 204),
+        Response(b"", 401, ""),
+        Response(b"no\n", 400, "text/plain", (("X-A", "1"),)),
+        Response(b"gone", 204),
     ]
     server = await serve(api=lambda *_: answers.pop(0))
     client = await RawClient.open(server.port)
@@ -80,7 +81,7 @@ async def test_other_answers(serve):
     assert (status, body) == ("HTTP/1.1 401 Unauthorized", b"")
     assert [line for line in lines if not line.startswith("Date: ")] == ["Content-Length: 0"]
     status, lines, body = await client.response()
-    assert lines[:2] == ["X-A: 1", "Content-Type: text/plain"]
+    assert lines[:2] == ["Content-Type: text/plain", "X-A: 1"]
     assert body == b"no\n"
     status, lines, body = await client.response()
     assert status == "HTTP/1.1 204 No Content"
@@ -120,17 +121,17 @@ async def test_later_answers_are_in_order(serve):
             await asyncio.sleep(0.001)
     asked = dict(later.asked)
     assert set(asked) == {b"1", b"3"}  # the second one waits for the first
-    asked[b"3"].set_result(HttpResponse(b"three"))
+    asked[b"3"].set_result(Response(b"three"))
     assert (await other.response())[2] == b"three"
-    asked[b"1"].set_result(HttpResponse(b"one"))
+    asked[b"1"].set_result(Response(b"one"))
     assert (await client.response())[2] == b"one"
-    later.asked[-1][1].set_result(HttpResponse(b"two"))
+    later.asked[-1][1].set_result(Response(b"two"))
     assert (await client.response())[2] == b"two"
 
 
 async def test_coroutines_that_do_not_wait_answer_at_once(serve):
     async def handler(*_):
-        return HttpResponse(b"now")
+        return Response(b"now")
 
     server = await serve(api=handler)
     client = await RawClient.open(server.port)
@@ -266,7 +267,7 @@ async def test_a_client_that_does_not_read_is_not_served_on(serve, monkeypatch):
     def handler(*_):
         nonlocal calls
         calls += 1
-        return HttpResponse(b"x" * 100_000)
+        return Response(b"x" * 100_000)
 
     server = await serve(api=handler, listener={"http": HttpLimits(write_timeout=0.1)})
     client = await RawClient.open(server.port)
@@ -311,14 +312,14 @@ class Owner(asyncio.Protocol):
 
     taken = 0
 
-    def __call__(self, method, path, query, headers, body):
-        return Takeover(self.take) if path == "/api/take" else HttpResponse(b"x" * 60_000)
+    def __call__(self, head, body):
+        return StreamingResponse(self.take) if head.path == "/api/take" else Response(b"x" * 60_000)
 
-    def take(self, exchange, head):
+    def take(self, stream, head):
         self.taken += 1
-        exchange.wire.set_protocol(self)
-        exchange.answer(HttpResponse(b"taken"))
-        exchange.wire.close()
+        stream.wire.set_protocol(self)
+        stream.answer(Response(b"taken"))
+        stream.wire.close()
 
 
 async def test_full_connections_are_not_taken_over(serve):
@@ -350,7 +351,7 @@ async def test_full_connections_are_not_taken_over(serve):
 
 
 async def test_full_connections_are_handed_on_when_they_are_read(serve):
-    server = await serve(api=lambda *_: HttpResponse(b"x" * 100_000), app=app)
+    server = await serve(api=lambda *_: Response(b"x" * 100_000), app=app)
     client = await RawClient.open(server.port)
     client.writer.transport.pause_reading()
     client.send(post() * 100 + request("/other", headers={}))
@@ -435,7 +436,7 @@ async def test_close_lets_requests_finish_and_ends_idle_connections(serve):
     assert await idle.rest() == b""
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await RawClient.open(server.port)
-    later.asked[0][1].set_result(HttpResponse(b"done"))
+    later.asked[0][1].set_result(Response(b"done"))
     _, lines, body = await busy.response()
     assert body == b"done"
     assert "Connection: close" in lines
@@ -446,11 +447,11 @@ async def test_close_lets_requests_finish_and_ends_idle_connections(serve):
 
 async def test_listens_on_both_families_and_shares_the_port():
     from flyball.http.listener import Listener, ListenerOptions
-    from flyball.http.routes import Site
+    from flyball.http.routes import Routes
 
-    first = Listener(ListenerOptions(reuse_port=True), Site())
+    first = Listener(ListenerOptions(reuse_port=True), Routes())
     await first.start()
-    second = Listener(ListenerOptions(reuse_port=True, port=first.port), Site())
+    second = Listener(ListenerOptions(reuse_port=True, port=first.port), Routes())
     await second.start()
     _, writer = await asyncio.open_connection("127.0.0.1", first.port)
     writer.close()

@@ -9,10 +9,10 @@ from certificates import self_signed
 from streamclients import dial_h2, dial_h3
 from wsclient import RawClient
 
-from flyball.http.http1 import HttpLimits, HttpResponse, HttpRoute
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.messages import HttpLimits, Response, Route
+from flyball.http.routes import Routes
 
 LIMITS = HttpLimits(head_timeout=0.2, request_timeout=0.3, write_timeout=0.3)
 
@@ -68,12 +68,9 @@ async def stage(monkeypatch, tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pem")
     context.set_alpn_protocols(["h2", "http/1.1"])
-    site = Site(
-        routes={"/route": HttpRoute(lambda *_: HttpResponse(b"x" * 200_000))},
-        app=app,
-    )
-    tcp = Listener(ListenerOptions("127.0.0.1", ssl_context=context, http=LIMITS), site)
-    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=LIMITS), site)
+    routes = Routes([Route("/route", lambda *_: Response(b"x" * 200_000))], app=app)
+    tcp = Listener(ListenerOptions("127.0.0.1", ssl_context=context, http=LIMITS), routes)
+    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=LIMITS), routes)
     await tcp.start()
     await udp.start()
     yield Stage(tcp, udp)
@@ -115,8 +112,8 @@ async def test_answers_that_are_not_taken(stage, version, path):
 
 async def test_chunks_that_drip(monkeypatch):
     monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
-    site = Site(routes={"/route": HttpRoute(lambda *_: HttpResponse())})
-    listener = Listener(ListenerOptions("127.0.0.1", http=HttpLimits(request_timeout=0.2)), site)
+    routes = Routes([Route("/route", lambda *_: Response())])
+    listener = Listener(ListenerOptions("127.0.0.1", http=HttpLimits(request_timeout=0.2)), routes)
     await listener.start()
     client = await RawClient.open(listener.port)
     client.send(b"POST /route HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")

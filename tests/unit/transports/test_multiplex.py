@@ -1,4 +1,4 @@
-"""The endpoints of a site over HTTP/2 and HTTP/3."""
+"""The endpoints of a route table over HTTP/2 and HTTP/3."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ from streamclients import dial_h2, dial_h3, trusting
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
-from flyball.http.http1 import HttpLimits, HttpResponse, HttpRoute
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.messages import HttpLimits, Response, Route
+from flyball.http.routes import Routes
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.common.limits import ConnectionLimits
@@ -74,8 +74,8 @@ async def asgi(scope, receive, send):
 
 
 class Stage:
-    def __init__(self, node, site, tcp, udp):
-        self.node, self.site, self.tcp, self.udp = node, site, tcp, udp
+    def __init__(self, node, routes, tcp, udp):
+        self.node, self.routes, self.tcp, self.udp = node, routes, tcp, udp
 
     def dial(self, version, **options):
         """A client of HTTP/2 or HTTP/3."""
@@ -115,11 +115,11 @@ async def stage(request, certificate, tmp_path):
     node.on_rpc(lambda event: event.data)
     await node.start()
 
-    async def slow(method, path, query, headers, body):
-        await asyncio.sleep(0.3 if path == "/slow/long" else 0.01)
-        if path == "/slow/fails":
+    async def slow(head, body):
+        await asyncio.sleep(0.3 if head.path == "/slow/long" else 0.01)
+        if head.path == "/slow/fails":
             raise ValueError("as asked")
-        return HttpResponse(body.upper())
+        return Response(body.upper())
 
     origins = OriginPolicy([ORIGIN])
     settings = StreamOptions(max_request_body_size=500)
@@ -131,14 +131,17 @@ async def stage(request, certificate, tmp_path):
         "/uni_http_stream": streaming.UNI_HTTP_STREAM,
         "/uni_sse": streaming.UNI_SSE,
     }
-    routes = {
-        path: StreamEndpoint(node, kind, origins, settings, limits).route()
-        for path, kind in kinds.items()
-    }
-    routes["/emulation"] = EmulationEndpoint(node, origins, 500).route()
-    routes["/slow"] = HttpRoute(slow, subtree=True)
     websocket = WebSocketEndpoint(node, origins, WebSocketOptions(compression=True), limits)
-    site = Site(websockets={"/websocket": websocket}, routes=routes, app=asgi)
+    rows = [
+        *(
+            StreamEndpoint(node, kind, origins, settings, limits).route(path)
+            for path, kind in kinds.items()
+        ),
+        EmulationEndpoint(node, origins, 500).route("/emulation"),
+        Route("/slow", slow, subtree=True),
+        Route("/websocket", upgrade=websocket),
+    ]
+    routes = Routes(rows, app=asgi)
     pem, key = certificate
     (tmp_path / "pem").write_bytes(pem + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -146,13 +149,13 @@ async def stage(request, certificate, tmp_path):
     context.set_alpn_protocols(["h2", "http/1.1"])
     http = HttpLimits(**options.get("http", {}))
     tcp = Listener(
-        ListenerOptions("127.0.0.1", ssl_context=context, http=http, websocket_streams=True), site
+        ListenerOptions("127.0.0.1", ssl_context=context, http=http, websocket_streams=True), routes
     )
-    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=http), site)
+    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=http), routes)
     await tcp.start()
     await udp.start()
     asgi.disconnects = 0
-    yield Stage(node, site, tcp, udp)
+    yield Stage(node, routes, tcp, udp)
     for listener in (tcp, udp):
         listener.stop_accepting()
     await node.shutdown()
@@ -603,7 +606,7 @@ async def test_http1_is_still_spoken_over_tls(stage):
 
 
 async def test_http3_is_announced(stage):
-    told = Listener(ListenerOptions("127.0.0.1", h2c=True, announce_http3=True), stage.site)
+    told = Listener(ListenerOptions("127.0.0.1", h2c=True, announce_http3=True), stage.routes)
     await told.start()
     value = f'h3=":{told.port}"; ma=2592000'
     async with dial_h2(told.port, tls=False) as client:
@@ -620,8 +623,8 @@ async def test_http3_is_announced(stage):
 
 
 async def test_h2c_by_prior_knowledge(stage):
-    plain = Listener(ListenerOptions("127.0.0.1", h2c=True), stage.site)
-    closed = Listener(ListenerOptions("127.0.0.1"), stage.site)
+    plain = Listener(ListenerOptions("127.0.0.1", h2c=True), stage.routes)
+    closed = Listener(ListenerOptions("127.0.0.1"), stage.routes)
     await plain.start()
     await closed.start()
     async with dial_h2(plain.port, tls=False) as client:

@@ -13,7 +13,8 @@ from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.messages import Route
+from flyball.http.routes import Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
@@ -49,14 +50,16 @@ async def stage(certificate, tmp_path):
     await node.start()
     endpoint = SockJsEndpoint(node)
     socket = SockJsWebSocketEndpoint(node, OriginPolicy())
-    site = Site(websockets={"/s/*/*/websocket": socket}, routes=endpoint.routes("/s"))
+    routes = Routes([Route("/s/*/*/websocket", upgrade=socket), *endpoint.routes("/s")])
     pem, key = certificate
     (tmp_path / "pem").write_bytes(pem + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pem")
     context.set_alpn_protocols(["h2", "http/1.1"])
-    tcp = Listener(ListenerOptions("127.0.0.1", ssl_context=context, websocket_streams=True), site)
-    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key), site)
+    tcp = Listener(
+        ListenerOptions("127.0.0.1", ssl_context=context, websocket_streams=True), routes
+    )
+    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key), routes)
     await tcp.start()
     await udp.start()
     yield Stage(node, endpoint.sessions, tcp, udp)

@@ -11,7 +11,7 @@ from flyball.core import types
 from flyball.core.errors import Disconnect, Error
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.routes import Routes
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.common.limits import ConnectionLimits
@@ -56,9 +56,9 @@ async def server(request):
         "/uni_sse": StreamEndpoint(node, streaming.UNI_SSE, origins, settings),
     }
     emulation = EmulationEndpoint(node, origins, 500)
-    routes = {path: e.route() for path, e in endpoints.items()}
-    site = Site(routes={**routes, "/emulation": emulation.route()})
-    listener = Listener(ListenerOptions("127.0.0.1"), site)
+    rows = [endpoint.route(path) for path, endpoint in endpoints.items()]
+    routes = Routes([*rows, emulation.route("/emulation")])
+    listener = Listener(ListenerOptions("127.0.0.1"), routes)
     await listener.start()
     yield Server(node, listener)
     while RawClient.opened:

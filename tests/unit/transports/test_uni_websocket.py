@@ -11,7 +11,8 @@ from flyball.core import types
 from flyball.core.errors import Disconnect
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.routes import Site
+from flyball.http.messages import Route
+from flyball.http.routes import Routes
 from flyball.protocol.json_codec import JSON
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
@@ -44,7 +45,7 @@ async def serve():
         endpoint = UniWebSocketEndpoint(
             node, OriginPolicy(origins), UniWebSocketOptions(**options), limits
         )
-        listener = Listener(ListenerOptions("127.0.0.1"), Site(websockets={PATH: endpoint}))
+        listener = Listener(ListenerOptions("127.0.0.1"), Routes([Route(PATH, upgrade=endpoint)]))
         await listener.start()
         running.append((node, listener))
         return node, listener.port

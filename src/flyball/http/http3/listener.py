@@ -13,11 +13,11 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
-from flyball.http.http1 import HttpLimits
 from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW, ConnectionTable
 from flyball.http.http3.connection import Http3Connection
+from flyball.http.messages import HttpLimits
 from flyball.http.multiplex.request import Service
-from flyball.http.routes import Site
+from flyball.http.routes import Routes
 from flyball.http.watch import Watch
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Http3Options:
 
 
 class Http3Listener:
-    """Serves a site over HTTP/3, and WebTransport endpoints by their paths.
+    """Serves a route table over HTTP/3, and WebTransport endpoints by their paths.
 
     Lives like :class:`~flyball.http.listener.Listener`: stop accepting, shut the node
     down, close.
@@ -60,7 +60,7 @@ class Http3Listener:
     def __init__(
         self,
         options: Http3Options,
-        site: Site | None = None,
+        routes: Routes | None = None,
         *,
         webtransports: Mapping[str, SessionEndpoint] | None = None,
         beside: Callable[[], int] | None = None,
@@ -72,7 +72,7 @@ class Http3Listener:
         """The port in use, once started."""
         self._webtransports = dict(webtransports or {})
         self.watch = Watch()
-        self.service = Service(site or Site(), options.http, self.watch, "3")
+        self.service = Service(routes or Routes(), options.http, self.watch, "3")
         self._server: ConnectionTable | None = None
 
     async def start(self) -> None:

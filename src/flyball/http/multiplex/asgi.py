@@ -7,11 +7,11 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from flyball.http.head import plain_error
+from flyball.http.messages import plain_error
 
 if TYPE_CHECKING:
     from flyball.http.asgi_tools import Message, Scope
-    from flyball.http.head import RequestHead
+    from flyball.http.messages import RequestHead
     from flyball.http.multiplex.request import Service
     from flyball.http.multiplex.wire import StreamWire
 
@@ -124,7 +124,7 @@ class AsgiRequest(asyncio.Protocol):
 
     async def _run(self) -> None:
         try:
-            await self._service.site.app(self._scope(), self._receive, self._send)
+            await self._service.routes.app(self._scope(), self._receive, self._send)
         except asyncio.CancelledError:
             self._wire.abort()
             raise

@@ -6,25 +6,29 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flyball.http.head import PlainAnswer, RequestHead, plain_error
-from flyball.http.http1 import HttpResponse, Takeover, call_handler, outcome
+from flyball.http.messages import (
+    NOT_FOUND,
+    RequestHead,
+    Response,
+    StreamingResponse,
+    plain_error,
+)
 from flyball.http.multiplex.asgi import AsgiRequest
-from flyball.http.multiplex.wire import StreamExchange, StreamWire
+from flyball.http.multiplex.wire import MultiplexedStream, StreamWire
+from flyball.http.routes import outcome
 
 if TYPE_CHECKING:
-    from flyball.http.http1 import HttpLimits, HttpRoute
+    from flyball.http.messages import HttpLimits
     from flyball.http.multiplex.wire import Carrier, Fields
-    from flyball.http.routes import Site
+    from flyball.http.routes import Endpoint, Routes
     from flyball.http.watch import Watch
-
-_NOT_FOUND = "404 page not found"
 
 
 @dataclass(slots=True)
 class Service:
     """What the streams of a listener's connections are served with."""
 
-    site: Site
+    routes: Routes
     limits: HttpLimits
     watch: Watch
     version: str
@@ -86,31 +90,30 @@ def read_head(fields: Fields, *, max_headers: int) -> tuple[RequestHead, str]:
             headers[key] += ("; " if key == "cookie" else ", ") + text
         else:
             headers[key] = text
-    head = RequestHead()
     target = pseudo.get(b":path", b"").decode("latin-1")
     if not target:
         raise BadFields("no path")
-    head.path, _, head.query = target.partition("?")
-    head.method = pseudo.get(b":method", b"").decode("latin-1")
-    head.http11 = head.keep_alive = True
+    path, _, query = target.partition("?")
+    method = pseudo.get(b":method", b"").decode("latin-1")
     authority = pseudo.get(b":authority")
     if authority is not None:
         headers["host"] = authority.decode("latin-1")
-    head.headers = headers
-    head.content_length = 0
+    length = headers.get("content-length", "")
+    announced = int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else 0
+    head = RequestHead(method, path, query, headers, content_length=announced)
     return head, pseudo.get(b":protocol", b"").decode("latin-1")
 
 
 class Request(asyncio.Protocol):
     """Reads a request and hands its wire to a transport, or answers it."""
 
-    __slots__ = ("_age", "_body", "_head", "_route", "_service", "_size", "_wire")
+    __slots__ = ("_age", "_body", "_endpoint", "_head", "_service", "_size", "_wire")
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._wire: StreamWire = None  # type: ignore[assignment]  # set by begin()
         self._head: RequestHead | None = None
-        self._route: HttpRoute | None = None
+        self._endpoint: Endpoint | None = None
         self._body: list[bytes] | None = []
         """None: the request is dealt with."""
         self._size = 0
@@ -123,57 +126,59 @@ class Request(asyncio.Protocol):
         try:
             head, protocol = read_head(fields, max_headers=service.limits.max_headers)
         except BadFields:
-            self._refuse(plain_error(400))
+            self._answer(plain_error(400))
             return
         self._head = head
-        endpoint = service.site.websocket(head.path)
-        if endpoint is not None:
-            answer = endpoint.answer(head, protocol)
-            if isinstance(answer, PlainAnswer):
-                self._refuse(answer)
+        endpoint = self._endpoint = service.routes.find(head.path)
+        if endpoint is None:
+            self._begin_without_row(head, protocol)
+        elif endpoint.upgrade is not None:
+            answer = endpoint.handshake(head, protocol)
+            if isinstance(answer, Response):
+                self._answer(answer)
                 return
             wire.start(200, answer.headers)
-            endpoint.open(head, answer, wire)
-            return
-        self._route = service.site.route(head.path)
-        if self._route is not None:
-            service.watch.add(self)
-        elif service.site.app is None:
-            self._refuse(plain_error(404, _NOT_FOUND))
-        elif protocol:
-            self._refuse(plain_error(501))
+            endpoint.upgrade.open(head, answer, wire)
         else:
-            AsgiRequest(service, wire, head)
+            refusal = endpoint.refuse(head, service.limits)
+            if refusal is None:
+                service.watch.add(self)
+            else:
+                self._answer(refusal)
+
+    def _begin_without_row(self, head: RequestHead, protocol: str) -> None:
+        if self._service.routes.app is None:
+            self._answer(NOT_FOUND)
+        elif protocol:
+            self._answer(plain_error(501))
+        else:
+            AsgiRequest(self._service, self._wire, head)
 
     # -- asyncio's protocol
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the body."""
-        route, head = self._route, self._head
-        if self._body is None or route is None or head is None:
+        endpoint, head = self._endpoint, self._head
+        if self._body is None or endpoint is None or head is None:
             return
         self._body.append(data)
         self._size += len(data)
-        if self._size > (route.max_body_size or self._service.limits.max_body_size):
-            self._done()
-            if route.too_large is None:
-                self._refuse(plain_error(413))
-            else:
-                self._answer(head, route.too_large(head.headers))
+        if self._size > endpoint.body_limit(self._service.limits):
+            self._answer(endpoint.too_large(head))
 
     def eof_received(self) -> bool:
         """The request is whole."""
-        route, head, body = self._route, self._head, self._body
-        if route is None or head is None or body is None:
+        endpoint, head, body = self._endpoint, self._head, self._body
+        if endpoint is None or head is None or body is None:
             return True
         self._done()
-        answer = call_handler(route.handler, head, b"".join(body))
-        if isinstance(answer, HttpResponse):
-            self._answer(head, answer)
-        elif isinstance(answer, Takeover):
-            answer.take(StreamExchange(self._wire, self._service.watch.common), head)
+        answer = endpoint.answer(head, b"".join(body))
+        if isinstance(answer, Response):
+            self._answer(answer)
+        elif isinstance(answer, StreamingResponse):
+            answer.take(MultiplexedStream(self._wire, self._service.watch.common), head)
         else:
-            answer.add_done_callback(lambda done: self._answer(head, outcome(head, done)))
+            answer.add_done_callback(lambda done: self._answer(outcome(head, done)))
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -186,18 +191,14 @@ class Request(asyncio.Protocol):
         self._body = None
         self._service.watch.discard(self)
 
-    def _answer(self, head: RequestHead, response: HttpResponse) -> None:
-        fields = [*response.fields(), *self._service.watch.common]
-        self._wire.answer(response.status, fields, b"" if head.method == "HEAD" else response.body)
-
-    def _refuse(self, answer: PlainAnswer) -> None:
+    def _answer(self, response: Response) -> None:
         self._done()
-        is_head = self._head is not None and self._head.method == "HEAD"
-        fields = [*answer.fields(), *self._service.watch.common]
-        self._wire.answer(answer.status, fields, b"" if is_head else answer.body)
+        with_body = self._head is None or self._head.method != "HEAD"
+        fields = [*response.fields(), *self._service.watch.common]
+        self._wire.answer(response.status, fields, response.body if with_body else b"")
 
     def tick(self, seconds: float) -> None:
         """Called every ``seconds`` while the body is awaited."""
         self._age += seconds
         if self._age > self._service.limits.request_timeout:
-            self._refuse(plain_error(408))
+            self._answer(plain_error(408))

@@ -6,12 +6,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flyball.http.streams import Exchange
+from flyball.http.streams import ResponseStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.http.http1 import HttpResponse
+    from flyball.http.messages import Response
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields with lower-case names, pseudo-headers first."""
@@ -203,30 +203,28 @@ class StreamWire(asyncio.Transport):
         self.close()
 
 
-class StreamExchange(Exchange):
+class MultiplexedStream(ResponseStream):
     """The answering side of a request that is a stream."""
 
     __slots__ = ("_common", "_stream")
 
     def __init__(self, stream: StreamWire, common: tuple[tuple[str, str], ...] = ()) -> None:
         """``common``: headers that all answers have."""
-        self._stream = self.wire = stream
+        super().__init__(stream)
+        self._stream = stream
         self._common = common
-        self.chunked = False
 
-    def start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
-        """See :meth:`Exchange.start`."""
+    def _start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         self._stream.start(status, [*headers, *self._common])
         self._stream.write(body)
 
-    def answer(self, response: HttpResponse) -> None:
-        """See :meth:`Exchange.answer`."""
+    def _answer(self, response: Response) -> None:
         fields = [*response.fields(), *self._common]
         self._stream.answer(response.status, fields, response.body)
 
     def finish(self) -> None:
-        """See :meth:`Exchange.finish`: closing the wire says it."""
+        """See :meth:`ResponseStream.finish`: closing the wire says it."""
 
-    def leave(self) -> bool:
-        """See :meth:`Exchange.leave`: nothing goes on with a stream."""
+    def release(self) -> bool:
+        """See :meth:`ResponseStream.release`: nothing goes on with a stream."""
         return False

@@ -18,7 +18,7 @@ from flyball.aio.clock import LoopClock
 from flyball.server.acme.cache import RSA_SUFFIX, FolderCache, MemoryCache
 from flyball.server.acme.certificate import Certificate
 from flyball.server.acme.challenges import Challenges
-from flyball.server.acme.http01 import challenge_app
+from flyball.server.acme.http01 import challenge_routes
 from flyball.server.acme.problem import IssueError
 from flyball.server.acme.schedule import WANTED_WAIT, renewal_time, retry_delay
 from flyball.server.acme.tls import Names
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from flyball.aio.clock import Clock
-    from flyball.http.asgi_tools import AsgiApp
+    from flyball.http.messages import Route
     from flyball.server.acme.cache import Cache
     from flyball.server.acme.options import AutocertOptions
 
@@ -120,9 +120,9 @@ class Autocert:
         """A TLS context for one more listener, which offers these protocols (ALPN)."""
         return self._names.context(alpn)
 
-    def challenge_app(self) -> AsgiApp:
-        """An ASGI app for the port that http-01 challenges come to."""
-        return challenge_app(self.challenges)
+    def challenge_routes(self) -> list[Route]:
+        """What is served on the port that http-01 challenges come to."""
+        return challenge_routes(self.challenges)
 
     def certificate(self, host: str) -> Certificate | None:
         """What is served for ``host`` now."""

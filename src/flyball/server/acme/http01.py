@@ -6,50 +6,43 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.asgi_tools import NO_SNIFF, TEXT, header, respond
+from flyball.http.messages import NO_SNIFF, TEXT_TYPE, Response, Route, empty
 
 if TYPE_CHECKING:
-    from flyball.http.asgi_tools import AsgiApp, Receive, Scope, Send
+    from flyball.http.messages import RequestHead
     from flyball.server.acme.challenges import Challenges
 
 PREFIX: Final = "/.well-known/acme-challenge/"
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
 
-def challenge_app(challenges: Challenges) -> AsgiApp:
+def challenge_routes(challenges: Challenges) -> list[Route]:
     """Answers challenges; sends all other reading requests to the same place over HTTPS."""
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-        if scope["type"] != "http":
-            return
-        path: str = scope["path"]
-        if path.startswith(PREFIX):
-            # May read a file.
-            token = path.removeprefix(PREFIX)
-            text = await asyncio.to_thread(challenges.text_for, token)
-            if text is None:
-                await _text(send, 404, "no such challenge")
-            else:
-                await _text(send, 200, text)
-            return
-        place = _https(scope)
-        if scope["method"] not in {"GET", "HEAD"} or place is None:
-            await _text(send, 400, "Use HTTPS\n")
-            return
-        await respond(send, 302, headers=((b"location", place),))
+    async def challenge(head: RequestHead, _body: bytes) -> Response:
+        # May read a file.
+        text = await asyncio.to_thread(challenges.text_for, head.path.removeprefix(PREFIX))
+        return _text(404, "no such challenge") if text is None else _text(200, text)
 
-    return app
+    def elsewhere(head: RequestHead, _body: bytes) -> Response:
+        place = _https(head)
+        if head.method not in {"GET", "HEAD"} or place is None:
+            return _text(400, "Use HTTPS\n")
+        return empty(302, (("Location", place),))
+
+    return [
+        Route(PREFIX, challenge, subtree=True),
+        Route("/", elsewhere, subtree=True),
+    ]
 
 
-async def _text(send: Send, status: int, text: str) -> None:
-    await respond(send, status, text.encode(), content_type=TEXT, headers=(NO_SNIFF,))
+def _text(status: int, text: str) -> Response:
+    return Response(text.encode(), status, TEXT_TYPE, (NO_SNIFF,))
 
 
-def _https(scope: Scope) -> bytes | None:
+def _https(head: RequestHead) -> str | None:
     """The requested URL with the scheme https and its default port."""
-    host = _HOST.fullmatch(header(scope, b"host") or "")
+    host = _HOST.fullmatch(head.headers.get("host", ""))
     if host is None:
         return None
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    query: bytes = scope["query_string"]
-    return b"https://" + host[1].encode() + raw + (b"?" + query if query else b"")
+    return f"https://{host[1]}{head.path}" + (f"?{head.query}" if head.query else "")

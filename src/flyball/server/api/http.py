@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 from msgspec import Raw, Struct
 
 from flyball.aio.eager import start_eagerly
-from flyball.http.http1 import HttpResponse
+from flyball.http.messages import FAILED, Response, Route, empty, plain_error
 from flyball.server.api import messages as m
 from flyball.server.api.auth import ApiKeyCheck
 from flyball.server.api.decode import RequestDecoder, split_values
@@ -35,24 +36,21 @@ from flyball.server.api.methods import LEGACY_METHODS, METHODS, Method
 from flyball.server.api.metrics import MARSHAL, UNMARSHAL
 from flyball.server.api.service import NO_POSITION, ApiService
 
+if TYPE_CHECKING:
+    from flyball.http.messages import RequestHead
+
 logger = structlog.get_logger("flyball.server.api")
 
-TEXT_TYPE: Final = "text/plain; charset=utf-8"
 ERROR_MODE_HEADER: Final = "x-centrifugo-error-mode"
 TRANSPORT_ERRORS: Final = "transport"
 
-_NO_SNIFF: Final = (("X-Content-Type-Options", "nosniff"),)
+ANSWER_EMPTY: Final = Response(EMPTY_ANSWER)
+ANSWER_BAD_REQUEST: Final = plain_error(400)
+ANSWER_UNAUTHORIZED: Final = empty(401)
+ANSWER_SHUTDOWN: Final = empty(503)
 
-ANSWER_EMPTY: Final = HttpResponse(EMPTY_ANSWER)
-ANSWER_BAD_REQUEST: Final = HttpResponse(b"Bad Request\n", 400, TEXT_TYPE, _NO_SNIFF)
-ANSWER_UNAUTHORIZED: Final = HttpResponse(b"", 401, "")
-ANSWER_NO_ROUTE: Final = HttpResponse(b"404 page not found\n", 404, TEXT_TYPE, _NO_SNIFF)
-ANSWER_WRONG_VERB: Final = HttpResponse(b"", 405, "")
-ANSWER_FAILED: Final = HttpResponse(b"Internal Server Error\n", 500, TEXT_TYPE, _NO_SNIFF)
-ANSWER_SHUTDOWN: Final = HttpResponse(b"", 503, "")
-
-_ERRORS: Final = {e: HttpResponse(body) for e, body in ERROR_ANSWERS.items()}
-_STATUSES: Final = {e: HttpResponse(body, e.http_status) for e, body in BARE_ERRORS.items()}
+_ERRORS: Final = {e: Response(body) for e, body in ERROR_ANSWERS.items()}
+_STATUSES: Final = {e: Response(body, e.http_status) for e, body in BARE_ERRORS.items()}
 _INTEGER: Final = re.compile(rb"-?[0-9]{1,18}")
 
 
@@ -70,18 +68,8 @@ class HttpApiOptions:
     """Tell errors by the HTTP status, whatever the request says."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
-    method: Method
-    decoder: RequestDecoder[Any]
-
-
 class ApiHandler:
-    """Answers HTTP requests of the server API.
-
-    :meth:`handle` does all. Who wants to refuse before reading a body calls :meth:`admit`
-    and then :meth:`answer`. :meth:`legacy` serves bodies that were let in elsewhere.
-    """
+    """Answers HTTP requests of the server API: a row of the route table for each method."""
 
     def __init__(self, service: ApiService, options: HttpApiOptions | None = None) -> None:
         self.service = service
@@ -95,61 +83,47 @@ class ApiHandler:
             if method.request is not None
         }
         self._legacy_decoder = RequestDecoder(m.LegacyCommand)
-        below = options.prefix.rstrip("/")
-        self._routes: dict[str, _Route | None] = {
-            below + METHODS[name].route: _Route(METHODS[name], decoder)
-            for name, decoder in self._decoders.items()
-        }
-        self._routes[below or "/"] = None  # the legacy route
 
-    @property
-    def paths(self) -> frozenset[str]:
-        """All paths that are served, for routers."""
-        return frozenset(self._routes)
+    def routes(self, *, internal: bool = True) -> list[Route]:
+        """The legacy route at the prefix, and below it one for each method."""
+        below = self.options.prefix.rstrip("/")
+        row = partial(
+            Route,
+            methods=("POST",),
+            admit=self.admit,
+            internal=internal,
+            option="http_api.handler_prefix",
+        )
+        return [
+            row(below or "/", self.legacy),
+            *(
+                row(below + METHODS[name].route, partial(self._answer, METHODS[name], decoder))
+                for name, decoder in self._decoders.items()
+            ),
+        ]
 
-    def handle(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse | Awaitable[HttpResponse]:
-        """The answer to one request; something to await only if the engine has to wait.
+    def admit(self, head: RequestHead) -> Response | None:
+        """Lets requests with the key in, before their bodies are read."""
+        if self._key_ok is None or self._key_ok(head.headers, head.query):
+            return None
+        return ANSWER_UNAUTHORIZED
 
-        ``headers`` have lower-case names and, of repeated ones, the first value.
-        """
-        refusal = self.admit(method, path, query, headers)
-        return self.answer(path, headers, body) if refusal is None else refusal
-
-    def admit(
-        self, method: str, path: str, query: str, headers: Mapping[str, str]
-    ) -> HttpResponse | None:
-        """Why the request is refused, as far as can be told without its body."""
-        if path not in self._routes:
-            return ANSWER_NO_ROUTE
-        if method != "POST":
-            return ANSWER_WRONG_VERB
-        if self._key_ok is not None and not self._key_ok(headers, query):
-            return ANSWER_UNAUTHORIZED
-        return None
-
-    def answer(
-        self, path: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse | Awaitable[HttpResponse]:
-        """The answer to an admitted request."""
-        route = self._routes[path]
-        if route is None:
-            return start_eagerly(self.legacy(body))
+    def _answer(
+        self, method: Method, decoder: RequestDecoder[Any], head: RequestHead, body: bytes
+    ) -> Response | Awaitable[Response]:
+        """Something to await only if the engine has to wait."""
         try:
-            request = route.decoder.decode(body)
+            request = decoder.decode(body)
         except MalformedRequestError as error:
-            self._count(route.method, UNMARSHAL)
-            logger.info("malformed api request", method=route.method.name, reason=str(error))
+            self._count(method, UNMARSHAL)
+            logger.info("malformed api request", method=method.name, reason=str(error))
             return ANSWER_BAD_REQUEST
         transport_errors = (
-            self.options.transport_errors or headers.get(ERROR_MODE_HEADER) == TRANSPORT_ERRORS
+            self.options.transport_errors or head.headers.get(ERROR_MODE_HEADER) == TRANSPORT_ERRORS
         )
-        return start_eagerly(self._call(route.method, request, transport_errors=transport_errors))
+        return start_eagerly(self._call(method, request, transport_errors=transport_errors))
 
-    async def _call(
-        self, method: Method, request: Struct, *, transport_errors: bool
-    ) -> HttpResponse:
+    async def _call(self, method: Method, request: Struct, *, transport_errors: bool) -> Response:
         try:
             result = await self.service.call(method, request)
         except ApiError as error:
@@ -162,19 +136,19 @@ class ApiHandler:
             return self._unshowable(method, error)
         if method.result is not m.BatchResponse:
             text = b'{"result":' + text + b"}"
-        return HttpResponse(text)
+        return Response(text)
 
-    def _unshowable(self, method: Method, error: MalformedResultError) -> HttpResponse:
+    def _unshowable(self, method: Method, error: MalformedResultError) -> Response:
         self._count(method, MARSHAL)
         logger.error("api result cannot be shown", method=method.name, reason=str(error))
-        return ANSWER_FAILED
+        return FAILED
 
     def _count(self, method: Method, error: str) -> None:
         self.service.metrics.count_error(self.service.options.protocol, method.name, error)
 
     # -- the legacy route
 
-    async def legacy(self, body: bytes) -> HttpResponse:
+    async def legacy(self, _head: RequestHead, body: bytes) -> Response:
         """The answer to a legacy body: commands one after the other, each with its reply.
 
         Commands before a malformed one are carried out, though nobody learns their results.
@@ -195,7 +169,7 @@ class ApiHandler:
         except MalformedRequestError as error:
             logger.info("malformed legacy api request", reason=str(error))
             return ANSWER_BAD_REQUEST
-        return HttpResponse(b"\n".join(replies))
+        return Response(b"\n".join(replies))
 
     async def _legacy_reply(self, command: m.LegacyCommand, method: Method | None) -> m.LegacyReply:
         if method is None or method.request is None:

@@ -1,20 +1,6 @@
-"""The HTTP side of the server beside the transports: which endpoint is where, and the small ones.
+"""Endpoints of the server that are no transports and no API: health, metrics, the demo page."""
 
-Everything is plain ASGI, to be served by any ASGI server or mounted in another app.
-"""
+from flyball.server.http.demo import DemoOptions, demo_routes
+from flyball.server.http.endpoints import health_route, metrics_route
 
-from .demo import DemoOptions, demo_routes
-from .endpoints import health_route, init_route, metrics_route
-from .router import Apps, Route, Router, build_apps
-
-__all__ = [
-    "Apps",
-    "DemoOptions",
-    "Route",
-    "Router",
-    "build_apps",
-    "demo_routes",
-    "health_route",
-    "init_route",
-    "metrics_route",
-]
+__all__ = ["DemoOptions", "demo_routes", "health_route", "metrics_route"]

@@ -6,12 +6,10 @@ tokens for users whose id starts with ``demo-`` only.
 
 from __future__ import annotations
 
-import hashlib
 import html
 import re
 import time
 from dataclasses import dataclass
-from http import HTTPStatus
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -20,12 +18,12 @@ import structlog
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from flyball.http.asgi_tools import JSON, NO_SNIFF, header, read_body, respond, respond_status
-
-from .router import Route
+from flyball.http.messages import NO_SNIFF, Response, Route, plain_error
+from flyball.http.static import METHODS, content_type, static_route
+from flyball.server.http.endpoints import JSON
 
 if TYPE_CHECKING:
-    from flyball.http.asgi_tools import AsgiApp, Receive, Scope, Send
+    from flyball.http.messages import Handler, RequestHead
 
 logger = structlog.get_logger("flyball.server.demo")
 
@@ -50,19 +48,21 @@ _CSP: Final = "; ".join(
 )
 _PAGE_HEADERS: Final = (
     NO_SNIFF,
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
 )
 _HOST: Final = re.compile(r"[\w.-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
-_ASSETS: Final = {
-    "/app.js": ("demo/app.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("demo/style.css", "text/css; charset=utf-8"),
-    "/icon.svg": ("demo/icon.svg", "image/svg+xml"),
-    "/centrifuge.js": (CENTRIFUGE_JS, "text/javascript; charset=utf-8"),
+_FILES: Final = {
+    "app.js": "demo/app.js",
+    "style.css": "demo/style.css",
+    "icon.svg": "demo/icon.svg",
+    "centrifuge.js": CENTRIFUGE_JS,
 }
+"""Names below the page to files of the package."""
+_OPTION: Final = "the demo page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +92,37 @@ class TokenRequest(msgspec.Struct, frozen=True):
 def demo_routes(options: DemoOptions = DemoOptions()) -> list[Route]:
     """The page, its files and its token endpoint. They are read once, here."""
     logger.warning("the demo page is on; it is for trying only", path=options.path)
-    routes = [_external(options.path, _page(options))]
-    for path, (name, content_type) in _ASSETS.items():
-        routes.append(_external(options.path + path, _file(_read(name), content_type)))
+    routes = [Route(options.path, _page(options), methods=METHODS, option=_OPTION)]
+    for name, file in _FILES.items():
+        routes.append(
+            static_route(
+                f"{options.path}/{name}",
+                _read(file),
+                content_type(name),
+                headers=_PAGE_HEADERS,
+                option=_OPTION,
+            )
+        )
     if options.token_secret:
-        routes.append(_external(f"{options.path}/token", _tokens(options)))
+        path = f"{options.path}/token"
+        routes.append(
+            Route(
+                path,
+                _tokens(options),
+                methods=("POST",),
+                max_body_size=MAX_BODY,
+                too_large=lambda _head: plain_error(400),
+                option=_OPTION,
+            )
+        )
     return routes
-
-
-def _external(path: str, app: AsgiApp) -> Route:
-    return Route(path, app, external=True, option="the demo page")
 
 
 def _read(name: str) -> bytes:
     return files(__package__).joinpath("static", *name.split("/")).read_bytes()
 
 
-def _page(options: DemoOptions) -> AsgiApp:
+def _page(options: DemoOptions) -> Handler:
     text = _read("demo/index.html").decode()
     values = {
         "base": options.path,
@@ -123,66 +137,38 @@ def _page(options: DemoOptions) -> AsgiApp:
         text = text.replace(f"{{{{{name}}}}}", html.escape(value, quote=True))
     body = text.encode()
 
-    async def page(scope: Scope, _receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            allow = [(b"allow", b"GET, HEAD")]
-            await respond_status(send, HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
-            return
+    def page(head: RequestHead, _body: bytes) -> Response:
         headers = (
             *_PAGE_HEADERS,
-            (b"content-security-policy", _policy(scope).encode()),
-            (b"cache-control", b"no-store"),
+            ("Content-Security-Policy", _policy(head)),
+            ("Cache-Control", "no-store"),
         )
-        await respond(send, 200, body, content_type="text/html; charset=utf-8", headers=headers)
+        return Response(body, content_type="text/html; charset=utf-8", headers=headers)
 
     return page
 
 
-def _policy(scope: Scope) -> str:
+def _policy(head: RequestHead) -> str:
     """The page's policy. Older browsers do not take ``'self'`` to mean WebSockets of the host."""
-    host = header(scope, b"host") or ""
+    host = head.headers.get("host", "")
     sockets = f"ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
     return _CSP.format(sockets=sockets).replace(" ;", ";")
 
 
-def _file(body: bytes, content_type: str) -> AsgiApp:
-    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-    headers = (*_PAGE_HEADERS, (b"cache-control", b"no-cache"), (b"etag", tag.encode()))
-
-    async def asset(scope: Scope, _receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            allow = [(b"allow", b"GET, HEAD")]
-            await respond_status(send, HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
-        elif header(scope, b"if-none-match") == tag:
-            await respond(send, 304, headers=headers)
-        else:
-            await respond(send, 200, body, content_type=content_type, headers=headers)
-
-    return asset
-
-
-def _tokens(options: DemoOptions) -> AsgiApp:
+def _tokens(options: DemoOptions) -> Handler:
     key = OctKey.import_key(options.token_secret)
     decoder = msgspec.json.Decoder(TokenRequest)
 
-    async def token(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            allow = [(b"allow", b"POST")]
-            await respond_status(send, HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
-            return
+    def token(head: RequestHead, body: bytes) -> Response:
         # Other sites cannot send this type without asking first, and nobody says yes.
-        if (header(scope, b"content-type") or "").partition(";")[0] != "application/json":
-            await respond_status(send, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-            return
-        body = await read_body(receive, MAX_BODY)
+        if head.headers.get("content-type", "").partition(";")[0] != "application/json":
+            return plain_error(415)
         try:
-            asked = decoder.decode(body or b"")
+            asked = decoder.decode(body)
         except msgspec.DecodeError:
-            await respond_status(send, HTTPStatus.BAD_REQUEST)
-            return
+            return plain_error(400)
         if not re.fullmatch(r"[\w-]{1,40}", asked.user) or not 0 < len(asked.name.strip()) <= 32:
-            await respond_status(send, HTTPStatus.BAD_REQUEST)
-            return
+            return plain_error(400)
         claims = {
             options.token_user_claim: USER_PREFIX + asked.user,
             "exp": int(time.time()) + TOKEN_TTL,
@@ -190,7 +176,7 @@ def _tokens(options: DemoOptions) -> AsgiApp:
         }
         signed = jwt.encode({"alg": "HS256"}, claims, key)
         answer = msgspec.json.encode({"token": signed, "user": USER_PREFIX + asked.user})
-        headers = (*_PAGE_HEADERS, (b"cache-control", b"no-store"))
-        await respond(send, 200, answer, content_type=JSON, headers=headers)
+        headers = (*_PAGE_HEADERS, ("Cache-Control", "no-store"))
+        return Response(answer, content_type=JSON, headers=headers)
 
     return token

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 from flyball.http.address import remote_address
-from flyball.http.http1 import HttpResponse, HttpRoute, Takeover
+from flyball.http.messages import NO_SNIFF, Response, Route, StreamingResponse, empty
+from flyball.http.messages import TEXT_TYPE as PLAIN
 from flyball.transports.common.origin import OriginPolicy, cors_headers
 from flyball.transports.sockjs import pages
 from flyball.transports.sockjs.framing import ANOTHER_RECEIVER, OPEN, BadPayload, read_messages
@@ -22,24 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from flyball.core.node import Node
-    from flyball.http.head import RequestHead
-    from flyball.http.streams import Exchange
+    from flyball.http.messages import RequestHead
+    from flyball.http.streams import ResponseStream
     from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.sockjs.kinds import Kind
     from flyball.transports.sockjs.transport import SockJsTransport
 
-    Answer = HttpResponse | Takeover
-    Action = Callable[[str, str, Mapping[str, str], bytes], Answer]
-    """Called with path, query, headers and body."""
+    Answer = Response | StreamingResponse
+    Action = Callable[[RequestHead, bytes], Answer]
 
 NO_CACHE: Final = (
     "Cache-Control",
     "no-store, no-cache, no-transform, must-revalidate, max-age=0",
 )
-NO_SNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NO_BUFFERING: Final = ("X-Accel-Buffering", "no")
-PLAIN: Final = "text/plain; charset=utf-8"
-FORBIDDEN: Final = HttpResponse(b"Forbidden\n", 403, PLAIN, (NO_SNIFF,))
+FORBIDDEN: Final = Response(b"Forbidden\n", 403, PLAIN, (NO_SNIFF,))
 FORM: Final = "application/x-www-form-urlencoded"
 MESSAGES_IN_BODY: Final = 16
 """Messages of the largest size that a body has room for: clients send together what waited for
@@ -67,45 +65,55 @@ class SockJsEndpoint:
         self._body_limit = MESSAGES_IN_BODY * self.options.message_size_limit
         self._page = pages.IframePage(self.options.url, origins)
 
-    def routes(self, prefix: str) -> dict[str, HttpRoute]:
-        """The routes below ``prefix``, which has no slash at its end."""
-        greeting = self._route("GET", lambda *_: pages.GREETING)
-        page = self._route("GET", lambda _path, _query, headers, _body: self._page.answer(headers))
+    def routes(self, prefix: str, option: str = "") -> list[Route]:
+        """The routes below ``prefix``, which has no slash at its end and which ``option`` sets."""
+        row = partial(self._route, option)
         session = f"{prefix}/*/*"
-        found = {
-            prefix or "/": greeting,
-            f"{prefix}/": greeting,
-            f"{prefix}/info": self._route("GET", self._info, preflight=True),
-            f"{session}/xhr_send": self._route("POST", self._xhr_send, preflight=True),
-            f"{session}/jsonp_send": self._route("POST", self._jsonp_send),
-        }
-        for name in pages.IFRAME_PATHS:
-            found[f"{prefix}/{name}"] = page
-        for kind in KINDS:
-            action = partial(self._receive, kind)
-            path = f"{session}/{kind.name}"
-            found[path] = self._route(kind.method, action, preflight=kind.preflight)
-        return found
+        return [
+            *(
+                row(path, "GET", lambda *_: pages.GREETING)
+                for path in {prefix or "/", f"{prefix}/"}
+            ),
+            row(f"{prefix}/info", "GET", self._info, preflight=True),
+            row(f"{session}/xhr_send", "POST", self._xhr_send, preflight=True),
+            row(f"{session}/jsonp_send", "POST", self._jsonp_send),
+            *(
+                row(f"{prefix}/{name}", "GET", lambda head, _body: self._page.answer(head.headers))
+                for name in pages.IFRAME_PATHS
+            ),
+            *(
+                row(
+                    f"{session}/{kind.name}",
+                    kind.method,
+                    partial(self._receive, kind),
+                    preflight=kind.preflight,
+                )
+                for kind in KINDS
+            ),
+        ]
 
-    def _route(self, method: str, action: Action, *, preflight: bool = False) -> HttpRoute:
-        allowed = f"OPTIONS, {method}" if preflight else method
+    def _route(
+        self, option: str, path: str, method: str, action: Action, *, preflight: bool = False
+    ) -> Route:
+        methods = ("OPTIONS", method) if preflight else (method,)
 
-        def handle(
-            given: str, path: str, query: str, headers: Mapping[str, str], body: bytes
-        ) -> Answer:
-            if given == method:
-                if self._body_limit and len(body) > self._body_limit:
-                    return self._too_large(headers)
-                return action(path, query, headers, body)
-            if given == "OPTIONS" and preflight:
-                return self._preflight(allowed, headers)
-            return HttpResponse(status=405, content_type="", headers=(("Allow", allowed),))
+        def handle(head: RequestHead, body: bytes) -> Answer:
+            if head.method == "OPTIONS":
+                return self._preflight(", ".join(methods), head.headers)
+            return action(head, body)
 
-        return HttpRoute(handle, self._body_limit, self._too_large)
+        return Route(
+            path,
+            handle,
+            methods=methods,
+            max_body_size=self._body_limit,
+            too_large=self._too_large,
+            option=option,
+        )
 
     # -- what needs no session
 
-    def _preflight(self, allowed: str, headers: Mapping[str, str]) -> HttpResponse:
+    def _preflight(self, allowed: str, headers: Mapping[str, str]) -> Response:
         answer = [
             *cors_headers(self._origins, headers),
             ("Access-Control-Allow-Methods", allowed),
@@ -113,43 +121,37 @@ class SockJsEndpoint:
             pages.FOREVER,
             ("Expires", formatdate(time.time() + pages.YEAR, usegmt=True)),
         ]
-        return HttpResponse(status=204, content_type="", headers=tuple(answer))
+        return empty(204, tuple(answer))
 
-    def _info(
-        self, _path: str, _query: str, headers: Mapping[str, str], _body: bytes
-    ) -> HttpResponse:
+    def _info(self, head: RequestHead, _body: bytes) -> Response:
         answer = pages.info()
-        return HttpResponse(
-            answer.body, content_type=answer.content_type, headers=self._headers(headers)
-        )
+        headers = self._headers(head.headers)
+        return Response(answer.body, content_type=answer.content_type, headers=headers)
 
-    def _too_large(self, headers: Mapping[str, str]) -> HttpResponse:
-        return self._text(413, "Request Entity Too Large", headers)
+    def _too_large(self, head: RequestHead) -> Response:
+        return self._text(413, "Request Entity Too Large", head.headers)
 
     # -- from the client
 
-    def _xhr_send(
-        self, path: str, _query: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
-        refusal = self._take(path, headers, body)
+    def _xhr_send(self, head: RequestHead, body: bytes) -> Response:
+        refusal = self._take(head, body)
         if refusal is not None:
             return refusal
-        cors = self._headers(headers)
-        return HttpResponse(status=204, content_type=pages.TEXT, headers=cors)
+        cors = self._headers(head.headers)
+        return Response(status=204, content_type=pages.TEXT, headers=cors)
 
-    def _jsonp_send(
-        self, path: str, _query: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    def _jsonp_send(self, head: RequestHead, body: bytes) -> Response:
+        kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == FORM:
             body = form_field(body, "d")
-        refusal = self._take(path, headers, body)
+        refusal = self._take(head, body)
         if refusal is not None:
             return refusal
-        return HttpResponse(b"ok", content_type=pages.TEXT, headers=self._headers(headers))
+        return Response(b"ok", content_type=pages.TEXT, headers=self._headers(head.headers))
 
-    def _take(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpResponse | None:
+    def _take(self, head: RequestHead, body: bytes) -> Response | None:
         """Gives messages to their session; the answer if that cannot be."""
+        headers = head.headers
         if self._is_foreign(headers):
             return FORBIDDEN
         if not body:
@@ -160,8 +162,8 @@ class SockJsEndpoint:
             return self._text(400, "Broken JSON encoding.", headers)
         limit = self.options.message_size_limit
         if limit and any(len(message) > limit for message in messages):
-            return self._too_large(headers)
-        transport = self.sessions.get(session_id(path))
+            return self._too_large(head)
+        transport = self.sessions.get(session_id(head.path))
         if transport is None or transport.is_closed:
             return self._text(404, "404 page not found\n", headers)
         transport.receive(messages)
@@ -169,12 +171,10 @@ class SockJsEndpoint:
 
     # -- to the client
 
-    def _receive(
-        self, kind: Kind, path: str, query: str, headers: Mapping[str, str], _body: bytes
-    ) -> Answer:
-        callback = b""
+    def _receive(self, kind: Kind, head: RequestHead, _body: bytes) -> Answer:
+        headers, callback = head.headers, b""
         if kind.callback:
-            given = form_field(query.encode("latin-1"), "c").decode("utf-8", "replace")
+            given = form_field(head.query.encode("latin-1"), "c").decode("utf-8", "replace")
             if not given:
                 return self._text(400, '"callback" parameter required', headers)
             if _CALLBACK.fullmatch(given) is None:
@@ -182,32 +182,32 @@ class SockJsEndpoint:
             callback = given.encode()
         if self._is_foreign(headers):
             return FORBIDDEN
-        id_ = session_id(path)
+        id_ = session_id(head.path)
         if len(id_) > MAX_ID:
             return self._text(404, "404 page not found\n", headers)
         transport = self.sessions.get(id_)
         if transport is None:
             if not self.sessions.admits():
-                return HttpResponse(status=503, content_type="")
-            return Takeover(partial(self._open, kind, id_, callback))
+                return empty(503)
+            return StreamingResponse(partial(self._open, kind, id_, callback))
         if transport.is_attached:
             return self._whole(kind, callback, headers, ANOTHER_RECEIVER)
         if transport.is_closed or not kind.streaming:
             frame = transport.take_waiting()
             if frame:
                 return self._whole(kind, callback, headers, frame)
-        return Takeover(partial(self._attach, kind, transport, callback))
+        return StreamingResponse(partial(self._attach, kind, transport, callback))
 
     def _open(
-        self, kind: Kind, id_: str, callback: bytes, exchange: Exchange, head: RequestHead
+        self, kind: Kind, id_: str, callback: bytes, stream: ResponseStream, head: RequestHead
     ) -> None:
         """The first receiver of a session."""
         headers = head.headers
-        transport = self.sessions.create(id_, headers, remote_address(exchange.wire))
+        transport = self.sessions.create(id_, headers, remote_address(stream.wire))
         if kind.streaming:
-            self._stream(kind, transport, callback, exchange, headers, OPEN)
+            self._stream(kind, transport, callback, stream, headers, OPEN)
         else:
-            receiver = PollReceiver(transport, exchange, kind, self._headers(headers), callback)
+            receiver = PollReceiver(transport, stream, kind, self._headers(headers), callback)
             receiver.write(OPEN)
             transport.detach()
 
@@ -216,45 +216,45 @@ class SockJsEndpoint:
         kind: Kind,
         transport: SockJsTransport,
         callback: bytes,
-        exchange: Exchange,
+        stream: ResponseStream,
         head: RequestHead,
     ) -> None:
         """Another receiver."""
         if kind.streaming:
-            self._stream(kind, transport, callback, exchange, head.headers)
+            self._stream(kind, transport, callback, stream, head.headers)
         else:
             headers = self._headers(head.headers)
-            transport.attach(PollReceiver(transport, exchange, kind, headers, callback))
+            transport.attach(PollReceiver(transport, stream, kind, headers, callback))
 
     def _stream(
         self,
         kind: Kind,
         transport: SockJsTransport,
         callback: bytes,
-        exchange: Exchange,
+        stream: ResponseStream,
         headers: Mapping[str, str],
         frame: bytes = b"",
     ) -> None:
-        receiver = StreamReceiver(transport, exchange, kind)
+        receiver = StreamReceiver(transport, stream, kind)
         fields = (*self._headers(headers), NO_BUFFERING, ("Content-Type", kind.content_type))
         receiver.start(fields, opening_of(kind, callback), frame)
         transport.attach(receiver)
 
     def _whole(
         self, kind: Kind, callback: bytes, headers: Mapping[str, str], frame: bytes
-    ) -> HttpResponse:
+    ) -> Response:
         """One frame as a complete answer."""
         body = opening_of(kind, callback) + kind.wrap(frame, callback)
-        return HttpResponse(body, content_type=kind.content_type, headers=self._headers(headers))
+        return Response(body, content_type=kind.content_type, headers=self._headers(headers))
 
     # -- tools
 
     def _headers(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         return (*cors_headers(self._origins, headers), NO_CACHE, NO_SNIFF)
 
-    def _text(self, status: int, text: str, headers: Mapping[str, str]) -> HttpResponse:
+    def _text(self, status: int, text: str, headers: Mapping[str, str]) -> Response:
         fields = self._headers(headers)
-        return HttpResponse(text.encode(), status, PLAIN, fields)
+        return Response(text.encode(), status, PLAIN, fields)
 
     def _is_foreign(self, headers: Mapping[str, str]) -> bool:
         """Whether a page asks that may not connect.

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from flyball.http.http1 import HttpResponse
+from flyball.http.messages import Response, empty
 from flyball.transports.sockjs.kinds import HTML
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TEXT: Final = "text/plain; charset=UTF-8"
-GREETING: Final = HttpResponse(b"Welcome to SockJS!\n", content_type=TEXT)
+GREETING: Final = Response(b"Welcome to SockJS!\n", content_type=TEXT)
 IFRAME_PATHS: Final = (
     "iframe.html",
     *("iframe" + "*." * dots + "html" for dots in range(1, 6)),
@@ -49,7 +49,7 @@ _SOURCE: Final = re.compile(r"(?:[a-z][a-z0-9+.\-]*://)?(?:\*\.)?[a-z0-9.\-]+(?:
 """A glob for origins that means the same as a source expression of CSP."""
 
 
-def info() -> HttpResponse:
+def info() -> Response:
     """What a client asks first; the time this takes tells it how far away we are."""
     body = msgspec.json.encode(
         {
@@ -59,7 +59,7 @@ def info() -> HttpResponse:
             "entropy": secrets.randbits(31),
         }
     )
-    return HttpResponse(body, content_type="application/json; charset=UTF-8")
+    return Response(body, content_type="application/json; charset=UTF-8")
 
 
 class IframePage:
@@ -75,12 +75,12 @@ class IframePage:
         if ancestors:
             self._headers += (("Content-Security-Policy", f"frame-ancestors {ancestors}"),)
 
-    def answer(self, headers: Mapping[str, str]) -> HttpResponse:
+    def answer(self, headers: Mapping[str, str]) -> Response:
         """The page, or that it has not changed."""
         known = headers.get("if-none-match", "")
         if self._tag in known or known == "*":
-            return HttpResponse(status=304, content_type="", headers=self._headers)
-        return HttpResponse(self._body, content_type=HTML, headers=self._headers)
+            return empty(304, self._headers)
+        return Response(self._body, content_type=HTML, headers=self._headers)
 
 
 def frame_ancestors(origins: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.http1 import HttpResponse
+from flyball.http.messages import Response
 from flyball.transports.common.deadline import NEVER, Deadlines
 from flyball.transports.sockjs.kinds import RESPONSE_LIMIT, form_of
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.core.node import Node
-    from flyball.http.streams import Exchange
+    from flyball.http.streams import ResponseStream
     from flyball.transports.sockjs.kinds import Kind
     from flyball.transports.sockjs.transport import SockJsTransport
 
@@ -42,19 +42,19 @@ class Receiver(Deadlines, asyncio.Protocol):
 
     __slots__ = (
         "_deadline",
-        "_exchange",
         "_is_full",
         "_phase",
+        "_stream",
         "_stuck_bytes",
         "_transport",
         "_wire",
         "timer_tick",
     )
 
-    def __init__(self, transport: SockJsTransport, exchange: Exchange) -> None:
+    def __init__(self, transport: SockJsTransport, stream: ResponseStream) -> None:
         self._transport = transport
-        self._exchange = exchange
-        self._wire = wire = exchange.wire
+        self._stream = stream
+        self._wire = wire = stream.wire
         self._phase = Phase.NEW
         self._is_full = False
         self._stuck_bytes = 0
@@ -92,7 +92,7 @@ class Receiver(Deadlines, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
         """Nothing may come before the answer: what did is lost, and the connection with it."""
-        self._exchange.spoil()
+        self._stream.disable_keep_alive()
 
     def eof_received(self) -> None:
         """The client went away: asyncio closes the connection."""
@@ -133,8 +133,8 @@ class Receiver(Deadlines, asyncio.Protocol):
 
     def _leave(self) -> None:
         self._disarm()
-        self._phase = Phase.GONE  # the connection may find its next protocol in leave()
-        if self._wire.is_closing() or not self._exchange.leave():
+        self._phase = Phase.GONE  # the connection may find its next protocol in release()
+        if self._wire.is_closing() or not self._stream.release():
             self._phase = Phase.LEAVING
             self._arm(CLOSE_TIMEOUT)
             self._wire.close()
@@ -145,7 +145,7 @@ class Receiver(Deadlines, asyncio.Protocol):
     def _write_timeout(self) -> float:
         """Seconds for which a client may take no byte at all; 0: any number."""
         timeout = self._transport.write_timeout
-        return max(timeout, self._exchange.patience) if timeout else 0.0
+        return max(timeout, self._stream.patience) if timeout else 0.0
 
     @property
     def _clock_node(self) -> Node:
@@ -172,9 +172,9 @@ class StreamReceiver(Receiver):
 
     __slots__ = ("_form", "_left")
 
-    def __init__(self, transport: SockJsTransport, exchange: Exchange, kind: Kind) -> None:
-        super().__init__(transport, exchange)
-        self._form = form_of(kind, chunked=exchange.chunked)
+    def __init__(self, transport: SockJsTransport, stream: ResponseStream, kind: Kind) -> None:
+        super().__init__(transport, stream)
+        self._form = form_of(kind, chunked=stream.chunked)
         self._left = RESPONSE_LIMIT
 
     def start(self, headers: Sequence[tuple[str, str]], opening: bytes, frame: bytes = b"") -> None:
@@ -182,7 +182,7 @@ class StreamReceiver(Receiver):
         data = self._form.chunk(opening)
         if frame:
             data += self._form.wrap(frame)
-        self._exchange.start(200, headers, data)
+        self._stream.start(200, headers, data)
 
     def write(self, frame: bytes) -> bool:
         """See :meth:`Receiver.write`; broadcasts run through here."""
@@ -200,7 +200,7 @@ class StreamReceiver(Receiver):
         self._phase = Phase.ENDING
         if frame:
             self._wire.write(self._form.wrap(frame))
-        self._exchange.finish()
+        self._stream.finish()
         self._complete()
 
 
@@ -212,12 +212,12 @@ class PollReceiver(Receiver):
     def __init__(
         self,
         transport: SockJsTransport,
-        exchange: Exchange,
+        stream: ResponseStream,
         kind: Kind,
         headers: tuple[tuple[str, str], ...],
         callback: bytes,
     ) -> None:
-        super().__init__(transport, exchange)
+        super().__init__(transport, stream)
         self._kind = kind
         self._headers = headers
         self._callback = callback
@@ -227,8 +227,8 @@ class PollReceiver(Receiver):
         self._phase = Phase.ENDING  # TLS may say that it is full, and is not, within a write
         kind = self._kind
         body = kind.wrap(frame, self._callback)
-        response = HttpResponse(body, content_type=kind.content_type, headers=self._headers)
-        self._exchange.answer(response)
+        response = Response(body, content_type=kind.content_type, headers=self._headers)
+        self._stream.answer(response)
         self._complete()
         return False
 

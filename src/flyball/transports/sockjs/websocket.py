@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from flyball.core.session import Session
     from flyball.core.transport import Framing
-    from flyball.http.head import RequestHead
+    from flyball.http.messages import RequestHead
     from flyball.transports.common.websocket.handshake import Acceptance
 
 _OPEN = build_frame(OP_TEXT, OPEN)

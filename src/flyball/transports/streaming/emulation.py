@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.http1 import HttpResponse, HttpRoute
+from flyball.http.messages import Response, Route, empty
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
     from flyball.core.node import Node
+    from flyball.http.messages import RequestHead
     from flyball.protocol.messages import EmulationRequest
     from flyball.transports.common.origin import OriginPolicy
 
@@ -35,20 +36,25 @@ class EmulationEndpoint:
     def __post_init__(self) -> None:
         self.node.on_survey(OP, self._from_another_node)
 
-    def route(self) -> HttpRoute:
-        """This endpoint for a listener."""
-        return HttpRoute(self.handle, self.max_request_body_size, self.too_large)
+    def route(self, path: str, option: str = "") -> Route:
+        """This endpoint at ``path``, which ``option`` sets."""
+        return Route(
+            path,
+            self.handle,
+            max_body_size=self.max_request_body_size,
+            too_large=self.too_large,
+            option=option,
+        )
 
-    def handle(
-        self, method: str, _path: str, _query: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse | Awaitable[HttpResponse]:
+    def handle(self, head: RequestHead, body: bytes) -> Response | Awaitable[Response]:
         """Answers one request; something to await if the session is on another node."""
+        method, headers = head.method, head.headers
         if method == "OPTIONS":
             return preflight(self.origins, headers)
         if method != "POST":
             return self._answer(405, headers)
         if len(body) > self.max_request_body_size:
-            return self.too_large(headers)
+            return self.too_large(head)
         codec = PROTOBUF if headers.get("content-type") == BINARY else JSON
         try:
             request = codec.decode_emulation(body)
@@ -59,7 +65,7 @@ class EmulationEndpoint:
             return self._answer(204, headers)
         return self._forward(request, headers)
 
-    async def _forward(self, request: EmulationRequest, headers: Mapping[str, str]) -> HttpResponse:
+    async def _forward(self, request: EmulationRequest, headers: Mapping[str, str]) -> Response:
         node = self.node
         if all(info.uid != request.node for info in await node.info()):
             return self._answer(404, headers)
@@ -75,13 +81,12 @@ class EmulationEndpoint:
         deliver(self.node, PROTOBUF.decode_message(EmulationRequest, data))
         return b""
 
-    def too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+    def too_large(self, head: RequestHead) -> Response:
         """The answer to a body over the limit."""
-        return self._answer(413, headers)
+        return self._answer(413, head.headers)
 
-    def _answer(self, status: int, headers: Mapping[str, str]) -> HttpResponse:
-        cors = tuple(cors_headers(self.origins, headers))
-        return HttpResponse(status=status, content_type="", headers=cors)
+    def _answer(self, status: int, headers: Mapping[str, str]) -> Response:
+        return empty(status, tuple(cors_headers(self.origins, headers)))
 
 
 def deliver(node: Node, request: EmulationRequest) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from flyball.http.address import remote_address
 from flyball.http.head import kept
-from flyball.http.http1 import HttpResponse, HttpRoute, Takeover
+from flyball.http.messages import (
+    STATUS_TEXTS,
+    Response,
+    Route,
+    StreamingResponse,
+    empty,
+)
+from flyball.http.messages import TEXT_TYPE as TEXT
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
@@ -32,8 +38,8 @@ if TYPE_CHECKING:
     from flyball.core.errors import Disconnect
     from flyball.core.node import Node
     from flyball.core.transport import Transport
-    from flyball.http.head import RequestHead
-    from flyball.http.streams import Exchange
+    from flyball.http.messages import RequestHead
+    from flyball.http.streams import ResponseStream
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
     from flyball.transports.common.limits import ConnectionLimits
@@ -41,7 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flyball.transports")
 
-TEXT: Final = "text/plain; charset=utf-8"
 BINARY: Final = "application/octet-stream"
 EVENTS: Final = "text/event-stream; charset=utf-8"
 MAX_AGE: Final = "300"
@@ -112,52 +117,51 @@ class StreamEndpoint:
     options: StreamOptions = field(default_factory=StreamOptions)
     limits: ConnectionLimits | None = None
 
-    def route(self) -> HttpRoute:
-        """This endpoint for a listener."""
-        return HttpRoute(self.handle, self.options.max_request_body_size, self.too_large)
+    def route(self, path: str, option: str = "") -> Route:
+        """This endpoint at ``path``, which ``option`` sets."""
+        return Route(
+            path,
+            self.handle,
+            max_body_size=self.options.max_request_body_size,
+            too_large=self.too_large,
+            option=option,
+        )
 
-    def handle(
-        self, method: str, _path: str, query: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse | Takeover:
+    def handle(self, head: RequestHead, body: bytes) -> Response | StreamingResponse:
         """Answers one request: by a stream, or by why there is none."""
-        answer = self.check(method, query, headers, body)
-        if isinstance(answer, HttpResponse):
+        answer = self.check(head, body)
+        if isinstance(answer, Response):
             return answer
         admission = answer
 
-        def take(exchange: Exchange, head: RequestHead) -> None:
-            self._open(exchange, head.headers, admission)
+        def take(stream: ResponseStream, head: RequestHead) -> None:
+            self._open(stream, head.headers, admission)
 
-        return Takeover(take)
+        return StreamingResponse(take)
 
-    def check(
-        self, method: str, query: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse | Admission:
-        """Decides on one request, whatever server it came through.
-
-        ``headers`` have lower-case names.
-        """
+    def check(self, head: RequestHead, body: bytes) -> Response | Admission:
+        """Decides on one request."""
         if self.limits is not None and not self.limits.admits():
-            return HttpResponse(status=503, content_type="")
-        kind = self.kind
+            return empty(503)
+        kind, method, headers = self.kind, head.method, head.headers
         if method not in kind.methods:
-            return self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, headers)
+            return self._refuse(405, headers)
         if method == "OPTIONS":
             return preflight(self.origins, headers)
         if len(body) > self.options.max_request_body_size:
-            return self.too_large(headers)
+            return self.too_large(head)
         if kind.query and method == "GET":
-            given = parse_qs(query, keep_blank_values=True).get("cf_connect")
+            given = parse_qs(head.query, keep_blank_values=True).get("cf_connect")
             asked = given[0].encode("utf-8", "surrogateescape") if given else kind.default
             if not asked:
-                return self._refuse(HTTPStatus.BAD_REQUEST, headers, "no cf_connect in the URL")
+                return self._refuse(400, headers, "no cf_connect in the URL")
             body = asked
         request: ConnectRequest | None = None
         if kind.framing.unidirectional:
             try:
                 request = JSON.decode_connect(body)
             except DecodeError as error:
-                return self._refuse(HTTPStatus.BAD_REQUEST, headers, error)
+                return self._refuse(400, headers, error)
         binary = kind.protobuf and headers.get("content-type") == BINARY
         return Admission(PROTOBUF if binary else JSON, body, request)
 
@@ -186,46 +190,45 @@ class StreamEndpoint:
         content_type = self.kind.content_type or (TEXT if admission.codec is JSON else BINARY)
         return [*cors, *_STREAM_HEADERS, ("Content-Type", content_type)]
 
-    def refusal(self, headers: Mapping[str, str]) -> Callable[[Disconnect], HttpResponse] | None:
+    def refusal(self, headers: Mapping[str, str]) -> Callable[[Disconnect], Response] | None:
         """What answers a refused connect in place of the stream; None: the stream tells."""
         statuses = self.options.connect_statuses
         if statuses is None or not self.kind.framing.unidirectional:
             return None
 
-        def refuse(disconnect: Disconnect) -> HttpResponse:
+        def refuse(disconnect: Disconnect) -> Response:
             error = disconnect.error
             code = error.code if error is not None else disconnect.code
             text = error.message if error is not None else disconnect.reason
             status, body = statuses.get(code, (500, "Internal Server Error"))
             answer = (body or text).encode()
-            return HttpResponse(answer, status, TEXT, tuple(cors_headers(self.origins, headers)))
+            return Response(answer, status, TEXT, tuple(cors_headers(self.origins, headers)))
 
         return refuse
 
-    def _open(self, exchange: Exchange, headers: Mapping[str, str], admission: Admission) -> None:
+    def _open(
+        self, stream: ResponseStream, headers: Mapping[str, str], admission: Admission
+    ) -> None:
         kind = self.kind
-        framing = stream_framing(kind.framing, admission.codec, chunked=exchange.chunked)
+        framing = stream_framing(kind.framing, admission.codec, chunked=stream.chunked)
         start = Start(self.stream_headers(headers, admission), self.refusal(headers))
-        transport = kind.transport(self.node, exchange, framing, start)
-        self.begin(transport, admission, headers, remote_address(exchange.wire))
+        transport = kind.transport(self.node, stream, framing, start)
+        self.begin(transport, admission, headers, remote_address(stream.wire))
 
-    def too_large(self, headers: Mapping[str, str]) -> HttpResponse:
+    def too_large(self, head: RequestHead) -> Response:
         """The answer to a body over the limit."""
-        return self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers)
+        return self._refuse(413, head.headers)
 
-    def _refuse(
-        self, status: HTTPStatus, headers: Mapping[str, str], why: object = ""
-    ) -> HttpResponse:
+    def _refuse(self, status: int, headers: Mapping[str, str], why: object = "") -> Response:
         name = self.kind.transport.name
-        logger.debug("%s refuses a request: %d %s", name, status, why or status.phrase)
-        cors = cors_headers(self.origins, headers)
-        return HttpResponse(status=int(status), content_type="", headers=tuple(cors))
+        logger.debug("%s refuses a request: %d %s", name, status, why or STATUS_TEXTS[status])
+        return empty(status, tuple(cors_headers(self.origins, headers)))
 
 
-def preflight(origins: OriginPolicy, headers: Mapping[str, str]) -> HttpResponse:
+def preflight(origins: OriginPolicy, headers: Mapping[str, str]) -> Response:
     """The answer to a browser that asks whether it may POST."""
     found = cors_headers(origins, headers)
     if found:
         found += [("Access-Control-Allow-Methods", "POST, OPTIONS")]
         found += [("Access-Control-Max-Age", MAX_AGE)]
-    return HttpResponse(status=204, content_type="", headers=tuple(found))
+    return empty(204, tuple(found))

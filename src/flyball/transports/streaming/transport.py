@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flyball.core.node import Node
-    from flyball.http.http1 import HttpResponse
-    from flyball.http.streams import Exchange
+    from flyball.http.messages import Response
+    from flyball.http.streams import ResponseStream
     from flyball.transports.common.stream_framing import StreamFraming
 
 WRITE_TIMEOUT = 1.0
@@ -41,7 +41,7 @@ class Start:
 
     headers: list[tuple[str, str]]
     """Of the stream."""
-    refuse: Callable[[Disconnect], HttpResponse] | None = None
+    refuse: Callable[[Disconnect], Response] | None = None
     """A whole answer in place of the stream when connect is refused; None: the stream tells."""
 
 
@@ -50,10 +50,10 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
 
     __slots__ = (
         "_deadline",
-        "_exchange",
         "_node",
         "_phase",
         "_start",
+        "_stream",
         "_stuck_bytes",
         "_wire",
         "timer_tick",
@@ -62,15 +62,15 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
     def __init__(
         self,
         node: Node,
-        exchange: Exchange,
+        stream: ResponseStream,
         framing: StreamFraming,
         start: Start,
     ) -> None:
-        """Answers ``exchange``; becomes the protocol of its wire."""
+        """Answers ``stream``; becomes the protocol of its wire."""
         super().__init__(framing, max_queue_size=node.options.queue_max_size)
         self._node = node
-        self._exchange = exchange
-        self._wire = wire = exchange.wire
+        self._stream = stream
+        self._wire = wire = stream.wire
         self._start: Start | None = start
         self._phase = Phase.UNDECIDED
         self._stuck_bytes = 0
@@ -93,13 +93,13 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         self._phase = Phase.OPEN
         framing: StreamFraming = self.framing  # type: ignore[assignment]
         opening = framing.wrap(framing.opening) if framing.opening else b""
-        self._exchange.start(200, start.headers, opening)
+        self._stream.start(200, start.headers, opening)
 
     # -- asyncio's protocol
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
         """A client has nothing to say while it is answered: what it sends is dropped."""
-        self._exchange.spoil()
+        self._stream.disable_keep_alive()
 
     def eof_received(self) -> None:
         """The client went away: asyncio closes the connection."""
@@ -117,7 +117,7 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         """The client does not take everything."""
         self.pause()
         if self._phase is Phase.OPEN:
-            self._expect_progress(max(WRITE_TIMEOUT, self._exchange.patience))
+            self._expect_progress(max(WRITE_TIMEOUT, self._stream.patience))
 
     def resume_writing(self) -> None:
         """The client took everything."""
@@ -137,20 +137,20 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         if self._phase is Phase.GONE:
             return
         if start is not None and start.refuse is not None:
-            self._exchange.answer(start.refuse(disconnect))
+            self._stream.answer(start.refuse(disconnect))
             self._leave()
         elif disconnect.code == codes.DISCONNECT_WRITE_ERROR.code:
             wire.abort()
         else:
             if disconnect.code != codes.DISCONNECT_CONNECTION_CLOSED.code:
-                self._exchange.finish()
+                self._stream.finish()
             self._leave()
 
     def _leave(self) -> None:
         """The response is whole: the connection goes on without us, or ends."""
         self.session = None
         self._phase = Phase.DRAINING
-        if self._exchange.leave():
+        if self._stream.release():
             self._phase = Phase.GONE
             self._disarm()
             return
@@ -170,7 +170,7 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         if self._phase is Phase.GONE:
             return
         if self._phase is Phase.OPEN:
-            if self._progresses(max(WRITE_TIMEOUT, self._exchange.patience)):
+            if self._progresses(max(WRITE_TIMEOUT, self._stream.patience)):
                 return
             if self.session is not None and not self.session.closed:
                 self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))

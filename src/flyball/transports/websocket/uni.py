@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Framing
-from flyball.http.head import PlainAnswer
+from flyball.http.messages import Response
 from flyball.protocol import codes
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.core.node import Node
-    from flyball.http.head import RequestHead
+    from flyball.http.messages import RequestHead
     from flyball.protocol.messages import ConnectRequest
     from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.common.origin import OriginPolicy
@@ -133,10 +133,10 @@ class UniWebSocketEndpoint(SocketEndpoint):
             disconnect_push=not self._uni.disable_disconnect_push,
         )
 
-    def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | PlainAnswer:
+    def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | Response:
         """See :meth:`SocketEndpoint.answer`; the request in the URL must be readable."""
         answer = super().answer(head, protocol)
-        if not isinstance(answer, PlainAnswer):
+        if not isinstance(answer, Response):
             try:
                 request_in_query(head.query)
             except DecodeError:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from flyball.http.address import remote_address
-from flyball.http.head import PlainAnswer, kept, plain_error
+from flyball.http.head import kept
+from flyball.http.messages import empty, plain_error
 from flyball.transports.common.websocket.deflate import Inflater
 from flyball.transports.common.websocket.handshake import negotiate, negotiate_connect
 from flyball.transports.common.websocket.transport import Shared, WebSocketTransport
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from flyball.core.node import Node
     from flyball.core.transport import Framing
-    from flyball.http.head import RequestHead
+    from flyball.http.messages import RequestHead, Response
     from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.common.origin import OriginPolicy
     from flyball.transports.common.websocket.handshake import Acceptance
@@ -75,7 +76,7 @@ class SocketEndpoint(ABC):
             inflater=Inflater(inflated_limit) if options.compression else None,
         )
 
-    def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | PlainAnswer:
+    def answer(self, head: RequestHead, protocol: str | None = None) -> Acceptance | Response:
         """Decides on one request; nothing is sent.
 
         Args:
@@ -84,7 +85,7 @@ class SocketEndpoint(ABC):
                 None for the upgrade of HTTP/1.1.
         """
         if self.limits is not None and not self.limits.admits():
-            return PlainAnswer(503)
+            return empty(503)
         if protocol is not None:
             return negotiate_connect(
                 head,

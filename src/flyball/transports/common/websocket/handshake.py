@@ -5,18 +5,18 @@ from __future__ import annotations
 import binascii
 import hashlib
 import logging
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from flyball.http.head import has_token, plain_error
+from flyball.http.head import has_token
+from flyball.http.messages import NO_SNIFF, STATUS_TEXTS, TEXT_TYPE, Response
 from flyball.transports.common.origin import cors_headers
 from flyball.transports.common.websocket import deflate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flyball.http.head import PlainAnswer, RequestHead
+    from flyball.http.messages import RequestHead
     from flyball.transports.common.origin import OriginPolicy
 
 logger = logging.getLogger("flyball.transports")
@@ -45,7 +45,7 @@ def negotiate(
     *,
     compression: bool = False,
     subprotocols: bool = True,
-) -> Acceptance | PlainAnswer:
+) -> Acceptance | Response:
     """Answers an upgrade request.
 
     Args:
@@ -88,7 +88,7 @@ def negotiate_connect(
     *,
     compression: bool = False,
     subprotocols: bool = True,
-) -> Acceptance | PlainAnswer:
+) -> Acceptance | Response:
     """Answers a request to open a WebSocket on a stream of HTTP/2 or HTTP/3 (RFC 8441, 9220).
 
     Args:
@@ -120,18 +120,20 @@ def negotiate_connect(
 
 def refuse(
     head: RequestHead, origins: OriginPolicy, status: int, text: str | None = None
-) -> PlainAnswer:
+) -> Response:
     """An error answer, with CORS headers if the origin is allowed.
 
     ``text`` is the body in place of the status text, for errors that are not the handshake's
     own (those alone name the WebSocket version).
     """
-    why = text or HTTPStatus(status).phrase
+    why = text or STATUS_TEXTS[status]
     logger.debug("%s refuses a handshake: %d %s", head.path, status, why)
     fields = cors_headers(origins, head.headers)
     if text is None:
         fields.append(_VERSION)
-    return plain_error(status, text, fields)
+    # The original sends the fields of its refusals in alphabetical order.
+    fields += [NO_SNIFF, ("Content-Type", TEXT_TYPE)]
+    return Response(f"{why}\n".encode(), status, "", tuple(sorted(fields)))
 
 
 def _check(head: RequestHead) -> int:

@@ -1,21 +1,31 @@
-"""Routes of a site through an ASGI server: whole answers, and streams by way of an exchange."""
+"""The route table through somebody else's ASGI server: whole answers, and streams."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ClassVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from flyball.http.asgi_tools import headers_of, local_path, read_body
-from flyball.http.head import RequestHead
-from flyball.http.http1 import HttpLimits, HttpResponse, Takeover
-from flyball.http.streams import Exchange
-from flyball.transports.common.outbox import WRITE_TIMEOUT
+from flyball.http.asgi_tools import headers_of, local_path
+from flyball.http.messages import (
+    NOT_FOUND,
+    HttpLimits,
+    RequestHead,
+    Response,
+    StreamingResponse,
+)
+from flyball.http.routes import outcome
+from flyball.http.streams import ResponseStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flyball.http.asgi_tools import Message, Receive, Scope, Send
-    from flyball.http.http1 import HttpRoute
+    from flyball.http.routes import Routes
+
+LIMITS: Final = HttpLimits()
+WRITE_TIMEOUT: Final = 10.0
+"""Seconds for which a server may take nothing: it has buffers of its own that we cannot see."""
 
 
 class AsgiWire(asyncio.Transport):
@@ -83,7 +93,7 @@ class AsgiWire(asyncio.Transport):
         if self._runner is not None:
             self._runner.cancel()
 
-    # -- for the exchange
+    # -- for the stream
 
     def push(self, event: Message, size: int) -> None:
         """An event for the server."""
@@ -126,7 +136,7 @@ class AsgiWire(asyncio.Transport):
                 self._protocol.connection_lost(None)
 
 
-class AsgiExchange(Exchange):
+class AsgiStream(ResponseStream):
     """One request of an ASGI server."""
 
     __slots__ = ("_asgi",)
@@ -134,61 +144,109 @@ class AsgiExchange(Exchange):
     patience: ClassVar[float] = WRITE_TIMEOUT
 
     def __init__(self, wire: AsgiWire) -> None:
-        self.wire = self._asgi = wire
-        self.chunked = False
+        super().__init__(wire)
+        self._asgi = wire
 
-    def start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
-        """See :meth:`Exchange.start`."""
+    def _start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         fields = [(n.lower().encode(), v.encode("latin-1")) for n, v in headers]
         self._asgi.push({"type": "http.response.start", "status": status, "headers": fields}, 0)
         if body:
             self._asgi.write(body)
 
-    def answer(self, response: HttpResponse) -> None:
-        """See :meth:`Exchange.answer`."""
-        self.start(response.status, response.fields())
+    def _answer(self, response: Response) -> None:
+        self._start(response.status, response.fields(), b"")
         event: Message = {"type": "http.response.body", "body": response.body}
         self._asgi.push(event, len(response.body))
 
     def finish(self) -> None:
-        """See :meth:`Exchange.finish`."""
+        """See :meth:`ResponseStream.finish`."""
         self._asgi.push({"type": "http.response.body", "body": b""}, 0)
 
-    def leave(self) -> bool:
-        """See :meth:`Exchange.leave`; the server goes on."""
+    def release(self) -> bool:
+        """See :meth:`ResponseStream.release`; the server goes on."""
         self._asgi.set_protocol(asyncio.Protocol())
         self._asgi.close()
         return True
 
 
-async def serve(route: HttpRoute, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serves one request by a route that does not answer later."""
-    headers = headers_of(scope)
-    body = await read_body(receive, route.max_body_size or HttpLimits().max_body_size)
-    if body is None:
-        too_large = route.too_large
-        await answer(send, too_large(headers) if too_large else HttpResponse(status=413))
+async def serve(
+    routes: Routes,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    limits: HttpLimits = LIMITS,
+) -> None:
+    """Serves one HTTP request by the route table; whatever matches no row of it gets 404.
+
+    Paths are those below the place where the ASGI app is mounted. Handshakes of rows with an
+    ``upgrade`` come to an ASGI app in another way: here such rows are not found.
+    """
+    head = _head_of(scope)
+    endpoint = routes.find(head.path)
+    if endpoint is None or endpoint.upgrade is not None:
+        await answer(send, head, NOT_FOUND)
         return
-    head = RequestHead()
-    head.method, head.path = scope["method"], local_path(scope)
-    head.query = scope.get("query_string", b"").decode("latin-1")
-    head.headers, head.content_length = headers, len(body)
-    head.http11 = head.keep_alive = True
-    found = route.handler(head.method, head.path, head.query, headers, body)
-    if isinstance(found, HttpResponse):
-        await answer(send, found)
-    elif isinstance(found, Takeover):
+    refusal = endpoint.refuse(head, limits)
+    if refusal is not None:
+        await answer(send, head, refusal)
+        return
+    body = await _read_body(receive, endpoint.body_limit(limits))
+    if body is None:
+        return
+    if isinstance(body, TooLong):
+        await answer(send, head, endpoint.too_large(head))
+        return
+    found = endpoint.answer(head, body)
+    if isinstance(found, Response):
+        await answer(send, head, found)
+    elif isinstance(found, StreamingResponse):
         await _stream(found, head, scope, receive, send)
     else:
-        await answer(send, await found)
+        await asyncio.wait((found,))
+        await answer(send, head, outcome(head, found))
+
+
+def _head_of(scope: Scope) -> RequestHead:
+    headers = headers_of(scope)
+    length = headers.get("content-length", "")
+    return RequestHead(
+        scope["method"],
+        local_path(scope),
+        scope.get("query_string", b"").decode("latin-1"),
+        headers,
+        content_length=int(length) if length.isascii() and length.isdecimal() else 0,
+    )
+
+
+class TooLong(Enum):
+    """A body is longer than it may be."""
+
+    YES = True
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes | TooLong | None:
+    """The request body; None if its sender went away."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            return TooLong.YES
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 async def _stream(
-    takeover: Takeover, head: RequestHead, scope: Scope, receive: Receive, send: Send
+    streaming: StreamingResponse, head: RequestHead, scope: Scope, receive: Receive, send: Send
 ) -> None:
     client = scope.get("client")
     wire = AsgiWire((client[0], client[1]) if client else None)
-    takeover.take(AsgiExchange(wire), head)
+    streaming.take(AsgiStream(wire), head)
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -206,8 +264,9 @@ async def _stream(
         await asyncio.gather(watcher, runner, return_exceptions=True)
 
 
-async def answer(send: Send, response: HttpResponse) -> None:
+async def answer(send: Send, head: RequestHead, response: Response) -> None:
     """Sends a whole response."""
     fields = [(n.lower().encode(), v.encode("latin-1")) for n, v in response.fields()]
     await send({"type": "http.response.start", "status": response.status, "headers": fields})
-    await send({"type": "http.response.body", "body": response.body})
+    body = b"" if head.method == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body})
