@@ -12,7 +12,7 @@ from flyball.protocol import codes
 from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.channels import Verdict, decide_wish
-from flyball.server.client.state import debugging, log_decision, log_refusal, refusal
+from flyball.server.client.refusals import debugging, log_decision, log_refusal, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

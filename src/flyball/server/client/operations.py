@@ -17,7 +17,14 @@ from flyball.server.channels import (
     decide,
     decide_rpc,
 )
-from flyball.server.client.state import debugging, log_decision, log_refusal, no_proxy, refusal
+from flyball.server.client.refusals import (
+    debugging,
+    log_decision,
+    log_refusal,
+    no_proxy,
+    proxy_call,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -89,11 +96,8 @@ class OperationHandlers:
     def _publish_by_proxy(
         self, event: Publishing, namespace: Namespace, decision: Decision
     ) -> Awaitable[PublishAnswer]:
-        assert decision.proxy is not None
-        ask = self._state.proxies.publish.get(decision.proxy)
-        if ask is None:
-            raise no_proxy(event.session, decision, f"publish to {event.channel!r}")
-        return ask(event, namespace)
+        calls, action = self._state.proxies.publish, f"publish to {event.channel!r}"
+        return proxy_call(calls, event.session, decision, action)(event, namespace)
 
     def on_presence(self, event: PresenceQuery) -> None:
         """Lets the client know who is there.

@@ -10,7 +10,7 @@ from flyball.core.events import RefreshResult
 from flyball.protocol import codes
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.client.connect import remember_token_channels, token_channels
-from flyball.server.client.state import log_refusal
+from flyball.server.client.refusals import log_refusal
 from flyball.server.client.subscribe import check_subscription_token
 
 if TYPE_CHECKING:

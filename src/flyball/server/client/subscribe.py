@@ -10,7 +10,7 @@ from flyball.protocol import codes
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.channels import BY_TOKEN, Verdict, decide_subscribe, decide_token
 from flyball.server.channels.options import SUBSCRIPTION_TYPES
-from flyball.server.client.state import debugging, log_decision, log_refusal, no_proxy, refusal
+from flyball.server.client.refusals import debugging, log_decision, log_refusal, proxy_call, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -96,11 +96,8 @@ class SubscribeHandlers:
     def _by_proxy(
         self, event: Subscribing, namespace: Namespace, decision: Decision
     ) -> Awaitable[SubscribeOptions]:
-        assert decision.proxy is not None
-        ask = self._state.proxies.subscribe.get(decision.proxy)
-        if ask is None:
-            raise no_proxy(event.session, decision, f"subscribe to {event.channel!r}")
-        return ask(event, namespace)
+        calls, action = self._state.proxies.subscribe, f"subscribe to {event.channel!r}"
+        return proxy_call(calls, event.session, decision, action)(event, namespace)
 
 
 async def check_subscription_token(

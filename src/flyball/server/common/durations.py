@@ -23,11 +23,10 @@ EXPECTED: Final = "a duration such as 300ms, 10s or 1h30m (units ns, us, ms, s, 
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that ``text`` says.
+    """Returns the seconds that ``text`` says.
 
     Raises:
         ValueError: ``text`` is no duration in Go's spelling or does not fit 64 bits.
-
     """
     sign = -1 if text.startswith("-") else 1
     rest = text[1:] if text[:1] in {"-", "+"} else text
@@ -51,7 +50,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Spell ``seconds`` as Go prints a duration: ``1m0s``, ``100ms``, ``720h0m0s``."""
+    """Spells ``seconds`` as Go prints a duration: ``1m0s``, ``100ms``, ``720h0m0s``."""
     nanos = round(seconds * NANOSECONDS)
     if nanos == 0:
         return "0s"
@@ -69,7 +68,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _decimal(value: int, size: int) -> str:
-    """Spell ``value / size`` exactly; ``size`` is a power of ten."""
+    """Spells ``value / size`` exactly; ``size`` is a power of ten."""
     whole, fraction = divmod(value, size)
     if not fraction:
         return str(whole)

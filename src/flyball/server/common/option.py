@@ -80,7 +80,7 @@ def opt(
     insecure: bool = False,
     reload: bool = False,
 ) -> T:
-    """Declare a value option.
+    """Declares a value option.
 
     Args:
         default: Value when nothing is configured.
@@ -108,7 +108,7 @@ def opt(
 
 
 def mapping(doc: str, *, secret: bool = False) -> dict[str, str]:
-    """Declare an option that maps strings to strings, empty by default."""
+    """Declares an option that maps strings to strings, empty by default."""
     meta = Meta(doc, secret=secret)
     value: dict[str, str] = field(default_factory=dict, repr=not secret, metadata={META_KEY: meta})
     return value
@@ -117,7 +117,7 @@ def mapping(doc: str, *, secret: bool = False) -> dict[str, str]:
 def nested(
     kind: type[T], doc: str, *, hidden: bool = False, note: str = "", reload: bool = False
 ) -> T:
-    """Declare a section inside a section; all of it is hidden, noted or reloaded with it."""
+    """Declares a section inside a section; all of it is hidden, noted or reloaded with it."""
     meta = Meta(doc, hidden=hidden, note=note, reload=reload)
     value: T = field(default_factory=kind, metadata={META_KEY: meta})
     return value
@@ -131,7 +131,7 @@ def many(kind: type[T], doc: str) -> tuple[T, ...]:  # noqa: ARG001 - gives the 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def section(cls: type[T]) -> type[T]:
-    """Make a class a section: frozen, slotted, keyword arguments only."""
+    """Makes a class a section: frozen, slotted, keyword arguments only."""
     made: Any = dataclass(frozen=True, slots=True, kw_only=True)(cls)
     result: type[T] = made
     return result

@@ -41,7 +41,7 @@ class TLSConfig:
 
 
 def read_pem(key: str, value: str) -> bytes:
-    """Return the PEM text that an option holds or points to.
+    """Returns the PEM text that an option holds or points to.
 
     Args:
         key: Path of the option, for messages.
@@ -74,7 +74,7 @@ def read_pem(key: str, value: str) -> bytes:
 
 
 def tls_server_context(tls: TLSConfig, key: str = "http_server.tls") -> ssl.SSLContext:
-    """Make the TLS context of a listener: TLS 1.2 or newer.
+    """Makes the TLS context of a listener: TLS 1.2 or newer.
 
     With ``client_ca_pem`` clients must present a certificate of one of these authorities.
 
@@ -115,7 +115,7 @@ def tls_server_pem(tls: TLSConfig, key: str) -> tuple[bytes, bytes, bytes | None
 
 
 def tls_client_context(tls: TLSConfig, key: str) -> ssl.SSLContext:
-    """Make the TLS context of a client: TLS 1.2 or newer, system roots unless ``server_ca_pem``.
+    """Makes the TLS context of a client: TLS 1.2 or newer, system roots unless ``server_ca_pem``.
 
     The caller passes ``tls.server_name``, when set, as the expected host name.
 

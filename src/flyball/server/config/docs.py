@@ -15,7 +15,7 @@ _TOP_LEVEL: Final = 6
 
 
 def documented(section: str = "") -> list[Row]:
-    """Return the rows of ``section`` and below it, of all options when it is empty.
+    """Returns the rows of ``section`` and below it, of all options when it is empty.
 
     Raises:
         ConfigError: There is no such section or option.
@@ -34,7 +34,7 @@ def _within(path: str, section: str) -> bool:
 
 
 def markdown(section: str = "", level: int = 2) -> str:
-    """Describe options in Markdown, one heading for each.
+    """Describes options in Markdown, one heading for each.
 
     Args:
         section: Path of a section; empty describes everything.
@@ -62,7 +62,7 @@ def _code(value: str) -> str:
 
 
 def facts(row: Row) -> Iterator[tuple[str, str]]:
-    """Yield what is known about an option, beside its description."""
+    """Yields what is known about an option, beside its description."""
     yield "type", row.field.type_name
     if row.field.kind is not Kind.SECTION:
         yield "default", _default(row.default)
@@ -119,7 +119,7 @@ document.querySelector("input").addEventListener("input", (event) => {{
 
 
 def page(section: str = "") -> str:
-    """Describe options on one HTML page with a search field.
+    """Describes options on one HTML page with a search field.
 
     Raises:
         ConfigError: There is no such section.

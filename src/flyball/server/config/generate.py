@@ -29,7 +29,7 @@ _SECRET_BYTES: Final = 64
 
 
 def new_config() -> dict[str, Any]:
-    """Return a small configuration with fresh random secrets."""
+    """Returns a small configuration with fresh random secrets."""
     return {
         "client": {
             "token": {"hmac_secret_key": secrets.token_urlsafe(_SECRET_BYTES)},
@@ -45,7 +45,7 @@ def new_config() -> dict[str, Any]:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, and that must not exist yet.
+    """Writes a file that only its owner may read, and that must not exist yet.
 
     Raises:
         ConfigError: The file exists or cannot be written.
@@ -61,7 +61,7 @@ def write_new(path: Path, text: str) -> None:
 
 
 def document(tree: Mapping[str, Any], path: Path) -> str:
-    """Write ``tree`` in the language that the extension of ``path`` names.
+    """Writes ``tree`` in the language that the extension of ``path`` names.
 
     Raises:
         ConfigError: The extension is none of .json, .toml, .yaml, .yml.
@@ -96,7 +96,7 @@ _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _toml(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    """Yield the lines of one table: values first, as TOML wants, then the tables below it."""
+    """Yields the lines of one table: values first, as TOML wants, then the tables below it."""
     below: list[tuple[str, Any]] = []
     for key, value in tree.items():
         if isinstance(value, dict) or (value and isinstance(value, list) and _tables(value)):
@@ -128,7 +128,7 @@ def _toml_value(value: Any) -> str:
 def environment(
     config: Config, *, prefix: str = "CENTRIFUGO_", changed_only: bool = False
 ) -> dict[str, str]:
-    """Return the variables that say what ``config`` says.
+    """Returns the variables that say what ``config`` says.
 
     Args:
         config: The configuration.
@@ -170,7 +170,7 @@ _SAFE: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
 
 
 def environment_line(name: str, value: str) -> str:
-    """Write a variable as a line of an ``.env`` file or shell script."""
+    """Writes a variable as a line of an ``.env`` file or shell script."""
     if _SAFE.fullmatch(value):
         return f"{name}={value}"
     if "'" not in value:

@@ -43,20 +43,16 @@ _SERVICE_URL: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration and what was seen while loading it.
-
-    Attributes:
-        config: The values.
-        path: The file that was read, None when none was.
-        notices: Things to warn about.
-        unknown_keys: Keys of the file that no option has, such as ``channel.namespaces.[0].q``.
-
-    """
+    """A configuration and what was seen while loading it."""
 
     config: Config
+    """The values."""
     path: Path | None
+    """The file that was read, None when none was."""
     notices: tuple[Notice, ...]
+    """Things to warn about."""
     unknown_keys: tuple[str, ...]
+    """Keys of the file that no option has, such as ``channel.namespaces.[0].q``."""
 
 
 @dataclass(slots=True)
@@ -72,7 +68,7 @@ class _Context:
     known_variables: set[str] = field(default_factory=set)
 
     def variable(self, name: str) -> tuple[str, str] | None:
-        """Return the full name and the value of the variable that is set for ``name``."""
+        """Returns the full name and the value of the variable that is set for ``name``."""
         self.known_variables.add(name)
         for prefix in ENV_PREFIXES:
             value = self.environ.get(prefix + name, "")
@@ -83,22 +79,18 @@ class _Context:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the tree a section stands.
-
-    Attributes:
-        path: Path with the dot that leads to options, as in messages: ``channel.``.
-        dotted: The same in the form of unknown keys: ``channel.namespaces.[0].``.
-        env: Start of variables, None where there are none.
-        source: Where raw values of this section come from.
-        from_file: False inside the JSON value of a variable.
-
-    """
+    """Where in the tree a section stands."""
 
     path: str
+    """Path with the dot that leads to options, as in messages: ``channel.``."""
     dotted: str
+    """The same in the form of unknown keys: ``channel.namespaces.[0].``."""
     env: str | None
+    """Start of variables, None where there are none."""
     source: str
+    """Where raw values of this section come from."""
     from_file: bool = True
+    """False inside the JSON value of a variable."""
 
     def below(self, name: str) -> _Place:
         env = None if self.env is None else f"{self.env}{name.upper()}_"
@@ -114,7 +106,7 @@ def load_config(
     flags: Mapping[str, str] | None = None,
     dotenv: str | Path | None = None,
 ) -> LoadedConfig:
-    """Load a configuration.
+    """Loads a configuration.
 
     Args:
         path: File in JSON, YAML or TOML; a missing file is a notice, not a problem.
@@ -124,7 +116,6 @@ def load_config(
 
     Raises:
         ConfigError: The file cannot be read, or values are wrong; names all of them.
-
     """
     if dotenv is not None:
         environ = read_dotenv(Path(dotenv), environ)
@@ -158,7 +149,7 @@ def load_config(
 def _section(
     cls: SectionClass, raw: Any, place: _Place, context: _Context, fixed: str | None = None
 ) -> Any:
-    """Build a section from raw values, variables and flags. ``fixed`` is an item's own name."""
+    """Builds a section from raw values, variables and flags. ``fixed`` is an item's own name."""
     given = _gather(cls, raw, place, context)
     made: dict[str, Any] = {} if fixed is None else {"name": fixed}
     for item in fields_of(cls):
@@ -174,7 +165,7 @@ def _section(
 
 
 def _gather(cls: SectionClass, raw: Any, place: _Place, context: _Context) -> dict[str, Any]:
-    """Return the raw values of a section by field name: lower case, dots taken apart."""
+    """Returns the raw values of a section by field name: lower case, dots taken apart."""
     if raw is None:
         return {}
     if not isinstance(raw, Mapping):
@@ -197,7 +188,7 @@ def _gather(cls: SectionClass, raw: Any, place: _Place, context: _Context) -> di
 
 
 def _merge(left: Any, right: Any) -> Any:
-    """Join the nested and the dotted form of one object; the later value wins."""
+    """Joins the nested and the dotted form of one object; the later value wins."""
     if not (isinstance(left, Mapping) and isinstance(right, Mapping)):
         return right
     merged = dict(left)
@@ -226,7 +217,7 @@ def _unknown_key(key: str, names: list[str], place: _Place, context: _Context) -
 
 
 def _value(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
-    """Return the value of an option: flag, else variable, else raw value, else default."""
+    """Returns the value of an option: flag, else variable, else raw value, else default."""
     path = f"{place.path}{item.name}"
     flag = context.flags.get(path) if item.meta.flag else None
     name = None if place.env is None else f"{place.env}{item.name.upper()}"
@@ -243,7 +234,7 @@ def _value(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
 
 
 def _read(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
-    """Read a value of a file, or of the JSON in a variable; None when it is wrong."""
+    """Reads a value of a file, or of the JSON in a variable; None when it is wrong."""
     path = f"{place.path}{item.name}"
     try:
         match item.kind:
@@ -261,7 +252,7 @@ def _read(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
 
 
 def _read_text(item: Field, text: str, path: str, source: str, context: _Context) -> Any:
-    """Read a value of a variable or flag; the default when it is wrong."""
+    """Reads a value of a variable or flag; the default when it is wrong."""
     try:
         match item.kind:
             case Kind.STRINGS:
@@ -285,7 +276,7 @@ def _read_text(item: Field, text: str, path: str, source: str, context: _Context
 def _sections(
     item: Field, raw: Any, found: tuple[str, str] | None, place: _Place, context: _Context
 ) -> tuple[Any, ...]:
-    """Read a list of sections: from the file, from JSON in a variable, or by names."""
+    """Reads a list of sections: from the file, from JSON in a variable, or by names."""
     assert item.section is not None
     path = f"{place.path}{item.name}"
     named = path in NAMED_LISTS
@@ -320,7 +311,7 @@ def _sections(
 def _item(
     item: Field, raw: Any, index: int, place: _Place, context: _Context, *, named: bool
 ) -> Any:
-    """Build one item of a list of sections; an item with a name has variables of its own."""
+    """Builds one item of a list of sections; an item with a name has variables of its own."""
     assert item.section is not None
     env, fixed = None, None
     if named and place.env is not None and isinstance(raw, Mapping):
@@ -347,7 +338,7 @@ def _look_at_flags(context: _Context) -> None:
 
 
 def _look_at_variables(context: _Context) -> None:
-    """Note variables with our prefixes that mean nothing: most are misspelled."""
+    """Notes variables with our prefixes that mean nothing: most are misspelled."""
     for name in sorted(context.environ):
         prefix = next((each for each in ENV_PREFIXES if name.startswith(each)), None)
         if prefix is None:

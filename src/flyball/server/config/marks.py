@@ -14,18 +14,18 @@ __all__ = ["insecure_switches", "secret_options", "waiting_for_restart"]
 
 @cache
 def secret_options() -> frozenset[str]:
-    """Return the options whose values are never shown; ``[]`` stands for the items of a list."""
+    """Returns the options whose values are never shown; ``[]`` stands for the items of a list."""
     return frozenset(row.path for row in rows() if row.field.meta.secret)
 
 
 def insecure_switches(config: Config) -> list[str]:
-    """Return the options that are on and take protection away."""
+    """Returns the options that are on and take protection away."""
     marked = (row.path for row in rows() if row.field.meta.insecure)
     return [path for path in marked if attrgetter(path)(config)]
 
 
 def waiting_for_restart(running: Config, wanted: Config) -> list[str]:
-    """Return the options that differ and that a reload leaves as they are."""
+    """Returns the options that differ and that a reload leaves as they are."""
     reloaded = {row.path for row in rows() if row.reload}
     return [path for path in _differences(running, wanted) if path not in reloaded]
 

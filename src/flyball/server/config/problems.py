@@ -16,18 +16,14 @@ _SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        key: Path of the option, as it is written in files.
-        text: What is wrong, what is allowed and what to do.
-        source: Where the value came from; empty when that does not matter.
-
-    """
+    """One thing that is wrong."""
 
     key: str
+    """Path of the option, as it is written in files."""
     text: str
+    """What is wrong, what is allowed and what to do."""
     source: str = ""
+    """Where the value came from; empty when that does not matter."""
 
     def __str__(self) -> str:
         source = f" ({self.source})" if self.source else ""
@@ -36,18 +32,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the operator should know, which does not stop the server.
-
-    Attributes:
-        event: What happened; the same text for all notices of a kind.
-        key: The key, variable or file it is about.
-        hint: What to do, empty when nothing is known.
-
-    """
+    """Something the operator should know, which does not stop the server."""
 
     event: str
+    """What happened; the same text for all notices of a kind."""
     key: str
+    """The key, variable or file it is about."""
     hint: str = ""
+    """What to do, empty when nothing is known."""
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
@@ -63,7 +55,7 @@ class ConfigProblems(ConfigError):
 
 
 def shown(value: Any, *, secret: bool = False) -> str:
-    """Write ``value`` for a message: secrets and passwords in URLs hidden, long values cut."""
+    """Writes ``value`` for a message: secrets and passwords in URLs hidden, long values cut."""
     if secret:
         return "the value (not shown)"
     if isinstance(value, dict):

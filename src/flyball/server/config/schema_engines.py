@@ -17,20 +17,6 @@ class RedisPrefixed(RedisConnection):
 
 
 @section
-class RedisEngine(RedisPrefixed):
-    """Redis as engine: broker and presence."""
-
-    history_use_lists: bool = opt(False, "Keep history in lists, not streams.")
-    presence_ttl: Duration = opt(60.0, "Lifetime of a presence entry that is not renewed.")
-    presence_hash_field_ttl: bool = opt(
-        False, "Expire presence by hash field TTL (Redis 7.4 and newer)."
-    )
-    presence_user_mapping: bool = opt(
-        False, "Count connections of each user, for quick presence stats."
-    )
-
-
-@section
 class RedisBroker(RedisPrefixed):
     """Redis as broker."""
 
@@ -48,6 +34,13 @@ class RedisPresenceManager(RedisPrefixed):
     presence_user_mapping: bool = opt(
         False, "Count connections of each user, for quick presence stats."
     )
+
+
+@section
+class RedisEngine(RedisPresenceManager):
+    """Redis as engine: broker and presence."""
+
+    history_use_lists: bool = opt(False, "Keep history in lists, not streams.")
 
 
 @section

@@ -54,12 +54,11 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Read a configuration file as nested objects.
+    """Reads a configuration file as nested objects.
 
     Raises:
         FileNotFoundError: There is no such file.
         ConfigError: The file cannot be read, or is not what its extension says.
-
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -88,7 +87,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _position(error: Exception) -> str:
-    """Say where a file breaks without quoting it: it may hold secrets."""
+    """Says where a file breaks without quoting it: it may hold secrets."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{error.problem} at line {mark.line + 1}, column {mark.column + 1}"
@@ -100,7 +99,7 @@ def _position(error: Exception) -> str:
 def expand(
     tree: Any, environ: Mapping[str, str], problems: list[Problem], source: str, path: str = ""
 ) -> Any:
-    """Replace ``${CENTRIFUGO_VAR_X}`` and ``${FLYBALL_VAR_X}`` in all strings of ``tree``.
+    """Replaces ``${CENTRIFUGO_VAR_X}`` and ``${FLYBALL_VAR_X}`` in all strings of ``tree``.
 
     A variable that is not set becomes a problem.
     """
@@ -138,7 +137,7 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def read_dotenv(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return ``environ`` with the variables of a ``.env`` file that are not set yet.
+    """Returns ``environ`` with the variables of a ``.env`` file that are not set yet.
 
     Lines are ``NAME=value``; single quotes keep all as it is, double quotes know escapes and may
     span lines, ``$NAME`` and ``${NAME}`` are replaced except in single quotes. A missing file
@@ -146,7 +145,6 @@ def read_dotenv(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
     Raises:
         ConfigError: The file cannot be read.
-
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -89,7 +89,7 @@ class Row:
 
 @cache
 def fields_of(cls: SectionClass) -> tuple[Field, ...]:
-    """Return the fields of a section class, in the order in which documents list them."""
+    """Returns the fields of a section class, in the order in which documents list them."""
     hints = get_type_hints(cls, include_extras=True)
     made = [_field(item, hints[item.name]) for item in dataclasses.fields(cls)]
     return tuple(sorted(made, key=lambda item: not item.meta.first))
@@ -97,7 +97,7 @@ def fields_of(cls: SectionClass) -> tuple[Field, ...]:
 
 @cache
 def field_names(cls: SectionClass) -> dict[str, Field]:
-    """Return the fields of a section class by name."""
+    """Returns the fields of a section class by name."""
     return {item.name: item for item in fields_of(cls)}
 
 
@@ -123,7 +123,7 @@ def _field(item: dataclasses.Field[Any], hint: Any) -> Field:
 
 @cache
 def rows() -> tuple[Row, ...]:
-    """Return all options of the configuration, sections before what is below them."""
+    """Returns all options of the configuration, sections before what is below them."""
     return tuple(_rows(Config, "", hidden=False, note="", reload=False))
 
 
@@ -150,7 +150,7 @@ def _rows(
 
 
 def env_name(path: str) -> str | None:
-    """Return the variable of ``path`` without its prefix, None when there is none."""
+    """Returns the variable of ``path`` without its prefix, None when there is none."""
     for base in NAMED_LISTS:
         if path.startswith(f"{base}[]"):
             path = f"{base}.<name>{path[len(base) + 2 :]}"
@@ -161,12 +161,12 @@ def env_name(path: str) -> str | None:
 
 
 def env_item(name: str) -> str:
-    """Return how the name of a list item is spelled inside a variable."""
+    """Returns how the name of a list item is spelled inside a variable."""
     return name.upper().replace(".", "_").replace("-", "_")
 
 
 def plain(item: Field, value: Any) -> Any:
-    """Return ``value`` of option ``item`` as JSON can hold it; sections become objects."""
+    """Returns ``value`` of option ``item`` as JSON can hold it; sections become objects."""
     match item.kind:
         case Kind.SCALAR:
             scalar = item.scalar
@@ -182,6 +182,6 @@ def plain(item: Field, value: Any) -> Any:
 
 
 def to_plain(value: Any) -> dict[str, Any]:
-    """Return a section as nested JSON objects that :func:`load_config` reads back."""
+    """Returns a section as nested JSON objects that :func:`load_config` reads back."""
     cls: SectionClass = type(value)
     return {item.name: plain(item, getattr(value, item.name)) for item in fields_of(cls)}

@@ -49,7 +49,7 @@ SUBSCRIPTION_TYPES: Final = (*MAP_TYPES, SHARED_POLL)
 
 
 def unbuilt_options(config: Config) -> list[str]:
-    """Return the options of ``config`` that are set but do nothing in this version."""
+    """Returns the options of ``config`` that are set but do nothing in this version."""
     found = [path for path in SWITCHES if attrgetter(path)(config)]
     for scope in scopes(config):
         found += [

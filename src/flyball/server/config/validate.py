@@ -48,17 +48,17 @@ _IDENTITY: Final = ("fully_qualified_namespace", "tenant_id", "client_id", "clie
 
 
 def validate(config: Config) -> list[Problem]:
-    """Return what is wrong with ``config``, as start, reload and ``checkconfig`` see it."""
+    """Returns what is wrong with ``config``, as start, reload and ``checkconfig`` see it."""
     return [problem for rule in RULES for problem in rule(config)]
 
 
 def validate_start(config: Config) -> list[Problem]:
-    """Return what more keeps a server with ``config`` from starting."""
+    """Returns what more keeps a server with ``config`` from starting."""
     return [problem for rule in START_RULES for problem in rule(config)]
 
 
 def check(config: Config, *, start: bool = False) -> None:
-    """Raise when ``config`` is wrong; ``start`` adds the checks of a starting server.
+    """Raises when ``config`` is wrong; ``start`` adds the checks of a starting server.
 
     Raises:
         ConfigProblems: Holds all problems.

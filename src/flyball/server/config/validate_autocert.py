@@ -12,7 +12,7 @@ _KEY: Final = "http_server.tls_autocert"
 
 
 def autocert(config: Config) -> Iterator[Problem]:
-    """Find names that no certificate can be got for, and the lack of names."""
+    """Finds names that no certificate can be got for, and the lack of names."""
     options = config.http_server.tls_autocert
     if not options.enabled:
         return

@@ -241,7 +241,7 @@ def _presence_prefixes(config: Config) -> Iterator[Problem]:
 
 
 def options_of(config: Config, channel: str) -> ChannelOptions | None:
-    """Return the options ``channel`` would have, None when its namespace does not exist."""
+    """Returns the options ``channel`` would have, None when its namespace does not exist."""
     names = config.channel
     name, _ = split_channel(channel, names.namespace_boundary, names.private_prefix)
     if not name:

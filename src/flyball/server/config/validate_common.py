@@ -37,7 +37,7 @@ class Scope:
     """What is set."""
 
     def problem(self, option: str, text: str) -> Problem:
-        """Make a problem of one of these options."""
+        """Makes a problem of one of these options."""
         return Problem(f"{self.key}.{option}", text, self.label)
 
     @property
@@ -47,7 +47,7 @@ class Scope:
 
 
 def scopes(config: Config) -> Iterator[Scope]:
-    """Yield all sets of channel options."""
+    """Yields all sets of channel options."""
     yield Scope("channel.without_namespace", "", config.channel.without_namespace)
     for index, namespace in enumerate(config.channel.namespaces):
         yield Scope(f"channel.namespaces[{index}]", namespace.name, namespace)
@@ -68,7 +68,7 @@ class ProxyUse:
 
 
 def proxy_uses(options: ChannelOptions) -> Iterator[ProxyUse]:
-    """Yield all references to proxies in ``options``, also those switched off."""
+    """Yields all references to proxies in ``options``, also those switched off."""
     for kind, start in CHANNEL_PROXIES.items():
         enabled: bool = attrgetter(f"{start}_enabled")(options)
         yield ProxyUse(kind, f"{start}_name", enabled, attrgetter(f"{start}_name")(options))
@@ -78,7 +78,7 @@ def proxy_uses(options: ChannelOptions) -> Iterator[ProxyUse]:
 
 
 def default_proxies_in_use(config: Config) -> Iterator[tuple[str, Proxy, str]]:
-    """Yield key, proxy and first user of each default proxy that will be called."""
+    """Yields key, proxy and first user of each default proxy that will be called."""
     proxies = config.client.proxy
     if proxies.connect.enabled:
         yield "client.proxy.connect", proxies.connect, "client connections"
@@ -100,13 +100,13 @@ def default_proxies_in_use(config: Config) -> Iterator[tuple[str, Proxy, str]]:
 
 
 def one_of(allowed: Sequence[str]) -> str:
-    """Say what is allowed."""
+    """Says what is allowed."""
     words = ", ".join(word for word in allowed if word)
     return f"allowed are {words}" + (" and empty" if "" in allowed else "")
 
 
 def choices(key: str, section: Any, *names: str, source: str = "") -> Iterator[Problem]:
-    """Yield a problem for each value that its option does not allow.
+    """Yields a problem for each value that its option does not allow.
 
     Args:
         key: Path of the section.
@@ -127,12 +127,12 @@ def choices(key: str, section: Any, *names: str, source: str = "") -> Iterator[P
 
 
 def allowed(section: SectionClass, name: str) -> tuple[str, ...]:
-    """Return the values that option ``name`` of a section may take."""
+    """Returns the values that option ``name`` of a section may take."""
     return field_names(section)[name].meta.allowed
 
 
 def repeated(key: str, names: Sequence[str]) -> Iterator[Problem]:
-    """Yield a problem for each name that occurs twice."""
+    """Yields a problem for each name that occurs twice."""
     for name, count in Counter(names).items():
         if count > 1:
             yield Problem(

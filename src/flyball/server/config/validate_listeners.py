@@ -15,7 +15,7 @@ MAX_PORT: Final = 65535
 
 
 def ports(config: Config) -> Iterator[Problem]:
-    """Find numbers that are no ports: the system would open another one, or none."""
+    """Finds numbers that are no ports: the system would open another one, or none."""
     server = config.http_server
     found: list[tuple[str, int | str]] = [
         ("http_server.port", server.port),
@@ -30,7 +30,7 @@ def ports(config: Config) -> Iterator[Problem]:
 
 
 def certificates(config: Config) -> Iterator[Problem]:
-    """Find certificates and keys that no listener can use."""
+    """Finds certificates and keys that no listener can use."""
     for key, tls in _used_tls(config):
         try:
             tls_server_context(tls, key)
@@ -40,7 +40,7 @@ def certificates(config: Config) -> Iterator[Problem]:
 
 
 def origins(config: Config) -> Iterator[Problem]:
-    """Find patterns of origins that cannot be read."""
+    """Finds patterns of origins that cannot be read."""
     from flyball.transports.common.origin import glob_to_regex
 
     for index, pattern in enumerate(config.client.allowed_origins):
@@ -51,7 +51,7 @@ def origins(config: Config) -> Iterator[Problem]:
 
 
 def listener_notices(config: Config, now: dt.datetime | None = None) -> list[Notice]:
-    """Return what an operator may have meant otherwise, though the server can start with it.
+    """Returns what an operator may have meant otherwise, though the server can start with it.
 
     Args:
         config: Has been checked.

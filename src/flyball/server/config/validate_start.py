@@ -27,7 +27,7 @@ def _engine_types(config: Config) -> Iterator[Problem]:
 
 
 def _engines_built(config: Config) -> Iterator[Problem]:
-    """Refuse engines that are not there: memory in their place would lose what they promise."""
+    """Refuses engines that are not there: memory in their place would lose what they promise."""
     for name, built in BUILT.items():
         section = getattr(config, name)
         used = getattr(section, "enabled", True) and section.type in allowed(type(section), "type")

@@ -26,11 +26,10 @@ _INTEGER: Final = re.compile(
 
 
 def read_scalar(scalar: Scalar, raw: Any, *, text_only: bool) -> Any:
-    """Read a scalar. ``text_only`` is True for variables and flags, where all is text.
+    """Reads a scalar. ``text_only`` is True for variables and flags, where all is text.
 
     Raises:
         ValueError: ``raw`` is no such value; says what is expected.
-
     """
     match scalar.name:
         case "bool":
@@ -44,7 +43,7 @@ def read_scalar(scalar: Scalar, raw: Any, *, text_only: bool) -> Any:
 
 
 def read_bool(raw: Any) -> bool:
-    """Read a switch: a bool, 0, 1, or text such as ``true``, ``F`` or ``1``."""
+    """Reads a switch: a bool, 0, 1, or text such as ``true``, ``F`` or ``1``."""
     if isinstance(raw, str) and not raw:
         return False
     text = str(raw)
@@ -56,7 +55,7 @@ def read_bool(raw: Any) -> bool:
 
 
 def read_string(raw: Any) -> str:
-    """Read text; numbers count as their digits."""
+    """Reads text; numbers count as their digits."""
     if isinstance(raw, str):
         return raw
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
@@ -65,7 +64,7 @@ def read_string(raw: Any) -> str:
 
 
 def read_int(scalar: Scalar, raw: Any) -> int:
-    """Read a whole number within the range of ``scalar``."""
+    """Reads a whole number within the range of ``scalar``."""
     value: int | None = None
     if isinstance(raw, str):
         value = parse_int(raw) if raw else 0
@@ -85,7 +84,7 @@ def _whole(number: float) -> bool:
 
 
 def parse_int(text: str) -> int | None:
-    """Return the integer that ``text`` spells in Go's base-0 syntax, None when it spells none."""
+    """Returns the integer that ``text`` spells in Go's base-0 syntax, None when it spells none."""
     match = _INTEGER.fullmatch(text)
     if match is None:
         return None
@@ -97,7 +96,7 @@ def parse_int(text: str) -> int | None:
 
 
 def read_duration(raw: Any, *, text_only: bool) -> float:
-    """Read a duration: Go's spelling, or a number of nanoseconds in files."""
+    """Reads a duration: Go's spelling, or a number of nanoseconds in files."""
     if isinstance(raw, str):
         return parse_duration(raw) if raw else 0.0
     number = isinstance(raw, (int, float)) and not isinstance(raw, bool)
@@ -107,7 +106,7 @@ def read_duration(raw: Any, *, text_only: bool) -> float:
 
 
 def read_strings(raw: Any) -> tuple[str, ...]:
-    """Read a list of strings from a file; a lone string is a list of one."""
+    """Reads a list of strings from a file; a lone string is a list of one."""
     if isinstance(raw, str):
         return (raw,) if raw else ()
     if isinstance(raw, list):
@@ -119,7 +118,7 @@ def read_strings(raw: Any) -> tuple[str, ...]:
 
 
 def read_map(raw: Any, *, lower: bool) -> dict[str, str]:
-    """Read a map of strings: an object, or a list of objects with ``key`` and ``value``.
+    """Reads a map of strings: an object, or a list of objects with ``key`` and ``value``.
 
     Keys of the object form become lower case when ``lower`` is set, as in the original's files.
     """
@@ -146,11 +145,10 @@ def _refuse_item() -> bool:
 
 
 def read_json(text: str) -> Any:
-    """Read a variable that holds JSON.
+    """Reads a variable that holds JSON.
 
     Raises:
         ValueError: ``text`` is not JSON; says where it breaks, not what it holds.
-
     """
     try:
         return json.loads(text)

@@ -1,0 +1,75 @@
+"""Refusals: what is raised, and what the log is told."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from flyball.core.errors import Disconnect, Error
+from flyball.protocol import codes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flyball.core.session import Session
+    from flyball.server.channels import Decision, ProxyKind
+
+__all__ = ["debugging", "log_decision", "log_refusal", "no_proxy", "proxy_call", "refusal"]
+
+_NAME: Final = "flyball.client"
+logger = structlog.get_logger(_NAME)
+# Asked first: building a sentence costs more than deciding.
+_gate = logging.getLogger(_NAME)
+
+_Call = TypeVar("_Call")
+_Problem = TypeVar("_Problem", Error, Disconnect, Error | Disconnect)
+
+
+def debugging() -> bool:
+    """Whether :func:`log_decision` would be heard."""
+    return _gate.isEnabledFor(logging.DEBUG)
+
+
+def log_decision(session: Session, decision: Decision, action: str) -> None:
+    """Tells the log by which rule something was decided. Ask :func:`debugging` first."""
+    logger.debug(decision.sentence(action), client=session.client_id, user=session.user)
+
+
+def refusal(session: Session, decision: Decision, action: str) -> Error | Disconnect:
+    """What to raise for a refusal, after the log was told."""
+    return log_refusal(session, decision.exception(action))
+
+
+def proxy_call(
+    calls: Mapping[ProxyKind, _Call], session: Session, decision: Decision, action: str
+) -> _Call:
+    """The call to the proxy that ``decision`` gives the word to.
+
+    Raises:
+        Error: 108, there is none.
+    """
+    found = None if decision.proxy is None else calls.get(decision.proxy)
+    if found is None:
+        raise no_proxy(session, decision, action)
+    return found
+
+
+def no_proxy(session: Session, decision: Decision, action: str) -> Error | Disconnect:
+    """What to raise where a proxy has the word and there is none, after the log was told."""
+    detail = f"{action} is refused: {decision.rule} is on, but there is no such proxy"
+    return log_refusal(session, Error(codes.NOT_AVAILABLE, detail=detail))
+
+
+def log_refusal(session: Session, problem: _Problem) -> _Problem:
+    """Tells the log why a client is refused something; returns ``problem``, to be raised."""
+    if _gate.isEnabledFor(logging.INFO):
+        logger.info(
+            problem.detail,
+            client=session.client_id,
+            user=session.user,
+            transport=session.transport.name,
+            code=problem.code,
+        )
+    return problem
