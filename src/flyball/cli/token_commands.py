@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeAlias
 
 import typer
@@ -15,7 +14,8 @@ from flyball.core.errors import Error, FlyballError
 from flyball.protocol import codes
 
 if TYPE_CHECKING:
-    from flyball.server.auth import TokenOptions, TokenVerifier
+    from flyball.server.auth.options import TokenOptions
+    from flyball.server.auth.verifier import TokenVerifier
     from flyball.server.config import Config
 
 WEEK: Final = 604_800
@@ -108,11 +108,8 @@ def _named(user: str, *, quoted: bool) -> str:
 
 def _options(config: Config, *, subscription: bool) -> TokenOptions:
     """What holds for tokens of this kind."""
-    from flyball.server.build import token_options
-
     client = config.client
-    own = subscription and client.subscription_token.enabled
-    return token_options(client.subscription_token if own else client.token, config)
+    return client.subscription_token_options if subscription else client.token
 
 
 def _generate(path: str, user: str, ttl: int, channel: str | None, *, quiet: bool) -> None:
@@ -141,8 +138,9 @@ def _check(
     verify: Callable[[TokenVerifier], Awaitable[tuple[str, Iterable[str]]]],
 ) -> None:
     from flyball.aio.clock import LoopClock
-    from flyball.server.auth import JwksClient, TokenVerifier
     from flyball.server.auth.jose import InvalidToken, take_apart
+    from flyball.server.auth.jwks import JwksClient
+    from flyball.server.auth.verifier import TokenVerifier
     from flyball.server.build import channel_rules
 
     async def run() -> tuple[str, Iterable[str]]:
@@ -153,12 +151,9 @@ def _check(
 
     with reported():
         config = _load(path)
-        # A signature that the server would skip is still worth knowing about.
-        options = replace(
-            _options(config, subscription=command == "checksubtoken"),
-            insecure_skip_token_signature_verify=False,
-        )
+        options = _options(config, subscription=command == "checksubtoken")
         jwks = JwksClient()
+        # A signature that the server would skip is still worth knowing about.
         verifier = TokenVerifier(options, LoopClock(), jwks)
         rules = channel_rules(config)
     if not token:
@@ -184,7 +179,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _problem(error: FlyballError) -> str:
-    from flyball.server.auth import TokenExpired
+    from flyball.server.auth.verifier import TokenExpired
 
     if isinstance(error, TokenExpired):
         return "token expired"

@@ -14,7 +14,7 @@ from flyball.core.node import Node, NodeMetrics
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.server import build
 from flyball.server.api.service import ApiService
-from flyball.server.auth import JwksClient
+from flyball.server.auth.jwks import JwksClient
 from flyball.server.client import ClientPolicy
 from flyball.server.config import insecure_switches, unbuilt_options
 from flyball.server.metrics import (

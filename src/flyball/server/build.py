@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ from flyball.http.messages import Route
 from flyball.http.routes import RequestCounts, RouteClash, Routes
 from flyball.protocol.codes import DisconnectCode
 from flyball.server.api.http import ApiHandler, HttpApiOptions
-from flyball.server.auth import JwksClient, TokenOptions, TokenVerifier
+from flyball.server.auth.jwks import JwksClient
+from flyball.server.auth.verifier import TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from flyball.http.http3.listener import Http3Listener
     from flyball.server.acme import Autocert
     from flyball.server.api.service import ApiService
-    from flyball.server.config import Config, Token
+    from flyball.server.config import Config
     from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.unigrpc.listener import UniGrpcListener
 
@@ -132,21 +132,6 @@ def policy_options(config: Config) -> ClientPolicyOptions:
     )
 
 
-def token_options(token: Token, config: Config) -> TokenOptions:
-    """Keys and claims of one kind of token.
-
-    Raises:
-        ConfigError: a key or pattern is malformed.
-    """
-    shared = {
-        f.name: getattr(token, f.name) for f in fields(TokenOptions) if hasattr(token, f.name)
-    }
-    return TokenOptions(
-        **shared,
-        insecure_skip_token_signature_verify=config.client.insecure_skip_token_signature_verify,
-    )
-
-
 def token_verifiers(
     config: Config, clock: Clock, jwks: JwksClient
 ) -> tuple[TokenVerifier, TokenVerifier | None]:
@@ -156,10 +141,13 @@ def token_verifiers(
         ConfigError: a key or pattern is malformed.
     """
     client = config.client
-    tokens = TokenVerifier(token_options(client.token, config), clock, jwks)
-    if not client.subscription_token.enabled:
+    verify_signatures = not client.insecure_skip_token_signature_verify
+    tokens = TokenVerifier(client.token, clock, jwks, verify_signatures=verify_signatures)
+    if client.subscription_token_options is client.token:
         return tokens, None
-    return tokens, TokenVerifier(token_options(client.subscription_token, config), clock, jwks)
+    return tokens, TokenVerifier(
+        client.subscription_token_options, clock, jwks, verify_signatures=verify_signatures
+    )
 
 
 def origin_policy(config: Config) -> OriginPolicy:

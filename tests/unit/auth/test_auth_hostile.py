@@ -17,17 +17,17 @@ from joserfc.jwk import ECKey, RSAKey
 from flyball.aio.eager import start_eagerly
 from flyball.core.errors import ConfigError
 from flyball.core.types import Raw
-from flyball.server.auth import (
+from flyball.server.auth.endpoint import EndpointTemplate
+from flyball.server.auth.jwks import JwksClient
+from flyball.server.auth.make import sign
+from flyball.server.auth.options import TokenOptions
+from flyball.server.auth.verifier import (
     ConnectToken,
     InvalidToken,
-    JwksClient,
     SubscribeToken,
     TokenExpired,
-    TokenOptions,
     TokenVerifier,
 )
-from flyball.server.auth.endpoint import EndpointTemplate
-from flyball.server.auth.make import sign
 from flyball.testing import TestClock
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"

@@ -10,7 +10,8 @@ from policy_fakes import Claims, ConnectToken, FakeTokens, SubscribeToken, make_
 from policy_node import Client, ManualClock, make_node
 
 from flyball.core.errors import ConfigError
-from flyball.server.auth import TokenOptions, TokenVerifier
+from flyball.server.auth.options import TokenOptions
+from flyball.server.auth.verifier import TokenVerifier
 from flyball.server.channels import RpcRulesOptions
 from flyball.server.channels.options import ChannelOptions
 from flyball.server.client import ClientPolicy, ClientPolicyOptions, PersonalChannelOptions

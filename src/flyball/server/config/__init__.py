@@ -18,7 +18,6 @@ from flyball.server.config.schema_client import (
     ClientProxies,
     PersonalChannel,
     SubscriptionToken,
-    Token,
     UniDisconnectTransform,
     UniDisconnectTransforms,
 )
@@ -100,7 +99,6 @@ __all__ = [
     "SubscriptionToken",
     "SwitchableProxy",
     "TLSAutocert",
-    "Token",
     "TransformDisconnect",
     "TransformError",
     "UniDisconnectTransform",

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from flyball.server.common.option import Duration, Int64, UInt32, many, nested, opt, section
+from flyball.server.auth.options import TokenOptions
+from flyball.server.common.option import Duration, UInt32, many, nested, opt, section
 from flyball.server.config.schema_common import SwitchableProxy, TransformDisconnect
 
 
 @section
-class Token:
-    """How JSON web tokens are verified."""
-
-    hmac_secret_key: str = opt("", "Secret for HS256, HS384 and HS512 tokens.", secret=True)
-    hmac_previous_secret_key: str = opt("", "Former secret, accepted during rotation.", secret=True)
-    hmac_previous_secret_key_valid_until: Int64 = opt(
-        0,
-        "Unix time until which the former secret is accepted; 0 means always.",
-        # The secret itself is here sometimes, by mistake.
-        secret=True,
-    )
-    rsa_public_key: str = opt("", "Key for RS256, RS384 and RS512: PEM text only.", secret=True)
-    ecdsa_public_key: str = opt("", "Key for ES256, ES384 and ES512: PEM text only.", secret=True)
-    jwks_public_endpoint: str = opt(
-        "", "URL of a JSON web key set; when set, the other keys are not used."
-    )
-    audience: str = opt("", "Audience a token must name.")
-    audience_regex: str = opt("", "Pattern the audience must match.")
-    issuer: str = opt("", "Issuer a token must name.")
-    issuer_regex: str = opt("", "Pattern the issuer must match.")
-    user_id_claim: str = opt("", "Claim that holds the user id; empty means sub.")
-    insecure_skip_jwks_endpoint_safety_check: bool = opt(
-        False,
-        "Accept JWKS URL templates that let a token choose the host or path freely.",
-        insecure=True,
-    )
-
-
-@section
-class SubscriptionToken(Token):
+class SubscriptionToken(TokenOptions):
     """How subscription tokens are verified when they differ from connection tokens."""
 
     enabled: bool = opt(
@@ -91,7 +63,7 @@ class Client:
     allowed_origins: tuple[str, ...] = opt(
         (), "Origins browsers may connect from, with * as wildcard; empty admits none."
     )
-    token: Token = nested(Token, "How connection tokens are verified.", reload=True)
+    token: TokenOptions = nested(TokenOptions, "How connection tokens are verified.", reload=True)
     subscription_token: SubscriptionToken = nested(
         SubscriptionToken, "How subscription tokens are verified.", reload=True
     )
@@ -144,3 +116,8 @@ class Client:
     connect_code_to_unidirectional_disconnect: UniDisconnectTransforms = nested(
         UniDisconnectTransforms, "Connect errors as disconnects for unidirectional clients."
     )
+
+    @property
+    def subscription_token_options(self) -> TokenOptions:
+        """What holds for subscription tokens."""
+        return self.subscription_token if self.subscription_token.enabled else self.token

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.auth.options import TokenOptions
 from flyball.server.channels import ProxyKind
 from flyball.server.common.durations import format_duration
 from flyball.server.common.patterns import compile_pattern
 from flyball.server.config.problems import Problem
 from flyball.server.config.schema import Config
-from flyball.server.config.schema_client import Token
 from flyball.server.config.unbuilt import BUILT
 from flyball.server.config.validate_autocert import autocert
 from flyball.server.config.validate_common import allowed, choices, proxy_uses, scopes
@@ -143,7 +143,7 @@ def _token_rules(config: Config) -> Iterator[Problem]:
         yield from _token("client.subscription_token", client.subscription_token)
 
 
-def _token(key: str, token: Token) -> Iterator[Problem]:
+def _token(key: str, token: TokenOptions) -> Iterator[Problem]:
     for name in ("issuer", "audience"):
         pattern: str = getattr(token, f"{name}_regex")
         if getattr(token, name) and pattern:
