@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
+from flyball.server.auth.checks import claim_problems
 from flyball.server.config.problems import ConfigProblems, Problem
 from flyball.server.config.schema import Config
 from flyball.server.config.schema_client import UniDisconnectTransforms
@@ -29,7 +30,6 @@ from flyball.server.config.validate_start import START_RULES
 
 Rule: TypeAlias = Callable[[Config], Iterator[Problem]]
 
-_CLAIM: Final = re.compile(r"[a-zA-Z_]+")
 _SCRIPT_URL: Final = re.compile(r"(?:https?://|/)[^\s\x00-\x1f]+")
 _CONSUMER_NAME: Final = re.compile(r"[a-zA-Z0-9_]{2,}")
 
@@ -91,15 +91,14 @@ def _broker_types(config: Config) -> Iterator[Problem]:
     yield from choices("map_broker", config.map_broker, "type")
 
 
-def _tokens(config: Config) -> Iterator[Problem]:
+def _token_claims(config: Config) -> Iterator[Problem]:
     client = config.client
-    for key, token in (("token", client.token), ("subscription_token", client.subscription_token)):
-        claim = token.user_id_claim
-        if claim and not _CLAIM.fullmatch(claim):
-            yield Problem(
-                f"client.{key}.user_id_claim",
-                f'"{claim}" is not allowed; use letters and _ only, or leave it empty for sub',
-            )
+    for key, options in (
+        ("token", client.token),
+        ("subscription_token", client.subscription_token),
+    ):
+        for option, text in claim_problems(options):
+            yield Problem(f"client.{key}.{option}", text)
 
 
 def _default_proxies(config: Config) -> Iterator[Problem]:
@@ -264,7 +263,7 @@ def _sockjs(config: Config) -> Iterator[Problem]:
 RULES: Final[tuple[Rule, ...]] = (
     _http_server,
     _broker_types,
-    _tokens,
+    _token_claims,
     _default_proxies,
     _named_proxies,
     *CHANNEL_RULES,

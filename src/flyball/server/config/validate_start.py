@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from flyball.core.errors import ConfigError
+from flyball.server.auth.checks import source_problems
 from flyball.server.auth.options import TokenOptions
 from flyball.server.channels import ProxyKind
 from flyball.server.common.durations import format_duration
-from flyball.server.common.patterns import compile_pattern
 from flyball.server.config.problems import Problem
 from flyball.server.config.schema import Config
 from flyball.server.config.unbuilt import BUILT
@@ -136,37 +135,14 @@ def _unreleased(config: Config) -> Iterator[Problem]:
         )
 
 
-def _token_rules(config: Config) -> Iterator[Problem]:
+def _token_sources(config: Config) -> Iterator[Problem]:
     client = config.client
-    yield from _token("client.token", client.token)
+    sections: dict[str, TokenOptions] = {"client.token": client.token}
     if client.subscription_token.enabled:
-        yield from _token("client.subscription_token", client.subscription_token)
-
-
-def _token(key: str, token: TokenOptions) -> Iterator[Problem]:
-    for name in ("issuer", "audience"):
-        pattern: str = getattr(token, f"{name}_regex")
-        if getattr(token, name) and pattern:
-            yield Problem(
-                f"{key}.{name}_regex", f"cannot be used together with {name}; remove one of them"
-            )
-        try:
-            compile_pattern(pattern, f"{key}.{name}_regex")
-        except ConfigError as error:
-            yield Problem(f"{key}.{name}_regex", str(error).removeprefix(f"{key}.{name}_regex: "))
-            return
-    if token.jwks_public_endpoint:
-        # Imported here: the libraries for keys take a while to load.
-        from flyball.server.auth.endpoint import template_problem
-
-        problem = template_problem(
-            token.jwks_public_endpoint,
-            issuer_regex=token.issuer_regex,
-            audience_regex=token.audience_regex,
-            safe=not token.insecure_skip_jwks_endpoint_safety_check,
-        )
-        if problem:
-            yield Problem(f"{key}.jwks_public_endpoint", problem)
+        sections["client.subscription_token"] = client.subscription_token
+    for key, options in sections.items():
+        for option, text in source_problems(options):
+            yield Problem(f"{key}.{option}", text)
 
 
 START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
@@ -174,7 +150,7 @@ START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _engines_built,
     _pings,
     _error_modes,
-    _token_rules,
+    _token_sources,
     _http3,
     _paths,
     ports,
