@@ -9,8 +9,9 @@ import pytest
 import structlog
 
 from flyball.core.errors import ConfigError
+from flyball.server.common.levels import TRACE
 from flyball.server.config import secret_options
-from flyball.server.logs import REDACTED, TRACE, LogOptions, configure_logging, redact_text
+from flyball.server.logs import REDACTED, LogOptions, configure_logging, redact_text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
 

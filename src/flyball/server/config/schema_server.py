@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from flyball.server.common.levels import LEVELS
 from flyball.server.common.option import Duration, UInt32, many, nested, opt, section
 from flyball.server.common.tls import TLSConfig
 from flyball.server.config.schema_common import TLSAutocert
 
-LOG_LEVELS = ("none", "trace", "debug", "info", "warn", "error", "fatal")
 ERROR_MODES = ("", "transport")
 
 _PREFIX = "Path of the endpoint."
@@ -61,7 +61,7 @@ class HTTPServer:
 class Log:
     """Logging."""
 
-    level: str = opt("info", "Lowest level that is logged.", allowed=LOG_LEVELS, flag=True)
+    level: str = opt("info", "Lowest level that is logged.", allowed=tuple(LEVELS), flag=True)
     file: str = opt("", "Log into this file, not to the terminal.", flag=True)
 
 

@@ -1,12 +1,10 @@
 """Logging of the server: structlog over the standard library's loggers."""
 
 from flyball.server.logs.redact import REDACTED, Redactor, redact_text
-from flyball.server.logs.setup import LEVELS, TRACE, LogOptions, configure_logging
+from flyball.server.logs.setup import LogOptions, configure_logging
 
 __all__ = [
-    "LEVELS",
     "REDACTED",
-    "TRACE",
     "LogOptions",
     "Redactor",
     "configure_logging",

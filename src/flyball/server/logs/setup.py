@@ -14,26 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import structlog
 
 from flyball.core.errors import ConfigError
+from flyball.server.common.levels import LEVELS, TRACE
 from flyball.server.logs.redact import Redactor
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
-
-TRACE: Final = 5
-"""Below debug: also what the libraries underneath have to say."""
-NONE: Final = logging.CRITICAL + 10
-"""Above every level."""
-
-LEVELS: Final = {
-    "none": NONE,
-    "trace": TRACE,
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-    "fatal": logging.CRITICAL,
-}
-"""Values of ``log.level``."""
 
 _NAMES: Final = {
     "warning": "warn",
