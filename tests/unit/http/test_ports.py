@@ -34,7 +34,7 @@ async def serve(tmp_path, pairs):
     running = []
 
     async def start(*sections, api=None, **options):
-        server = {"port": 0, "address": "127.0.0.1", "internal_port": str(free_port()), **options}
+        server = {"address": "127.0.0.1", "internal_port": str(free_port()), **options}
         for section in sections:
             certificate, key = map(bytes.decode, pairs[section])
             server[section] = {"enabled": True, "cert_pem": certificate, "key_pem": key}
@@ -45,7 +45,7 @@ async def serve(tmp_path, pairs):
         }
         file = tmp_path / "config.json"
         file.write_text(json.dumps(config))
-        loaded = load_config(str(file), environ={}).config
+        loaded = load_config(str(file), environ={}, flags={"http_server.port": "0"}).config
         check(loaded, start=True)
         found = Server(loaded)
         await found.start()

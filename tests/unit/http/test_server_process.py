@@ -13,11 +13,12 @@ from waiting import wait_for
 class Run(Program):
     """``flyball`` with a configuration that the test may change."""
 
-    def __init__(self, folder, **config):
-        config.setdefault("http_server", {"address": "127.0.0.1", "port": 0})
+    def __init__(self, folder, *, port=0, **config):
         self.file = folder / "config.json"
         self.write(**config)
-        super().__init__(FLYBALL, "-c", self.file, cwd=folder)
+        # In the file 0 would be the default.
+        where = ("--http_server.address", "127.0.0.1", "--http_server.port", str(port))
+        super().__init__(FLYBALL, "-c", self.file, *where, cwd=folder)
 
     def write(self, **config):
         self.file.write_text(json.dumps(config))
@@ -53,7 +54,7 @@ def test_a_port_in_use_leaves_the_pid_file_of_another(start, tmp_path):
     path.write_text("1")
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        server = start(pid_file=str(path), http_server={"address": "127.0.0.1", "port": port})
+        server = start(pid_file=str(path), port=port)
         assert "Address already in use" in server.record("cannot start")["error"]
     assert server.end() == 1
     assert path.read_text() == "1"
@@ -62,7 +63,7 @@ def test_a_port_in_use_leaves_the_pid_file_of_another(start, tmp_path):
 def test_reload_says_what_waits_for_a_restart(start):
     server = start()
     server.record("started")
-    http = {"address": "127.0.0.1", "port": 0, "tls": {"server_name": "x"}}
+    http = {"tls": {"server_name": "x"}}
     client = {"allowed_origins": ["*"], "token": {"hmac_secret_key": "secret-of-the-test"}}
     server.write(http_server=http, client=client, channel={"namespaces": [{"name": "news"}]})
     server.process.send_signal(signal.SIGHUP)
@@ -70,7 +71,7 @@ def test_reload_says_what_waits_for_a_restart(start):
     line = server.record(waits)
     assert line["keys"] == ["http_server.tls.server_name", "client.allowed_origins"]
     server.record("configuration reloaded")
-    server.write(http_server={"address": "127.0.0.1", "port": 0}, client={"token": client["token"]})
+    server.write(client={"token": client["token"]})
     server.process.send_signal(signal.SIGHUP)
     server.record("configuration reloaded", after=1)
     assert len(server.records(waits)) == 1
