@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from flyball.server.metrics.table import API, CORE, NODE, SERVER, Kind, Spec
+from flyball.server.metrics.table import API, CORE, NODE, SERVER, MetricKind, Spec
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 
@@ -56,7 +56,7 @@ def row(spec: Spec) -> str:
     """One line of a table."""
     labels = [*spec.labels, *(name for name, _ in spec.fixed)]
     shown = ", ".join(f"`{label}`" for label in labels) or "–"
-    kind = "summary, histogram" if spec.kind is Kind.TIMING else spec.kind.value
+    kind = "summary, histogram" if spec.kind is MetricKind.TIMING else spec.kind.value
     return f"| `{spec.full_name}` | {kind} | {shown} | {spec.help} |"
 
 

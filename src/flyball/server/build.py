@@ -23,8 +23,13 @@ from flyball.server.auth.verifier import TokenVerifier
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
-from flyball.server.config.schema_server import SSE, HTTPStream, UniHTTPStream, UniSSE
-from flyball.server.config.schema_server import WebSocketOptions as WebSocketSection
+from flyball.server.config.schema_server import (
+    SSE,
+    HTTPStream,
+    UniHTTPStream,
+    UniSSE,
+    WebSocketCommon,
+)
 from flyball.server.http import DemoOptions, demo_routes, health_route, metrics_route
 from flyball.server.metrics import process_registry
 from flyball.transports.common.init import init_route
@@ -218,7 +223,7 @@ def sockjs_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[
     ]
 
 
-def _websocket_options(config: Config, options: WebSocketSection) -> dict[str, Any]:
+def _websocket_options(config: Config, options: WebSocketCommon) -> dict[str, Any]:
     return {
         "message_size_limit": options.message_size_limit,
         "decompressed_message_size_limit": options.decompressed_message_size_limit,

@@ -6,7 +6,8 @@ import pytest
 from certificates import self_signed
 
 from flyball.server.common.tls import TLSConfig
-from flyball.server.config import Config, TLSAutocert, listener_notices
+from flyball.server.config import Config, listener_notices
+from flyball.server.config.schema_common import TLSAutocert
 from flyball.server.config.schema_server import HTTPServer, UniGRPC
 
 CERT, KEY = (pem.decode() for pem in self_signed(days=10))

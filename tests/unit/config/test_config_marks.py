@@ -16,7 +16,7 @@ from flyball.server.config import (
     secret_options,
     waiting_for_restart,
 )
-from flyball.server.config.schema_client import Client
+from flyball.server.config.schema_client import ClientConfig
 from flyball.server.config.schema_server import HttpAPI, HTTPServer
 from flyball.server.config.table import rows
 
@@ -34,7 +34,8 @@ def test_what_looks_secret_is():
 def test_secret_values_are_not_shown():
     secret = "a-secret-value"
     config = Config(
-        http_api=HttpAPI(key=secret), client=Client(token=TokenOptions(hmac_secret_key=secret))
+        http_api=HttpAPI(key=secret),
+        client=ClientConfig(token=TokenOptions(hmac_secret_key=secret)),
     )
     assert secret not in repr(config)
     assert "key" not in repr(TLSConfig(key_pem=secret))
@@ -47,7 +48,7 @@ def test_secret_values_are_not_shown():
 
 def test_insecure_switches_are_those_of_the_metrics():
     token = TokenOptions(insecure_skip_jwks_endpoint_safety_check=True)
-    client = Client(token=token, insecure=True, insecure_skip_token_signature_verify=True)
+    client = ClientConfig(token=token, insecure=True, insecure_skip_token_signature_verify=True)
     assert insecure_switches(Config()) == []
     assert insecure_switches(Config(client=client, http_api=HttpAPI(insecure=True))) == [
         "client.token.insecure_skip_jwks_endpoint_safety_check",
@@ -59,7 +60,7 @@ def test_insecure_switches_are_those_of_the_metrics():
 
 def test_what_waits_for_a_restart():
     old = Config()
-    client = Client(
+    client = ClientConfig(
         insecure=True, token=TokenOptions(issuer="a"), allowed_origins=("*",), channel_limit=1
     )
     channel = replace(old.channel, without_namespace=ChannelOptions(presence=True), max_length=3)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flyball.server.config.table import Kind, env_name, rows
+from flyball.server.config.table import Shape, env_name, rows
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "config.json"
 RECORDED = {row["path"]: row for row in json.loads(GOLDEN.read_text())["options"]}
@@ -19,7 +19,7 @@ def as_recorded(row):
     """Write a row of ours in the shape of the recorded table."""
     field = row.field
     out = {"path": row.path, "type": field.type_name}
-    if field.kind is not Kind.SECTION:
+    if field.shape is not Shape.SECTION:
         out["default"] = row.default
         out["env"] = f"CENTRIFUGO_{row.env}" if row.env else None
     if field.meta.allowed:

@@ -21,7 +21,7 @@ from flyball.server.metrics import (
     render,
 )
 from flyball.server.metrics.quantiles import STEP, WINDOW, Window, quantile
-from flyball.server.metrics.table import API, CORE, NODE, SERVER, Kind
+from flyball.server.metrics.table import API, CORE, NODE, SERVER, MetricKind
 
 
 @dataclass
@@ -204,7 +204,7 @@ def test_every_row_of_the_tables_names_a_counter_that_exists():
             assert hasattr(source, spec.source), spec.name
     exported = {spec.source for spec in CORE}
     assert exported == set(Metrics.__slots__)
-    assert {s.kind for s in (*CORE, *NODE)} == set(Kind)
+    assert {s.kind for s in (*CORE, *NODE)} == set(MetricKind)
 
 
 @pytest.mark.parametrize(

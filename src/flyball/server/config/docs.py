@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from flyball.core.errors import ConfigError
-from flyball.server.config.table import ENV_PREFIXES, Kind, Row, rows
+from flyball.server.config.table import ENV_PREFIXES, Row, Shape, rows
 
 _TOP_LEVEL: Final = 6
 
@@ -64,7 +64,7 @@ def _code(value: str) -> str:
 def facts(row: Row) -> Iterator[tuple[str, str]]:
     """Yields what is known about an option, beside its description."""
     yield "type", row.field.type_name
-    if row.field.kind is not Kind.SECTION:
+    if row.field.shape is not Shape.SECTION:
         yield "default", _default(row.default)
     if row.field.meta.allowed:
         yield "allowed", " ".join(json.dumps(each) for each in row.field.meta.allowed)

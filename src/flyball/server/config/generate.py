@@ -16,9 +16,9 @@ from flyball.core.errors import ConfigError
 from flyball.server.config.schema import Config
 from flyball.server.config.table import (
     NAMED_LISTS,
-    Field,
-    Kind,
+    OptionField,
     SectionClass,
+    Shape,
     env_item,
     fields_of,
     plain,
@@ -145,7 +145,7 @@ def _variables(section: Any, env: str, path: str) -> Iterator[tuple[str, bool, s
         value = getattr(section, item.name)
         name = f"{env}{item.name.upper()}"
         below = f"{path}{item.name}"
-        if item.kind is Kind.SECTION:
+        if item.shape is Shape.SECTION:
             yield from _variables(value, f"{name}_", f"{below}.")
         elif below in NAMED_LISTS:
             yield name, bool(value), " ".join(each.name for each in value)
@@ -157,9 +157,9 @@ def _variables(section: Any, env: str, path: str) -> Iterator[tuple[str, bool, s
             yield name, value != item.default, _text(item, value)
 
 
-def _text(item: Field, value: Any) -> str:
+def _text(item: OptionField, value: Any) -> str:
     written = plain(item, value)
-    if item.kind is Kind.STRINGS:
+    if item.shape is Shape.STRINGS:
         return " ".join(written)
     if isinstance(written, str):
         return written

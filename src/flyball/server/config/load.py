@@ -21,9 +21,9 @@ from flyball.server.config.table import (
     ENV_PREFIXES,
     NAMED_LISTS,
     PROCESS_VARIABLES,
-    Field,
-    Kind,
+    OptionField,
     SectionClass,
+    Shape,
     env_item,
     field_names,
     fields_of,
@@ -155,7 +155,7 @@ def _section(
     for item in fields_of(cls):
         if item.name in made:
             continue
-        if item.kind is Kind.SECTION:
+        if item.shape is Shape.SECTION:
             assert item.section is not None
             below = place.below(item.name)
             made[item.name] = _section(item.section, given.get(item.name), below, context)
@@ -216,13 +216,13 @@ def _unknown_key(key: str, names: list[str], place: _Place, context: _Context) -
         context.notices.append(Notice(f"unknown key in {place.source}", full, hint))
 
 
-def _value(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
+def _value(item: OptionField, raw: Any, place: _Place, context: _Context) -> Any:
     """Returns the value of an option: flag, else variable, else raw value, else default."""
     path = f"{place.path}{item.name}"
     flag = context.flags.get(path) if item.meta.flag else None
     name = None if place.env is None else f"{place.env}{item.name.upper()}"
     found = None if name is None else context.variable(name)
-    if item.kind is Kind.SECTIONS:
+    if item.shape is Shape.SECTIONS:
         return _sections(item, raw, found, place, context)
     # A zero in a file cannot be told from an absent key: it leaves the default as it is.
     value = item.default if raw is None else _read(item, raw, place, context) or item.default
@@ -233,14 +233,14 @@ def _value(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
     return value
 
 
-def _read(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
+def _read(item: OptionField, raw: Any, place: _Place, context: _Context) -> Any:
     """Reads a value of a file, or of the JSON in a variable; None when it is wrong."""
     path = f"{place.path}{item.name}"
     try:
-        match item.kind:
-            case Kind.STRINGS:
+        match item.shape:
+            case Shape.STRINGS:
                 return values.read_strings(raw)
-            case Kind.MAP:
+            case Shape.MAP:
                 return values.read_map(raw, lower=place.from_file)
             case _:
                 assert isinstance(item.scalar, Scalar)
@@ -251,13 +251,13 @@ def _read(item: Field, raw: Any, place: _Place, context: _Context) -> Any:
         return None
 
 
-def _read_text(item: Field, text: str, path: str, source: str, context: _Context) -> Any:
+def _read_text(item: OptionField, text: str, path: str, source: str, context: _Context) -> Any:
     """Reads a value of a variable or flag; the default when it is wrong."""
     try:
-        match item.kind:
-            case Kind.STRINGS:
+        match item.shape:
+            case Shape.STRINGS:
                 return tuple(text.split())
-            case Kind.MAP:
+            case Shape.MAP:
                 return values.read_map(values.read_json(text), lower=False)
             case _:
                 assert isinstance(item.scalar, Scalar)
@@ -274,7 +274,7 @@ def _read_text(item: Field, text: str, path: str, source: str, context: _Context
 
 
 def _sections(
-    item: Field, raw: Any, found: tuple[str, str] | None, place: _Place, context: _Context
+    item: OptionField, raw: Any, found: tuple[str, str] | None, place: _Place, context: _Context
 ) -> tuple[Any, ...]:
     """Reads a list of sections: from the file, from JSON in a variable, or by names."""
     assert item.section is not None
@@ -309,7 +309,7 @@ def _sections(
 
 
 def _item(
-    item: Field, raw: Any, index: int, place: _Place, context: _Context, *, named: bool
+    item: OptionField, raw: Any, index: int, place: _Place, context: _Context, *, named: bool
 ) -> Any:
     """Builds one item of a list of sections; an item with a name has variables of its own."""
     assert item.section is not None

@@ -7,7 +7,7 @@ from functools import cache
 from operator import attrgetter
 
 from flyball.server.config.schema import Config
-from flyball.server.config.table import Kind, SectionClass, fields_of, rows
+from flyball.server.config.table import SectionClass, Shape, fields_of, rows
 
 __all__ = ["insecure_switches", "secret_options", "waiting_for_restart"]
 
@@ -34,7 +34,7 @@ def _differences(old: object, new: object, prefix: str = "") -> Iterator[str]:
     cls: SectionClass = type(old)
     for item in fields_of(cls):
         before, after = getattr(old, item.name), getattr(new, item.name)
-        if item.kind is Kind.SECTION:
+        if item.shape is Shape.SECTION:
             yield from _differences(before, after, f"{prefix}{item.name}.")
         elif before != after:
             yield f"{prefix}{item.name}"

@@ -8,16 +8,16 @@ documents and the checks come from walking it (:mod:`flyball.server.config.table
 from __future__ import annotations
 
 from flyball.server.common.option import many, nested, opt, section
-from flyball.server.config.schema_channel import RPC, Channel, SharedPoll
-from flyball.server.config.schema_client import Client
+from flyball.server.config.schema_channel import RPC, ChannelConfig, SharedPoll
+from flyball.server.config.schema_client import ClientConfig
 from flyball.server.config.schema_common import NamedProxy
 from flyball.server.config.schema_consumers import Consumer
 from flyball.server.config.schema_engines import (
-    Broker,
-    Controller,
-    Engine,
-    MapBroker,
-    PresenceManager,
+    BrokerConfig,
+    ControllerConfig,
+    EngineConfig,
+    MapBrokerConfig,
+    PresenceManagerConfig,
 )
 from flyball.server.config.schema_server import (
     SSE,
@@ -54,16 +54,16 @@ class Config:
 
     http_server: HTTPServer = nested(HTTPServer, "Addresses and TLS of the HTTP listeners.")
     log: Log = nested(Log, "Logging.")
-    engine: Engine = nested(Engine, "Default for broker and presence manager.")
-    broker: Broker = nested(Broker, "Broker that replaces the engine's.")
-    presence_manager: PresenceManager = nested(
-        PresenceManager, "Presence manager that replaces the engine's."
+    engine: EngineConfig = nested(EngineConfig, "Default for broker and presence manager.")
+    broker: BrokerConfig = nested(BrokerConfig, "Broker that replaces the engine's.")
+    presence_manager: PresenceManagerConfig = nested(
+        PresenceManagerConfig, "Presence manager that replaces the engine's."
     )
-    map_broker: MapBroker = nested(MapBroker, "State and streams of map channels.")
-    controller: Controller = nested(Controller, "Messages between nodes.")
+    map_broker: MapBrokerConfig = nested(MapBrokerConfig, "State and streams of map channels.")
+    controller: ControllerConfig = nested(ControllerConfig, "Messages between nodes.")
     shared_poll: SharedPoll = nested(SharedPoll, "Settings of all shared poll channels.")
-    client: Client = nested(Client, "Client connections.")
-    channel: Channel = nested(Channel, "Channels and their namespaces.", reload=True)
+    client: ClientConfig = nested(ClientConfig, "Client connections.")
+    channel: ChannelConfig = nested(ChannelConfig, "Channels and their namespaces.", reload=True)
     rpc: RPC = nested(RPC, "RPC calls of clients.", reload=True)
     proxies: tuple[NamedProxy, ...] = many(NamedProxy, "Proxies that namespaces name.")
     http_api: HttpAPI = nested(HttpAPI, "Server API over HTTP.")

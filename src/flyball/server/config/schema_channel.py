@@ -31,7 +31,7 @@ class ChannelProxies:
 
 
 @section
-class Channel:
+class ChannelConfig:
     """Channel names, namespaces and their proxies."""
 
     proxy: ChannelProxies = nested(ChannelProxies, "Default proxies for channel events.")

@@ -17,7 +17,7 @@ class SubscriptionToken(TokenOptions):
 
 
 @section
-class ClientProxies:
+class ConnectionProxies:
     """Proxies asked about connections."""
 
     connect: SwitchableProxy = nested(
@@ -56,10 +56,10 @@ class UniDisconnectTransforms:
 
 
 @section
-class Client:
+class ClientConfig:
     """Everything about client connections."""
 
-    proxy: ClientProxies = nested(ClientProxies, "Proxies asked about connections.")
+    proxy: ConnectionProxies = nested(ConnectionProxies, "Proxies asked about connections.")
     allowed_origins: tuple[str, ...] = opt(
         (), "Origins browsers may connect from, with * as wildcard; empty admits none."
     )

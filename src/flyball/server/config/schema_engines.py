@@ -54,7 +54,7 @@ class RedisMapBroker(RedisPrefixed):
 
 
 @section
-class Engine:
+class EngineConfig:
     """Default for broker and presence manager."""
 
     type: str = opt("memory", "Kind of engine.", allowed=("memory", "redis"), flag=True)
@@ -130,7 +130,7 @@ class RedisNatsBroker:
 
 
 @section
-class Broker:
+class BrokerConfig:
     """PUB/SUB and history, when they shall differ from the engine."""
 
     enabled: bool = opt(False, "Use this broker in place of the engine's.", flag=True)
@@ -147,7 +147,7 @@ class Broker:
 
 
 @section
-class PresenceManager:
+class PresenceManagerConfig:
     """Presence, when it shall differ from the engine."""
 
     enabled: bool = opt(False, "Use this presence manager in place of the engine's.", flag=True)
@@ -158,7 +158,7 @@ class PresenceManager:
 
 
 @section
-class MapBroker:
+class MapBrokerConfig:
     """State and streams of map channels."""
 
     type: str = opt(
@@ -188,7 +188,7 @@ class PostgresController:
 
 
 @section
-class Controller:
+class ControllerConfig:
     """Messages between nodes, for brokers that carry none."""
 
     enabled: bool = opt(False, "Use a controller.")

@@ -96,7 +96,7 @@ class GrpcAPI:
 
 
 @section
-class WebSocketOptions:
+class WebSocketCommon:
     """What both WebSocket transports share."""
 
     compression: bool = opt(False, "Negotiate permessage-deflate.")
@@ -113,7 +113,7 @@ class WebSocketOptions:
 
 
 @section
-class WebSocket(WebSocketOptions):
+class WebSocket(WebSocketCommon):
     """Bidirectional WebSocket transport."""
 
     disabled: bool = opt(False, "Switch the transport off.", first=True)
@@ -121,7 +121,7 @@ class WebSocket(WebSocketOptions):
 
 
 @section
-class UniWebSocket(WebSocketOptions):
+class UniWebSocket(WebSocketCommon):
     """Unidirectional WebSocket transport."""
 
     enabled: bool = opt(False, "Switch the transport on.", flag=True, first=True)

@@ -28,7 +28,7 @@ SectionClass: TypeAlias = Any
 _SCALARS: Final = {bool: Scalar("bool"), int: Int, str: Scalar("string")}
 
 
-class Kind(enum.Enum):
+class Shape(enum.Enum):
     """Shape of an option."""
 
     SCALAR = "scalar"
@@ -39,12 +39,12 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class OptionField:
     """One field of a section class."""
 
     name: str
     """As it is written in files."""
-    kind: Kind
+    shape: Shape
     """Its shape."""
     meta: Meta
     """What its row says."""
@@ -58,7 +58,7 @@ class Field:
     @property
     def type_name(self) -> str:
         """The ``type`` column of the table."""
-        return self.scalar.name if self.scalar is not None else self.kind.value
+        return self.scalar.name if self.scalar is not None else self.shape.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Row:
 
     path: str
     """Names of sections and option with dots between; ``[]`` follows the name of a list."""
-    field: Field
+    field: OptionField
     """The field of its section."""
     default: Any
     """As printed in documents: durations in Go's spelling."""
@@ -88,7 +88,7 @@ class Row:
 
 
 @cache
-def fields_of(cls: SectionClass) -> tuple[Field, ...]:
+def fields_of(cls: SectionClass) -> tuple[OptionField, ...]:
     """Returns the fields of a section class, in the order in which documents list them."""
     hints = get_type_hints(cls, include_extras=True)
     made = [_field(item, hints[item.name]) for item in dataclasses.fields(cls)]
@@ -96,29 +96,29 @@ def fields_of(cls: SectionClass) -> tuple[Field, ...]:
 
 
 @cache
-def field_names(cls: SectionClass) -> dict[str, Field]:
+def field_names(cls: SectionClass) -> dict[str, OptionField]:
     """Returns the fields of a section class by name."""
     return {item.name: item for item in fields_of(cls)}
 
 
-def _field(item: dataclasses.Field[Any], hint: Any) -> Field:
+def _field(item: dataclasses.Field[Any], hint: Any) -> OptionField:
     meta: Meta = item.metadata[META_KEY]
     default = item.default
     if item.default_factory is not dataclasses.MISSING:
         default = item.default_factory()
     origin = get_origin(hint)
     if origin is Annotated:
-        return Field(item.name, Kind.SCALAR, meta, default, scalar=get_args(hint)[1])
+        return OptionField(item.name, Shape.SCALAR, meta, default, scalar=get_args(hint)[1])
     if origin is dict:
-        return Field(item.name, Kind.MAP, meta, default)
+        return OptionField(item.name, Shape.MAP, meta, default)
     if origin is tuple:
         inner = get_args(hint)[0]
         if inner is str:
-            return Field(item.name, Kind.STRINGS, meta, default)
-        return Field(item.name, Kind.SECTIONS, meta, default, section=inner)
+            return OptionField(item.name, Shape.STRINGS, meta, default)
+        return OptionField(item.name, Shape.SECTIONS, meta, default, section=inner)
     if hint in _SCALARS:
-        return Field(item.name, Kind.SCALAR, meta, default, scalar=_SCALARS[hint])
-    return Field(item.name, Kind.SECTION, meta, default, section=hint)
+        return OptionField(item.name, Shape.SCALAR, meta, default, scalar=_SCALARS[hint])
+    return OptionField(item.name, Shape.SECTION, meta, default, section=hint)
 
 
 @cache
@@ -136,14 +136,14 @@ def _rows(
             path,
             item,
             plain(item, item.default),
-            None if item.kind is Kind.SECTION else env_name(path),
+            None if item.shape is Shape.SECTION else env_name(path),
             hidden or item.meta.hidden,
             item.meta.note or note,
             reload or item.meta.reload,
         )
         yield row
         if item.section is not None:
-            below = f"{path}." if item.kind is Kind.SECTION else f"{path}[]."
+            below = f"{path}." if item.shape is Shape.SECTION else f"{path}[]."
             yield from _rows(
                 item.section, below, hidden=row.hidden, note=row.note, reload=row.reload
             )
@@ -165,19 +165,19 @@ def env_item(name: str) -> str:
     return name.upper().replace(".", "_").replace("-", "_")
 
 
-def plain(item: Field, value: Any) -> Any:
+def plain(item: OptionField, value: Any) -> Any:
     """Returns ``value`` of option ``item`` as JSON can hold it; sections become objects."""
-    match item.kind:
-        case Kind.SCALAR:
+    match item.shape:
+        case Shape.SCALAR:
             scalar = item.scalar
             return format_duration(value) if scalar and scalar.name == "duration" else value
-        case Kind.STRINGS:
+        case Shape.STRINGS:
             return list(value)
-        case Kind.MAP:
+        case Shape.MAP:
             return dict(value)
-        case Kind.SECTION:
+        case Shape.SECTION:
             return to_plain(value)
-        case Kind.SECTIONS:
+        case Shape.SECTIONS:
             return [to_plain(each) for each in value]
 
 

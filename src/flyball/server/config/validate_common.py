@@ -14,7 +14,7 @@ from flyball.server.channels.options import SHARED_POLL, ChannelOptions
 from flyball.server.config.problems import Problem
 from flyball.server.config.schema import Config
 from flyball.server.config.schema_common import Proxy
-from flyball.server.config.table import Kind, SectionClass, field_names, fields_of
+from flyball.server.config.table import SectionClass, Shape, field_names, fields_of
 
 NAME: Final = re.compile(r"[-a-zA-Z0-9_.]{2,}")
 """Names of namespaces and proxies."""
@@ -118,11 +118,11 @@ def choices(key: str, section: Any, *names: str, source: str = "") -> Iterator[P
     for item in fields_of(cls):
         value = getattr(section, item.name)
         if item.meta.allowed and (not names or item.name in names):
-            for each in value if item.kind is Kind.STRINGS else (value,):
+            for each in value if item.shape is Shape.STRINGS else (value,):
                 if each not in item.meta.allowed:
                     text = f'"{each}" is not allowed; {one_of(item.meta.allowed)}'
                     yield Problem(f"{key}.{item.name}", text, source)
-        elif item.kind is Kind.SECTION and not names:
+        elif item.shape is Shape.SECTION and not names:
             yield from choices(f"{key}.{item.name}", value, source=source)
 
 

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from flyball.core.metrics import Histogram
 from flyball.server.metrics.exposition import number_text
 from flyball.server.metrics.quantiles import Window, quantile
-from flyball.server.metrics.table import API, CORE, NODE, PREFIX, SERVER, Kind, Spec
+from flyball.server.metrics.table import API, CORE, NODE, PREFIX, SERVER, MetricKind, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -138,7 +138,7 @@ class NodeCollector(Collector):
 
     def _families(self, spec: Spec, value: object) -> Iterator[Metric]:
         name, rows = spec.full_name, list(_rows(spec, value))
-        if spec.kind is not Kind.TIMING:
+        if spec.kind is not MetricKind.TIMING:
             family = Metric(name, spec.help, spec.kind.value)
             for _, labels, number in rows:
                 if isinstance(number, Histogram):

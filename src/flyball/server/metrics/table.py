@@ -20,7 +20,7 @@ UNNAMED: Final = (("client_name", "unregistered"),)
 UNVERSIONED: Final = (*UNNAMED, ("client_version", "unversioned"))
 
 
-class Kind(Enum):
+class MetricKind(Enum):
     """How a value is shown."""
 
     COUNTER = "counter"
@@ -36,7 +36,7 @@ class Spec:
 
     name: str
     """Without the prefix."""
-    kind: Kind
+    kind: MetricKind
     """How its value is shown."""
     help: str
     """What it means."""
@@ -58,20 +58,22 @@ class Spec:
 NODE: Final = (
     Spec(
         "node_num_clients",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Connections that completed connect on this node.",
         "num_clients",
     ),
-    Spec("node_num_users", Kind.GAUGE, "Different users connected to this node.", "num_users"),
+    Spec(
+        "node_num_users", MetricKind.GAUGE, "Different users connected to this node.", "num_users"
+    ),
     Spec(
         "node_num_subscriptions",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Subscriptions of all connections of this node.",
         "num_subscriptions",
     ),
     Spec(
         "node_num_channels",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Channels with at least one subscriber on this node.",
         "num_channels",
     ),
@@ -81,7 +83,7 @@ NODE: Final = (
 CORE: Final = (
     Spec(
         "node_action_count",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Operations of the node, by kind.",
         "actions",
         ("action",),
@@ -89,7 +91,7 @@ CORE: Final = (
     ),
     Spec(
         "node_messages_sent_count",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Messages handed to the broker or the control channel.",
         "messages_sent",
         ("type",),
@@ -97,7 +99,7 @@ CORE: Final = (
     ),
     Spec(
         "node_messages_received_count",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Messages that came from the broker or the control channel.",
         "messages_received",
         ("type",),
@@ -105,7 +107,7 @@ CORE: Final = (
     ),
     Spec(
         "node_broadcast_duration_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Time to hand one message to all subscribers of this node.",
         "broadcast_duration",
         ("type",),
@@ -113,7 +115,7 @@ CORE: Final = (
     ),
     Spec(
         "node_pub_sub_lag_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Age of publications when they arrive from the broker.",
         "pub_sub_lag",
         (),
@@ -121,14 +123,14 @@ CORE: Final = (
     ),
     Spec(
         "node_survey_duration_seconds",
-        Kind.TIMING,
+        MetricKind.TIMING,
         "Time until all nodes answered a survey.",
         "survey_duration",
         ("op",),
     ),
     Spec(
         "node_tags_filter_dropped_publications",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Deliveries left out because of a subscriber's tags filter.",
         "tags_filter_dropped",
         (),
@@ -136,7 +138,7 @@ CORE: Final = (
     ),
     Spec(
         "client_command_duration_seconds",
-        Kind.TIMING,
+        MetricKind.TIMING,
         "Time to handle one client command.",
         "command_duration",
         ("method",),
@@ -144,7 +146,7 @@ CORE: Final = (
     ),
     Spec(
         "client_connections_accepted",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Connections that were accepted.",
         "connections_accepted",
         ("transport", "accept_protocol"),
@@ -152,7 +154,7 @@ CORE: Final = (
     ),
     Spec(
         "client_connections_inflight",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Connections that are open now.",
         "connections_inflight",
         ("transport", "accept_protocol"),
@@ -160,7 +162,7 @@ CORE: Final = (
     ),
     Spec(
         "client_subscriptions_accepted",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Subscriptions that were accepted.",
         "subscriptions_accepted",
         (),
@@ -168,7 +170,7 @@ CORE: Final = (
     ),
     Spec(
         "client_subscriptions_inflight",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Subscriptions that exist now.",
         "subscriptions_inflight",
         (),
@@ -176,7 +178,7 @@ CORE: Final = (
     ),
     Spec(
         "client_num_reply_errors",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Commands answered with an error.",
         "reply_errors",
         ("method", "code"),
@@ -184,7 +186,7 @@ CORE: Final = (
     ),
     Spec(
         "client_num_server_unsubscribes",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Subscriptions ended by the server.",
         "server_unsubscribes",
         ("code",),
@@ -192,14 +194,14 @@ CORE: Final = (
     ),
     Spec(
         "client_num_server_disconnects",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Connections ended by the server.",
         "server_disconnects",
         ("code",),
     ),
     Spec(
         "client_recover",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Attempts to recover missed publications.",
         "recovers",
         ("recovered", "has_recovered_publications"),
@@ -207,7 +209,7 @@ CORE: Final = (
     ),
     Spec(
         "client_recovered_publications",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Publications that a successful recovery brought.",
         "recovered_publications",
         (),
@@ -215,14 +217,14 @@ CORE: Final = (
     ),
     Spec(
         "client_ping_pong_duration_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Time between a ping and its pong.",
         "ping_pong_duration",
         ("transport",),
     ),
     Spec(
         "transport_messages_sent",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Messages sent to clients.",
         "transport_sent",
         ("transport", "frame_type"),
@@ -230,7 +232,7 @@ CORE: Final = (
     ),
     Spec(
         "transport_messages_sent_size",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Bytes of messages sent to clients.",
         "transport_sent_size",
         ("transport", "frame_type"),
@@ -238,7 +240,7 @@ CORE: Final = (
     ),
     Spec(
         "transport_messages_received",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Messages received from clients.",
         "transport_received",
         ("transport", "frame_type"),
@@ -246,7 +248,7 @@ CORE: Final = (
     ),
     Spec(
         "transport_messages_received_size",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Bytes of messages received from clients.",
         "transport_received_size",
         ("transport", "frame_type"),
@@ -254,14 +256,14 @@ CORE: Final = (
     ),
     Spec(
         "transport_outgoing_close_count",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Connections closed by the server, by close code.",
         "transport_closes",
         ("transport", "code"),
     ),
     Spec(
         "background_failures_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Failures of work that nobody waits for; the log has each, and the work goes on.",
         "background_failures",
         ("work",),
@@ -269,7 +271,7 @@ CORE: Final = (
     ),
     Spec(
         "broker_publish_suppressed_count",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Publications that the broker left out, by reason.",
         "publish_suppressed",
         ("reason",),
@@ -281,14 +283,14 @@ CORE: Final = (
 API: Final = (
     Spec(
         "api_command_duration_seconds",
-        Kind.TIMING,
+        MetricKind.TIMING,
         "Time to handle one call of the server API.",
         "durations",
         ("protocol", "method"),
     ),
     Spec(
         "api_command_errors_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Calls of the server API that failed.",
         "errors",
         ("protocol", "method", "error"),
@@ -299,20 +301,20 @@ API: Final = (
 SERVER: Final = (
     Spec(
         "node_client_connection_limit",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Connections refused because a connection limit was reached.",
         "connection_limit",
     ),
     Spec(
         "node_incoming_http_requests_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "HTTP requests, when prometheus.instrument_http_handlers is on.",
         "http_requests",
         ("path", "method", "status"),
     ),
     Spec(
         "insecure_options",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Options that switch a protection off and are on: 1 for each.",
         "insecure_options",
         ("option",),
@@ -320,7 +322,7 @@ SERVER: Final = (
     ),
     Spec(
         "certificate_end_timestamp_seconds",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "When the automatic certificate that is served for a name ends, in Unix time.",
         "certificates",
         ("host",),
