@@ -125,6 +125,25 @@ class Http1Service:
     """Clients may begin with HTTP/2 unasked (prior knowledge)."""
     heads: HeadCache = field(default_factory=HeadCache)
 
+    @property
+    def shares(self) -> bool:
+        """There are others for whom a request may be."""
+        return self.h2c or self.switch_to_app is not None
+
+
+class _Incoming:
+    """A request whose body is on its way. Has an endpoint, or a refusal."""
+
+    __slots__ = ("chunks", "endpoint", "head", "refusal")
+
+    def __init__(
+        self, head: RequestHead, endpoint: Endpoint | None, refusal: Response | None
+    ) -> None:
+        self.head = head
+        self.endpoint = endpoint
+        self.refusal = refusal
+        self.chunks = ChunkedBody() if head.chunked else None
+
 
 class Http1Connection(asyncio.Protocol):
     """Serves one connection by the route table.
@@ -136,13 +155,10 @@ class Http1Connection(asyncio.Protocol):
     __slots__ = (
         "_age",
         "_buffer",
-        "_chunks",
-        "_endpoint",
-        "_head",
+        "_incoming",
         "_is_blocked",
         "_pipelined",
         "_pipelined_size",
-        "_refusal",
         "_service",
         "_state",
         "_stopping",
@@ -156,10 +172,7 @@ class Http1Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._state = state
         self._age = 0.0  # seconds in this state: bytes that drip do not prolong it
-        self._head: RequestHead | None = None
-        self._endpoint: Endpoint | None = None
-        self._chunks: ChunkedBody | None = None
-        self._refusal: Response | None = None  # answers the request once its body is skipped
+        self._incoming: _Incoming | None = None
         self._is_blocked = False
         self._stopping = False
         self._pipelined: list[bytes] | None = None  # answers of this chunk, not written yet
@@ -280,18 +293,16 @@ class Http1Connection(asyncio.Protocol):
             return False
         raw = bytes(buffer[:size])
         del buffer[:size]
-        return self._read_head(raw)
+        known = self._service.heads.get(raw)
+        if known is None:
+            return self._read_head(raw)
+        head, endpoint = known
+        return self._begin_body(head, endpoint, endpoint.refuse(head, self._service.limits))
 
     def _read_head(self, raw: bytes) -> bool:
         """Finds out whose a request is; True if the connection is ready for its next one."""
         service = self._service
-        known = service.heads.get(raw)
-        if known is not None:
-            head, endpoint = known
-            return self._begin_body(head, endpoint, endpoint.refuse(head, service.limits))
-        target = raw[: raw.find(b"\r\n")].split(b" ", 2)
-        found = service.routes.find(path_of(target[1])) if len(target) == 3 else None
-        if found is None and self._is_for_another(raw, target):
+        if service.shares and self._is_for_another(raw):
             return False
         if len(raw) > service.limits.max_head_size:
             self._refuse(431)
@@ -301,6 +312,7 @@ class Http1Connection(asyncio.Protocol):
         except BadRequestHead as error:
             self._refuse(error.status)
             return False
+        found = service.routes.find(head.path)
         if found is None:
             return self._begin_body(head, None, NOT_FOUND)
         if found.upgrade is not None:
@@ -312,8 +324,8 @@ class Http1Connection(asyncio.Protocol):
     def _begin_body(
         self, head: RequestHead, endpoint: Endpoint | None, refusal: Response | None
     ) -> bool:
+        """The head is dealt with; a request is refused once its body is skipped, if it can be."""
         self._enter(_BODY)
-        self._head, self._endpoint, self._refusal = head, endpoint, refusal
         expects = head.headers.get("expect")
         if refusal is not None:
             if refusal.close or expects is not None or head.content_length > MAX_SKIPPED:
@@ -325,12 +337,13 @@ class Http1Connection(asyncio.Protocol):
                 return False
             if head.has_body and len(self._buffer) < max(head.content_length, 1):
                 self._write(_CONTINUE)
-        self._chunks = ChunkedBody() if head.chunked else None
+        self._incoming = _Incoming(head, endpoint, refusal)
         return self._read_body()
 
     def _read_body(self) -> bool:
-        head, chunks = self._head, self._chunks
-        assert head is not None
+        incoming = self._incoming
+        assert incoming is not None
+        head, chunks = incoming.head, incoming.chunks
         if chunks is None:
             length = head.content_length
             if len(self._buffer) < length:
@@ -343,41 +356,44 @@ class Http1Connection(asyncio.Protocol):
             except BadChunks:
                 self._refuse(400)
                 return False
-            if self._is_too_long(head, len(chunks.content)):
+            if self._is_too_long(incoming, len(chunks.content)):
                 return False
             if not is_complete:
                 return False
             body = bytes(chunks.content)
-            self._chunks = None
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None or self._endpoint is None:
-            self._respond(head, refusal or NOT_FOUND)
-        else:
-            self._handle(head, self._endpoint, body)
+        self._incoming = None
+        if incoming.refusal is not None:
+            self._respond(head, incoming.refusal)
+        elif incoming.endpoint is not None:
+            self._handle(head, incoming.endpoint, body)
         return self._state is _IDLE
 
-    def _is_too_long(self, head: RequestHead, size: int) -> bool:
+    def _is_too_long(self, incoming: _Incoming, size: int) -> bool:
         """Answers a body of chunks that has grown over its limit."""
-        endpoint, refusal = self._endpoint, self._refusal
-        if refusal is not None or endpoint is None:
-            if size > MAX_SKIPPED:
-                self._respond(head, refusal or NOT_FOUND, close=True)
-                return True
-        elif size > endpoint.body_limit(self._service.limits):
-            self._respond(head, endpoint.too_large(head), close=True)
-            return True
-        return False
+        head, endpoint, answer = incoming.head, incoming.endpoint, incoming.refusal
+        if answer is not None:
+            if size <= MAX_SKIPPED:
+                return False
+        else:
+            assert endpoint is not None
+            if size <= endpoint.body_limit(self._service.limits):
+                return False
+            answer = endpoint.too_large(head)
+        self._respond(head, answer, close=True)
+        return True
 
     # -- to other protocols
 
-    def _is_for_another(self, raw: bytes, target: list[bytes]) -> bool:
+    def _is_for_another(self, raw: bytes) -> bool:
         """A request that no row of the table is for: HTTP/2, or the ASGI app, takes it if it can."""
         service = self._service
-        if raw == _HTTP2_PREFACE and service.h2c and service.switch_to_http2 is not None:
+        target = raw[: raw.find(b"\r\n")].split(b" ", 2)
+        switch = None
+        if raw == _HTTP2_PREFACE and service.h2c:
             switch = service.switch_to_http2
-        elif service.switch_to_app is not None and len(target) == 3:
+        elif len(target) == 3 and service.routes.find(path_of(target[1])) is None:
             switch = service.switch_to_app
-        else:
+        if switch is None:
             return False
         self._flush()
         if self._is_blocked:

@@ -218,7 +218,7 @@ class CountedEndpoint(Endpoint):
 class Routes:
     """The rows of a table, and an ASGI app for what none of them has."""
 
-    __slots__ = ("_paths", "_table", "app")
+    __slots__ = ("_paths", "app", "find")
 
     def __init__(
         self,
@@ -245,17 +245,15 @@ class Routes:
                     f"two endpoints share the path {row.path!r}: "
                     f"{other.option or 'one'} and {row.option or 'another'}; change one of them"
                 )
-        self._table = PathTable(
+        table = PathTable(
             (path, Endpoint(row) if counts is None else CountedEndpoint(row, counts), row.subtree)
             for path, row in self._paths.items()
         )
         self.app = app
+        self.find = table.find
+        """Who serves a path; None: the ASGI app, if there is one."""
 
     @property
     def paths(self) -> frozenset[str]:
         """All paths with an endpoint of their own."""
         return frozenset(self._paths)
-
-    def find(self, path: str) -> Endpoint | None:
-        """Who serves a path; None: the ASGI app, if there is one."""
-        return self._table.find(path)
