@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["cut_namespace", "split_channel"]
+__all__ = ["cut_namespace", "listed_users", "split_channel"]
 
 
 def cut_namespace(name: str, boundary: str) -> tuple[str, str]:
@@ -26,3 +26,15 @@ def split_channel(channel: str, boundary: str, private_prefix: str) -> tuple[str
     if not boundary or boundary not in public:
         return "", channel
     return cut_namespace(public, boundary)
+
+
+def listed_users(channel: str, boundary: str, separator: str) -> tuple[str, ...]:
+    """The users listed at the end of a channel's name, after the last ``boundary``.
+
+    Anonymous users are never listed. Without a ``separator`` the list is one user.
+    """
+    if not boundary or boundary not in channel:
+        return ()
+    listed = channel.rpartition(boundary)[2]
+    users = listed.split(separator) if separator else [listed]
+    return tuple(user for user in users if user)

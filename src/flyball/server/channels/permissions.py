@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flyball.core.types import Raw
     from flyball.server.channels.access import Operation
     from flyball.server.channels.options import ChannelOptions
-    from flyball.server.channels.rules import ChannelRules, ResolvedChannel
+    from flyball.server.channels.rules import ResolvedChannel
 
 __all__ = ["BY_TOKEN", "decide", "decide_subscribe", "decide_token", "decide_wish"]
 
@@ -106,7 +106,6 @@ _SUBSCRIBE_BY_INSECURE: Final = _subscribe_rule(Verdict.ALLOW, 5)
 
 
 def decide_subscribe(
-    rules: ChannelRules,
     channel: ResolvedChannel,
     *,
     user: str,
@@ -128,7 +127,7 @@ def decide_subscribe(
         return _PRIVATE
     assert channel.namespace is not None
     options, limited = channel.namespace.options, channel.user_limited
-    if limited and rules.user_listed(channel.name, user):
+    if limited and user in channel.users:
         return _BY_USER_LIMIT
     if not limited:
         if options.subscribe_proxy_enabled:
@@ -211,7 +210,7 @@ _WISH_PROXIED: Final = Decision(
 )
 
 
-def decide_wish(rules: ChannelRules, channel: ResolvedChannel, *, user: str) -> Decision:
+def decide_wish(channel: ResolvedChannel, *, user: str) -> Decision:
     """Whether a server-side subscription is made because the client wished it at connect.
 
     As in a subscribe without a token, except that proxies are not asked, ``insecure`` does
@@ -219,5 +218,5 @@ def decide_wish(rules: ChannelRules, channel: ResolvedChannel, *, user: str) -> 
     """
     if channel.namespace is None:
         return _WISH_UNKNOWN
-    decision = decide_subscribe(rules, channel, user=user, insecure=False)
+    decision = decide_subscribe(channel, user=user, insecure=False)
     return _WISH_PROXIED if decision.asks else decision

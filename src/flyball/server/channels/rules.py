@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from flyball.server.channels.names import split_channel
+from flyball.server.channels.names import listed_users, split_channel
 from flyball.server.channels.namespace import Namespace
 from flyball.server.channels.options import ChannelOptions
 
@@ -48,7 +48,7 @@ class ChannelRulesOptions:
 class ResolvedChannel:
     """All that a channel's name decides."""
 
-    __slots__ = ("name", "namespace", "private", "user_limited", "valid")
+    __slots__ = ("name", "namespace", "private", "user_limited", "users", "valid")
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class ResolvedChannel:
         valid: bool = False,
         private: bool = False,
         user_limited: bool = False,
+        users: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.namespace = namespace
@@ -68,6 +69,8 @@ class ResolvedChannel:
         """Subscribing needs a token."""
         self.user_limited = user_limited
         """Ends with a list of users, and the namespace admits (only) them."""
+        self.users = users
+        """The list, if it is user-limited."""
 
 
 class ChannelRules:
@@ -92,8 +95,6 @@ class ChannelRules:
         self._cached = cached
         self._cache: dict[str, ResolvedChannel] = {}
 
-    # -- names
-
     def resolve(self, channel: str) -> ResolvedChannel:
         """Everything about a channel's name; remembered, so cheap for channels in use."""
         found = self._cache.get(channel)
@@ -112,6 +113,7 @@ class ChannelRules:
                 and bool(options.user_boundary)
                 and options.user_boundary in channel
             )
+            users = listed_users(channel, options.user_boundary, options.user_separator)
             found = ResolvedChannel(
                 channel,
                 namespace,
@@ -119,6 +121,7 @@ class ChannelRules:
                 valid=short and namespace.name_ok(channel, rest),
                 private=bool(options.private_prefix) and channel.startswith(options.private_prefix),
                 user_limited=limited,
+                users=users if limited else (),
             )
         if short:
             self._remember(channel, found)
@@ -141,21 +144,6 @@ class ChannelRules:
     def namespace_named(self, name: str) -> Namespace | None:
         """A namespace by its name; an empty name is the channels without one."""
         return self._namespaces.get(name) if name else self.without_namespace
-
-    # -- users in names
-
-    def users_of(self, channel: str) -> tuple[str, ...]:
-        """The users listed at the end of a channel's name; anonymous ones are never listed."""
-        boundary, separator = self.options.user_boundary, self.options.user_separator
-        if not boundary or boundary not in channel:
-            return ()
-        listed = channel.rpartition(boundary)[2]
-        users = listed.split(separator) if separator else [listed]
-        return tuple(user for user in users if user)
-
-    def user_listed(self, channel: str, user: str) -> bool:
-        """Whether ``user`` is listed at the end of the channel's name."""
-        return bool(user) and user in self.users_of(channel)
 
     def personal_channel(self, user: str, namespace: str = "") -> str:
         """The channel of one user: ``#42`` or ``namespace:#42``."""

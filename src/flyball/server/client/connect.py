@@ -169,7 +169,7 @@ class ConnectHandlers:
             if name in subs:
                 continue
             channel = rules.resolve(name)
-            decision = decide_wish(rules, channel, user=user)
+            decision = decide_wish(channel, user=user)
             if decision.verdict is Verdict.ALLOW:
                 assert channel.namespace is not None
                 subs[name] = channel.namespace.subscribe_options()

@@ -44,7 +44,6 @@ class SubscribeHandlers:
         state, session = self._state, event.session
         channel = state.rules.resolve(event.channel)
         decision = decide_subscribe(
-            state.rules,
             channel,
             user=session.user,
             has_token=bool(event.token),
