@@ -36,7 +36,7 @@ def may_join(event: flyball.Subscribing) -> flyball.SubscribeOptions:
 @node.on_publish("chat:*")
 def may_write(event: flyball.Publishing) -> flyball.PublishOptions:
     """Who is in the room may write; the last 100 lines are kept for ten minutes."""
-    if event.channel not in event.session.subscriptions:
+    if not event.connection.is_subscribed(event.channel):
         raise flyball.PermissionDenied("enter the room first")
     if "text" not in event.json():
         raise flyball.Error(400, "a message needs a text")
@@ -46,14 +46,14 @@ def may_write(event: flyball.Publishing) -> flyball.PublishOptions:
 @node.on_presence("chat:*")
 def may_look_around(event: flyball.PresenceQuery) -> None:
     """Only from inside the room."""
-    if event.channel not in event.session.subscriptions:
+    if not event.connection.is_subscribed(event.channel):
         raise flyball.PermissionDenied("enter the room first")
 
 
 @node.on_history("chat:*")
 def may_read_back(event: flyball.HistoryQuery) -> None:
     """Only from inside the room."""
-    if event.channel not in event.session.subscriptions:
+    if not event.connection.is_subscribed(event.channel):
         raise flyball.PermissionDenied("enter the room first")
 
 

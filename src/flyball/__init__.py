@@ -20,6 +20,7 @@ from flyball import asgi
 from flyball._version import __version__
 from flyball.aio.eager import eager
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
+from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError, PermissionDenied
 from flyball.core.events import (
     ChannelOccupied,
@@ -39,10 +40,9 @@ from flyball.core.events import (
     Subscribing,
     Unsubscribed,
 )
-from flyball.core.listen import ChannelReader, TooSlowError
+from flyball.core.listen import ChannelReader, LostPositionError, TooSlowError
 from flyball.core.node import Node
 from flyball.core.options import NodeOptions
-from flyball.core.session import Session
 from flyball.core.types import (
     ClientInfo,
     Credentials,
@@ -56,6 +56,7 @@ from flyball.core.types import (
     RecoveryMode,
     StreamPosition,
     SubscribeOptions,
+    SubscriptionSource,
 )
 from flyball.http.listener import Listener
 from flyball.serving import ServeOptions, run, serve
@@ -73,6 +74,7 @@ __all__ = [
     "ConfigError",
     "Connected",
     "Connecting",
+    "Connection",
     "ConnectionLimits",
     "Credentials",
     "Disconnect",
@@ -84,6 +86,7 @@ __all__ = [
     "HistoryQuery",
     "HistoryResult",
     "Listener",
+    "LostPositionError",
     "Message",
     "Node",
     "NodeInfo",
@@ -102,13 +105,14 @@ __all__ = [
     "Refreshing",
     "Rpc",
     "ServeOptions",
-    "Session",
     "SockJsOptions",
     "StreamPosition",
     "SubRefreshing",
     "SubscribeOptions",
     "Subscribed",
     "Subscribing",
+    "SubscriptionInfo",
+    "SubscriptionSource",
     "SurveyResult",
     "TooSlowError",
     "UniWebSocketOptions",

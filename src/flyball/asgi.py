@@ -17,7 +17,6 @@ stop: give the server a limit (``uvicorn --timeout-graceful-shutdown 3``,
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,7 @@ def app(
     """The connection endpoints of ``node``.
 
     Args:
-        node: where sessions live. It belongs to one event loop.
+        node: where sessions live. It runs in one event loop at a time.
         origins: web pages that may connect, such as ``https://*.example.com``; ``*`` for all.
             Programs other than browsers send no origin and may always.
         transports: some of ``websocket``, ``http_stream``, ``sse``, ``uni_websocket``,
@@ -108,8 +107,6 @@ class App:
 
     def __init__(self, node: Node, options: EndpointOptions) -> None:
         self.node = node
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting: asyncio.Task[None] | None = None
         policy, limits = OriginPolicy(options.origins), options.limits
         sockets: dict[str, AsgiApp] = {
             "websocket": AsgiWebSocketEndpoint(node, policy, options.websocket, limits),
@@ -128,7 +125,7 @@ class App:
         if kind == "lifespan":
             await self._live(receive, send)
             return
-        await self._ready()
+        await self.node.ensure_started()
         if kind == "websocket":
             socket = self._sockets.find(local_path(scope))
             if socket is None:
@@ -139,28 +136,12 @@ class App:
         elif kind == "http":
             await serve(self._routes, scope, receive, send)
 
-    async def _ready(self) -> None:
-        """Starts the node where the surrounding program did not; once."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise RuntimeError(
-                    "this flyball.Node lives in another event loop: "
-                    "use one node and one flyball.asgi.app for each process and loop"
-                )
-            self._loop = loop
-        if self.node.running:
-            return
-        if self._starting is None:
-            self._starting = loop.create_task(self.node.start())
-        await asyncio.shield(self._starting)
-
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    await self._ready()
+                    await self.node.start()
                 except Exception as error:  # noqa: BLE001 - the server is told, and stops
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return

@@ -61,13 +61,15 @@ class Broker(ABC):
     async def start(self, events: BrokerEvents) -> None:
         """Connects; publications of subscribed channels go to ``events`` from now on.
 
+        May be called again after :meth:`close`, also in another event loop.
+
         Raises:
             ConfigError: the store cannot be used as configured.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Stops; nothing reaches ``events`` afterwards. May be called twice."""
+        """Stops; nothing reaches ``events`` afterwards. May be called twice, and without a start."""
 
     @abstractmethod
     async def subscribe(self, channel: str) -> None:
@@ -109,6 +111,13 @@ class Broker(ABC):
 class PresenceManager(ABC):
     """Knows who is subscribed, over all nodes."""
 
+    async def start(self) -> None:
+        """Connects, where there is something to connect to; again after :meth:`close`, if asked.
+
+        Raises:
+            ConfigError: the store cannot be used as configured.
+        """
+
     @abstractmethod
     async def add_presence(self, channel: str, client_id: str, info: ClientInfo) -> None:
         """Adds or prolongs an entry; it vanishes if not prolonged within the presence TTL."""
@@ -127,7 +136,7 @@ class PresenceManager(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Stops. May be called twice."""
+        """Stops. May be called twice, and without a start."""
 
 
 class ControlEvents(Protocol):
@@ -142,7 +151,10 @@ class Controller(ABC):
 
     @abstractmethod
     async def start(self, events: ControlEvents, node_id: str) -> None:
-        """Connects; messages to all nodes and to ``node_id`` go to ``events``."""
+        """Connects; messages to all nodes and to ``node_id`` go to ``events``.
+
+        May be called again after :meth:`close`, also in another event loop.
+        """
 
     @abstractmethod
     async def publish_control(self, message: bytes, node_id: str = "") -> None:
@@ -150,4 +162,4 @@ class Controller(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Stops. May be called twice."""
+        """Stops. May be called twice, and without a start."""

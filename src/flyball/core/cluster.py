@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import logging
 from dataclasses import fields, replace
 from functools import partial
@@ -14,17 +13,20 @@ import msgspec
 
 from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
-from flyball.core.subscribe import SubscribeRun, abandon, announce, push_of
-from flyball.core.types import SubscribeOptions, payload
+from flyball.core.refresh import change_expiry
+from flyball.core.subscribe import SubscribeRun, push_of
+from flyball.core.types import SubscribeOptions, SubscriptionSource, payload
 from flyball.protocol import codes, messages
 from flyball.protocol.codes import UnsubscribeCode
 from flyball.protocol.messages import Push
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from flyball.aio.clock import TimerHandle
-    from flyball.core.node import Node
+    from flyball.core.broker import Controller
+    from flyball.core.membership import Membership
+    from flyball.core.runtime import Runtime
     from flyball.core.session import Session
 
 logger = logging.getLogger("flyball.core")
@@ -33,6 +35,9 @@ INFO_INTERVAL = 3.0
 """Seconds between the news a node gives of itself."""
 INFO_TTL = 7.0
 """Seconds after which a silent node is forgotten."""
+
+SurveyHandler: TypeAlias = "Callable[[bytes], bytes | Awaitable[bytes]]"
+"""Takes the data of a survey, gives the answer's."""
 
 
 class NodeMetrics(msgspec.Struct, frozen=True):
@@ -149,15 +154,34 @@ class SurveyResult(msgspec.Struct, frozen=True):
 
 
 class Cluster:
-    """This node's view of the others, and what it does for them."""
+    """This node's view of the others, and what it does for them.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    Args:
+        runtime: what it stands on.
+        membership: the channels of this node.
+        node_id: this node's id.
+        controller: carries the messages; None for a single node.
+        surveys: op to the handler that answers it on this node.
+        describe: tells how this node is.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        membership: Membership,
+        node_id: str,
+        controller: Controller | None,
+        surveys: Mapping[str, SurveyHandler],
+        describe: Callable[[], NodeInfo],
+    ) -> None:
+        self.node_id = node_id
+        self._runtime = runtime
+        self._membership = membership
+        self._controller = controller
+        self._handlers = surveys
+        self._describe = describe
         self._nodes: dict[str, tuple[NodeInfo, float]] = {}
         self._surveys: dict[str, tuple[dict[str, SurveyResult], asyncio.Event, int]] = {}
-        self._ops: dict[str, Callable[[bytes], bytes | Awaitable[bytes]]] = {
-            "channels": self._channels_here,
-        }
         self._encoder = msgspec.json.Encoder()
         self._decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
         self._timer: TimerHandle | None = None
@@ -167,62 +191,66 @@ class Cluster:
 
     def start(self) -> None:
         """Tells the others of this node, now and every few seconds."""
-        self._tick()
+        if self._controller is not None:
+            self._tick()
 
-    async def stop(self) -> None:
-        """Tells the others that this node leaves."""
+    def stop_telling(self) -> None:
+        """Ends what :meth:`start` began."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        await self._send(Leaving(self._node.id))
+
+    async def leave(self) -> None:
+        """Tells the others that this node leaves."""
+        self.stop_telling()
+        await self._send(Leaving(self.node_id))
 
     def nodes(self) -> list[NodeInfo]:
         """Every node known now, this one first."""
-        now = self._node.clock.monotonic()
+        now = self._runtime.clock.monotonic()
         for uid in [u for u, (_, seen) in self._nodes.items() if now - seen > INFO_TTL]:
             del self._nodes[uid]
-        return [self._node.own_info(), *(info for info, _ in self._nodes.values())]
+        return [self._describe(), *(info for info, _ in self._nodes.values())]
 
     def _tick(self) -> None:
-        node = self._node
-        self._timer = node.clock.call_later(INFO_INTERVAL, self._tick)
+        self._timer = self._runtime.clock.call_later(INFO_INTERVAL, self._tick)
         if not self._telling:  # else the controller is slow: one after the other
-            node.tasks.spawn(self._tell_of_this_node(), "heartbeat of the node", recurring=True)
+            work = self._tell_of_this_node()
+            self._runtime.tasks.spawn(work, "heartbeat of the node", recurring=True)
 
     async def _tell_of_this_node(self) -> None:
         self._telling = True
         try:
-            await self._send(self._node.own_info())
+            await self._send(self._describe())
         finally:
             self._telling = False
 
     async def _send(self, message: ControlMessage, to_node: str = "") -> None:
-        controller = self._node.controller
-        if controller is not None:
-            self._node.metrics.messages_sent["control"] += 1
-            await controller.publish_control(self._encoder.encode(message), to_node)
+        if self._controller is not None:
+            self._runtime.metrics.messages_sent["control"] += 1
+            await self._controller.publish_control(self._encoder.encode(message), to_node)
 
     def on_control(self, data: bytes) -> None:
         """Takes a message of another node (see ``ControlEvents``)."""
-        self._node.metrics.messages_received["control"] += 1
+        self._runtime.metrics.messages_received["control"] += 1
         try:
             message = self._decoder.decode(data)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             logger.warning("a control message is not understood: %s", error)
             return
-        if message.uid == self._node.id:
+        if message.uid == self.node_id:
             return
         match message:
             case NodeInfo():
-                self._nodes[message.uid] = (message, self._node.clock.monotonic())
+                self._nodes[message.uid] = (message, self._runtime.clock.monotonic())
             case Leaving():
                 self._nodes.pop(message.uid, None)
             case SurveyRequest():
-                self._node.tasks.spawn(self._answer(message), "answer to a survey")
+                self._runtime.tasks.spawn(self._answer(message), "answer to a survey")
             case SurveyResponse():
                 self._take_answer(message)
             case _:
-                self._node.tasks.spawn(self._apply(message), "operation of another node")
+                self._runtime.tasks.spawn(self._apply(message), "operation of another node")
 
     # -- operations on users
 
@@ -235,7 +263,7 @@ class Cluster:
 
     async def _apply(self, op: UserOp) -> None:
         """Carries ``op`` out on every session that it means; one that fails stops no other."""
-        sessions = self._node.hub.sessions_of(op.user, op.client, op.session)
+        sessions = self._membership.hub.sessions_of(op.user, op.client, op.session)
         await do_all([partial(self._apply_to, session, op) for session in sessions])
 
     async def _apply_to(self, session: Session, op: UserOp) -> None:
@@ -245,7 +273,7 @@ class Cluster:
             case UnsubscribeUser():
                 code = UnsubscribeCode(op.code, op.reason)
                 channels = [op.channel] if op.channel else list(session.subscriptions)
-                end = self._node.end_subscription
+                end = self._membership.end
                 await do_all([partial(end, session, channel, code) for channel in channels])
             case DisconnectUser():
                 if session.client_id not in op.whitelist:
@@ -256,43 +284,46 @@ class Cluster:
     async def _subscribe(self, session: Session, op: SubscribeUser) -> None:
         if op.channel in session.subscriptions:
             return
-        run = SubscribeRun(session, messages.SubscribeRequest(channel=op.channel), server_side=True)
+        run = SubscribeRun(
+            self._runtime,
+            self._membership,
+            session,
+            messages.SubscribeRequest(channel=op.channel),
+            source=SubscriptionSource.API,
+            server_side=True,
+        )
         plain: SubscribeOptions = msgspec.convert(op.options, SubscribeOptions)
         run.options = replace(plain, info=payload(op.info), data=payload(op.data))
         try:
             await run.make()
         except (Error, Disconnect) as error:
-            await abandon(run)
+            await run.abandon()
             logger.warning("cannot subscribe %s to %r: %s", session.client_id, op.channel, error)
             return
         except BaseException:
-            await abandon(run)
+            await run.abandon()
             raise
         if session.closed:
-            await abandon(run)
+            await run.abandon()
             return
         if op.since is not None:
             # As the reference: only the position told, nothing is recovered.
             run.result.offset = op.since.offset
         session.push(Push(channel=op.channel, subscribe=push_of(run.result)), "push_subscribe")
         try:
-            await announce(run)
+            await run.announce()
         except Disconnect as disconnect:
             session.disconnect(disconnect)
 
     def _refresh(self, session: Session, op: RefreshUser) -> None:
-        node = self._node
-        now = node.clock.time()
+        now = self._runtime.clock.time()
         if op.expired or (op.expire_at and op.expire_at <= now):
             session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
             return
-        node.change_expiry(session, op.expire_at, payload(op.info) if op.expire_at else None)
+        info = payload(op.info) if op.expire_at else None
+        change_expiry(self._runtime, session, op.expire_at, info)
 
     # -- surveys
-
-    def on_survey(self, op: str, handler: Callable[[bytes], bytes | Awaitable[bytes]]) -> None:
-        """Answers surveys of ``op`` on this node with ``handler``."""
-        self._ops[op] = handler
 
     async def survey(
         self,
@@ -306,32 +337,32 @@ class Cluster:
         Raises:
             TimeoutError: not all answered within ``timeout`` seconds.
         """
-        node = self._node
-        started = node.clock.monotonic()
-        if to_node == node.id or (not to_node and len(self.nodes()) == 1):
-            return {node.id: await self._ask_here(op, data)}
+        clock = self._runtime.clock
+        started = clock.monotonic()
+        if to_node == self.node_id or (not to_node and len(self.nodes()) == 1):
+            return {self.node_id: await self._ask_here(op, data)}
         id_ = uuid4().hex
         answers: dict[str, SurveyResult] = {}
         missing = 1 if to_node else len(self._nodes)
         done = asyncio.Event()
         self._surveys[id_] = (answers, done, missing)
+        # The node's clock, not asyncio.timeout: the caller may run without a task so far.
+        timer = clock.call_later(timeout, done.set)
         try:
-            await self._send(SurveyRequest(node.id, id_, op, data), to_node)
+            await self._send(SurveyRequest(self.node_id, id_, op, data), to_node)
             own = None if to_node else await self._ask_here(op, data)
-            # The node's clock, not asyncio.timeout: the caller may run without a task so far.
-            timer = node.clock.call_later(timeout, done.set)
             await done.wait()
-            timer.cancel()
-            if len(answers) < missing:
-                message = f"{len(answers)} of {missing} nodes answered {op!r} in {timeout:g} s"
-                raise TimeoutError(message)
         finally:
+            timer.cancel()
             del self._surveys[id_]
-        node.metrics.survey_duration[op].observe(node.clock.monotonic() - started)
-        return answers if own is None else {node.id: own, **answers}
+        if len(answers) < missing:
+            message = f"{len(answers)} of {missing} nodes answered {op!r} in {timeout:g} s"
+            raise TimeoutError(message)
+        self._runtime.metrics.survey_duration[op].observe(clock.monotonic() - started)
+        return answers if own is None else {self.node_id: own, **answers}
 
     async def _ask_here(self, op: str, data: bytes) -> SurveyResult:
-        handler = self._ops.get(op)
+        handler = self._handlers.get(op)
         if handler is None:
             return SurveyResult(codes.METHOD_NOT_FOUND.code, b"")
         try:
@@ -346,7 +377,7 @@ class Cluster:
     async def _answer(self, request: SurveyRequest) -> None:
         result = await self._ask_here(request.op, request.data)
         await self._send(
-            SurveyResponse(self._node.id, request.id, result.code, result.data), request.uid
+            SurveyResponse(self.node_id, request.id, result.code, result.data), request.uid
         )
 
     def _take_answer(self, response: SurveyResponse) -> None:
@@ -357,13 +388,3 @@ class Cluster:
         answers[response.uid] = SurveyResult(response.code, response.data)
         if len(answers) >= missing:
             done.set()
-
-    def _channels_here(self, pattern: bytes) -> bytes:
-        wanted = pattern.decode()
-        return msgspec.json.encode(
-            {
-                name: channel.num_subscribers
-                for name, channel in self._node.hub.channels.items()
-                if not wanted or fnmatch.fnmatchcase(name, wanted)
-            }
-        )

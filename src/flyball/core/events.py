@@ -28,24 +28,24 @@ from flyball.protocol import codes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flyball.core.session import Session
+    from flyball.core.connection import Connection
 
 
 class Event(msgspec.Struct, frozen=True):
     """What all events carry: the connection they are about."""
 
-    session: Session
+    connection: Connection
     """The connection; its ``client_id``, ``user``, ``transport`` and so on are readable."""
 
     @property
     def user(self) -> str:
         """User id of the connection, empty for anonymous ones."""
-        return self.session.user
+        return self.connection.user
 
     @property
     def client_id(self) -> str:
         """Id of the connection."""
-        return self.session.client_id
+        return self.connection.client_id
 
 
 class DataEvent(Event, frozen=True):
@@ -103,7 +103,14 @@ class RefreshResult(msgspec.Struct, frozen=True):
     info: Raw | None = None
     """Replaces the connection's (or the channel's) info."""
     subs: frozenset[str] | None = None
-    """The server-side channels of the new token; a difference ends the connection with 3010."""
+    """The server-side channels of the new token: if the connection has not all of them, or others
+    from its credentials, it ends with 3010."""
+    meta: Any = None
+    """Replaces the connection's ``meta``; None leaves it."""
+
+    def over(self, now: float) -> bool:
+        """Whether it has expired at ``now`` (Unix seconds)."""
+        return self.expired or 0 < self.expire_at <= now
 
 
 class Subscribing(DataEvent, frozen=True):

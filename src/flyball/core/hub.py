@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from flyball.core.delivery import Delivery
 from flyball.core.errors import Disconnect
-from flyball.core.subscription import NO_BASE, Held
+from flyball.core.subscription import NO_BASE, Buffered
 from flyball.protocol import codes
 from flyball.protocol.codec import EncodeError
-from flyball.protocol.delta import create_delta
-from flyball.protocol.messages import Join, Leave, Push, Reply
+from flyball.protocol.messages import Join, Leave, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flyball.core.metrics import Metrics
+    from flyball.core.runtime import Runtime
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
     from flyball.core.transport import Framing
     from flyball.core.types import ClientInfo, Publication, StreamPosition
-    from flyball.protocol.filter import TagsFilter
+
+
+class Listener(Protocol):
+    """A part of this program that subscribes."""
+
+    def take(self, publication: Publication, position: StreamPosition) -> None:
+        """A publication of the channel; never raises."""
+
+    def check(self) -> None:
+        """The link between nodes was down: publications may be missing."""
+
+    def stop(self) -> None:
+        """The node is shut down: nothing comes any more."""
 
 
 class SubscriberGroup:
     """Subscribers of one channel that share a framing: the same bytes suit many of them."""
 
-    __slots__ = ("plain", "positioned", "special")
+    __slots__ = ("individual", "plain", "positioned")
 
     def __init__(self) -> None:
         self.plain: dict[Subscription, None] = {}
         """Every publication, no questions."""
         self.positioned: dict[Subscription, None] = {}
         """Every publication, with a check of the offset."""
-        self.special: dict[Subscription, None] = {}
+        self.individual: dict[Subscription, None] = {}
         """Delta, a filter, or a subscribe that is not finished."""
 
     def members(self, sub: Subscription) -> dict[Subscription, None]:
         """The set that ``sub`` belongs to in its present state."""
-        if sub.special:
-            return self.special
+        if sub.individual:
+            return self.individual
         return self.positioned if sub.positioned else self.plain
 
     def remove(self, sub: Subscription) -> None:
         """Takes ``sub`` out of whichever set holds it."""
-        for members in (self.plain, self.positioned, self.special):
+        for members in (self.plain, self.positioned, self.individual):
             if sub in members:
                 del members[sub]
                 return
 
     def __len__(self) -> int:
-        return len(self.plain) + len(self.positioned) + len(self.special)
+        return len(self.plain) + len(self.positioned) + len(self.individual)
 
     def __iter__(self) -> Iterator[Subscription]:
         yield from self.plain
         yield from self.positioned
-        yield from self.special
+        yield from self.individual
 
 
 class Channel:
@@ -64,8 +76,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.groups: dict[Framing, SubscriberGroup] = {}
-        self.listeners: list[Callable[[Publication, StreamPosition], None]] = []
-        """Parts of this program that subscribe."""
+        self.listeners: list[Listener] = []
         self.top: StreamPosition | None = None
         """Top of the stream as last read for position checks, at monotonic ``top_at``."""
         self.top_at = 0.0
@@ -103,13 +114,9 @@ class Hub:
     )
 
     def __init__(
-        self,
-        metrics: Metrics,
-        monotonic: Callable[[], float],
-        time: Callable[[], float],
-        on_lost: Callable[[Subscription, Disconnect | None], None],
-        lag_limit: float = 0.0,
+        self, runtime: Runtime, on_lost: Callable[[Subscription, Disconnect | None], None]
     ) -> None:
+        """``on_lost`` is told of a subscription that missed something, or whose session must end."""
         self.sessions: dict[str, Session] = {}
         """Client id to session, connected ones only."""
         self.by_session_id: dict[str, Session] = {}
@@ -117,11 +124,11 @@ class Hub:
         self.users: dict[str, dict[Session, None]] = {}
         self.channels: dict[str, Channel] = {}
         self.num_subscriptions = 0
-        self._metrics = metrics
-        self._monotonic = monotonic
-        self._time = time
+        self._metrics = runtime.metrics
+        self._monotonic = runtime.clock.monotonic
+        self._time = runtime.clock.time
         self._on_lost = on_lost
-        self._lag_limit = lag_limit
+        self._lag_limit = runtime.options.channel_position_max_time_lag
 
     # -- sessions
 
@@ -201,16 +208,14 @@ class Hub:
         return self._drop_if_empty(sub.channel, channel)
 
     def regroup(self, sub: Subscription) -> None:
-        """Puts ``sub`` where it belongs after its ``special`` state changed."""
+        """Puts ``sub`` where it belongs after its ``individual`` state changed."""
         channel = self.channels.get(sub.channel)
         group = channel.groups.get(sub.transport.framing) if channel else None
         if group is not None:
             group.remove(sub)
             group.members(sub)[sub] = None
 
-    def add_listener(
-        self, name: str, listener: Callable[[Publication, StreamPosition], None]
-    ) -> bool:
+    def add_listener(self, name: str, listener: Listener) -> bool:
         """Adds a part of this program as a subscriber; True if it is the channel's first."""
         channel = self.channels.get(name)
         first = channel is None
@@ -219,9 +224,7 @@ class Hub:
         channel.listeners.append(listener)
         return first
 
-    def remove_listener(
-        self, name: str, listener: Callable[[Publication, StreamPosition], None]
-    ) -> bool:
+    def remove_listener(self, name: str, listener: Listener) -> bool:
         """Removes a listener; True if nobody is left in the channel."""
         channel = self.channels.get(name)
         if channel is None or listener not in channel.listeners:
@@ -234,6 +237,10 @@ class Hub:
             return False
         self.channels.pop(name, None)
         return True
+
+    def listeners(self) -> list[Listener]:
+        """All parts of this program that subscribe."""
+        return [x for channel in self.channels.values() for x in channel.listeners]
 
     # -- delivery
 
@@ -267,8 +274,8 @@ class Hub:
                     sent = len(group.plain)
                 if group.positioned:
                     sent += self._to_positioned(group, delivery, delivery.plain_frame(framing))
-                if group.special:
-                    sent += self._to_special(group, delivery)
+                if group.individual:
+                    sent += self._to_individual(group, delivery)
             except EncodeError:
                 self._refuse(group)
             if sent:
@@ -276,7 +283,7 @@ class Hub:
                 self._metrics.transport_sent[key] += sent
                 self._metrics.transport_sent_size[key] += sent * delivery.frame_size(framing)
         for listener in tuple(channel.listeners):
-            listener(publication, position)
+            listener.take(publication, position)
         for sub in delivery.lost:
             self._on_lost(sub, None)
         self._metrics.broadcast_duration["publication"].observe(self._monotonic() - now)
@@ -299,12 +306,14 @@ class Hub:
             sent += 1
         return sent
 
-    def _to_special(self, group: SubscriberGroup, delivery: Delivery) -> int:
+    def _to_individual(self, group: SubscriberGroup, delivery: Delivery) -> int:
         offset, epoch, now = delivery.publication.offset, delivery.position.epoch, delivery.now
         sent = 0
-        for sub in group.special:
-            if sub.held is not None:
-                sub.held.append(Held(delivery.publication, delivery.position, delivery.previous))
+        for sub in group.individual:
+            if sub.buffer is not None:
+                sub.buffer.append(
+                    Buffered(delivery.publication, delivery.position, delivery.previous)
+                )
                 continue
             if sub.positioned and epoch:
                 step = None if delivery.lagging else sub.advance(offset, epoch, now)
@@ -312,29 +321,31 @@ class Hub:
                     delivery.lost.append(sub)
                 if not step:
                     continue
-            sent += self._send_special(sub, delivery)
+            sent += self._send_individual(sub, delivery)
         return sent
 
-    def deliver_held(self, sub: Subscription, held: Held) -> bool:
+    def deliver_buffered(self, sub: Subscription, buffered: Buffered) -> bool:
         """Sends what arrived during the subscribe; False if it shows a hole in the stream."""
-        if held.push is not None:
-            sub.transport.send(push_frame(sub.transport.framing, held.push))
+        if buffered.push is not None:
+            sub.transport.send(sub.transport.framing.push_frame(buffered.push))
             return True
-        publication, position = held.publication, held.position
+        publication, position = buffered.publication, buffered.position
         assert publication is not None
         assert position is not None
         if sub.positioned and position.epoch:
             step = sub.advance(publication.offset, position.epoch, self._monotonic())
             if not step:
                 return step is False
-        delivery = Delivery(sub.channel, publication, position, held.previous, self._monotonic())
+        delivery = Delivery(
+            sub.channel, publication, position, buffered.previous, self._monotonic()
+        )
         try:
-            self._send_special(sub, delivery)
+            self._send_individual(sub, delivery)
         except EncodeError:
             self._on_lost(sub, Disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL))
         return True
 
-    def _send_special(self, sub: Subscription, delivery: Delivery) -> bool:
+    def _send_individual(self, sub: Subscription, delivery: Delivery) -> bool:
         if sub.tags_filter is not None and not delivery.matches(sub.tags_filter):
             self._metrics.tags_filter_dropped += 1
             return False
@@ -360,7 +371,7 @@ class Hub:
     def _refuse(self, group: SubscriberGroup) -> None:
         # Binary data in a channel with JSON clients: those cannot be told.
         for sub in list(group):
-            if sub.held is None:
+            if sub.buffer is None:
                 self._on_lost(sub, Disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL))
 
     def broadcast_join_leave(self, name: str, info: ClientInfo, *, joined: bool) -> None:
@@ -376,125 +387,24 @@ class Hub:
             push.leave = Leave(info=info)
         for framing, group in channel.groups.items():
             frame = b""
-            for members in (group.plain, group.positioned, group.special):
+            for members in (group.plain, group.positioned, group.individual):
                 for sub in members:
                     if not sub.push_join_leave:
                         continue
-                    if sub.held is not None:
-                        sub.held.append(Held(None, push=push))
+                    if sub.buffer is not None:
+                        sub.buffer.append(Buffered(None, push=push))
                         continue
                     if not frame:
-                        frame = push_frame(framing, push)
+                        frame = framing.push_frame(push)
                     sub.transport.send(frame)
                     key = (sub.transport.name, f"push_{kind}")
                     self._metrics.transport_sent[key] += 1
                     self._metrics.transport_sent_size[key] += len(frame)
 
 
-class Delivery:
-    """One publication on its way out: each form of it is made once, when first needed."""
-
-    __slots__ = (
-        "_frames",
-        "_matches",
-        "_patch",
-        "channel",
-        "lagging",
-        "lost",
-        "now",
-        "position",
-        "previous",
-        "publication",
-    )
-
-    def __init__(
-        self,
-        channel: str,
-        publication: Publication,
-        position: StreamPosition,
-        previous: Publication | None,
-        now: float,
-    ) -> None:
-        self.channel = channel
-        self.publication = publication
-        self.position = position
-        self.previous = previous
-        """What a patch may be made against; None if none was asked for."""
-        self.now = now
-        self.lagging = False
-        """It took longer than allowed to come here: positions are not to be trusted."""
-        self.lost: list[Subscription] = []
-        """Subscriptions that turn out to have missed something."""
-        self._frames: dict[tuple[Framing, int], bytes] = {}
-        self._matches: dict[TagsFilter, bool] = {}
-        self._patch: bytes | None = None
-
-    def plain_frame(self, framing: Framing) -> bytes:
-        """The publication as it is."""
-        frame = self._frames.get((framing, 0))
-        if frame is None:
-            frame = publication_frame(framing, self.channel, self.publication)
-            self._frames[framing, 0] = frame
-        return frame
-
-    def delta_frame(self, framing: Framing, *, patch: bool) -> bytes:
-        """The publication for a subscriber with delta: in full, or as a patch if that is shorter."""
-        key = (framing, 2 if patch else 1)
-        frame = self._frames.get(key)
-        if frame is None:
-            publication = framing.codec.delta_publication(
-                self.publication, self._shorter_patch() if patch else None
-            )
-            frame = self._frames[key] = publication_frame(framing, self.channel, publication)
-        return frame
-
-    def _shorter_patch(self) -> bytes | None:
-        if self._patch is None:
-            assert self.previous is not None
-            data = bytes(self.publication.data)
-            patch = create_delta(bytes(self.previous.data), data)
-            self._patch = patch if len(patch) < len(data) else b""
-        return self._patch or None
-
-    def matches(self, tags_filter: TagsFilter) -> bool:
-        """Whether the publication's tags pass; equal filters are asked once."""
-        result = self._matches.get(tags_filter)
-        if result is None:
-            result = self._matches[tags_filter] = tags_filter.matches(self.publication.tags)
-        return result
-
-    def frame_size(self, framing: Framing) -> int:
-        """Size in bytes of what was sent in ``framing``, whichever form."""
-        for form in (0, 1, 2):
-            frame = self._frames.get((framing, form))
-            if frame is not None:
-                return len(frame)
-        return 0
-
-
-def publication_frame(framing: Framing, channel: str, publication: Publication) -> bytes:
-    """A publication push as bytes for the wire."""
-    codec = framing.codec
-    if framing.unidirectional:
-        return framing.frame((codec.encode_publication_uni(channel, publication),))
-    return framing.frame((codec.encode_publication_push(channel, publication),))
-
-
-def push_frame(framing: Framing, push: Push) -> bytes:
-    """Any push as bytes for the wire."""
-    return framing.frame((push_message(framing, push),))
-
-
-def push_message(framing: Framing, push: Push) -> bytes:
-    """Any push as one message."""
-    if framing.unidirectional:
-        return framing.codec.encode_push(push)
-    return framing.codec.encode_reply(Reply(push=push))
-
-
 def framing_transport(group: SubscriberGroup) -> str:
     """Name of the transport whose framing the group shares."""
-    for members in (group.plain, group.positioned, group.special):
+    for members in (group.plain, group.positioned, group.individual):
         for sub in members:
             return sub.transport.name
     return ""

@@ -39,6 +39,10 @@ class BrokerLinks:
                 work.add_done_callback(lambda _: self._work.pop(channel, None))
             await asyncio.shield(work)
 
+    async def drain(self) -> None:
+        """Waits for the calls under way, whatever becomes of them."""
+        await asyncio.gather(*self._work.values(), return_exceptions=True)
+
     async def _step(self, channel: str, *, wanted: bool) -> None:
         if wanted:
             await self._broker.subscribe(channel)

@@ -78,14 +78,19 @@ class Sweeper:
         if deadline + SWEEP_INTERVAL < self._wakes_at:
             self._wake_at(deadline + SWEEP_INTERVAL)
 
+    def open(self) -> None:
+        """Watches again after :meth:`close`."""
+        self._closed = False
+
     def close(self) -> None:
-        """Stops for good."""
+        """Forgets everything, and watches nothing until :meth:`open`."""
         self._closed = True
         self._heap.clear()
         self._due.clear()
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        self._wakes_at = inf
 
     def _wake_at(self, when: float) -> None:
         if self._handle is not None:
@@ -208,10 +213,14 @@ class MemoryBroker(Broker):
     async def start(self, events: BrokerEvents) -> None:
         """See :meth:`Broker.start`."""
         self._events = events
+        self._stream_sweeper.open()
+        self._repeat_sweeper.open()
 
     async def close(self) -> None:
-        """See :meth:`Broker.close`."""
+        """See :meth:`Broker.close`. What was kept is gone, as at the end of the process."""
         self._events = None
+        self._streams.clear()
+        self._repeats.clear()
         self._stream_sweeper.close()
         self._repeat_sweeper.close()
 
@@ -385,8 +394,13 @@ class MemoryPresenceManager(PresenceManager):
         users = [info.user for info, deadline in entries.values() if deadline > now]
         return PresenceStats(len(users), len(set(users)))
 
+    async def start(self) -> None:
+        """See :meth:`PresenceManager.start`."""
+        self._sweeper.open()
+
     async def close(self) -> None:
-        """See :meth:`PresenceManager.close`."""
+        """See :meth:`PresenceManager.close`. Nobody is there any more."""
+        self._channels.clear()
         self._sweeper.close()
 
     def _expire(self, channel: str, now: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flyball.protocol.delta import create_delta
+from flyball.protocol.delta import shorter_patch
 
 if TYPE_CHECKING:
     from flyball.core.types import HistoryResult, Publication, StreamPosition
@@ -60,9 +60,7 @@ def chain_deltas(publications: list[Publication], codec: Codec) -> list[Publicat
         data = bytes(publication.data)
         patch = None
         if base is not None:
-            patch = create_delta(base, data)
-            if len(patch) >= len(data):
-                patch = None
+            patch = shorter_patch(base, data)
         chained.append(codec.delta_publication(publication, patch))
         base = data
     return chained

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Refreshing, RefreshResult, SubRefreshing
-from flyball.core.types import ClientInfo
+from flyball.core.types import ClientInfo, Raw, SubscriptionSource
 from flyball.protocol import codes, messages
-from flyball.protocol.messages import Reply
+from flyball.protocol.messages import Push, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from flyball.core.runtime import Runtime
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
+
+logger = logging.getLogger("flyball.core")
 
 MAX_EXPIRY = 365 * 24 * 3600.0
 """Seconds: expiries further away are cut to this."""
@@ -28,63 +34,60 @@ def ttl_of(expire_at: float, now: float) -> int:
     return max(int(expire_at) - int(now), 0)
 
 
-async def refresh(session: Session, request: messages.RefreshRequest, id_: int) -> Reply | None:
-    """The client brings a fresh token."""
-    if not request.token or not session.client_side_refresh:
-        raise Disconnect(
-            codes.DISCONNECT_BAD_REQUEST,
-            detail="refresh without a token"
-            if not request.token
-            else "the server refreshes itself",
-        )
-    result = await session.node.handlers.refresh(Refreshing(session, request.token))
-    answer = messages.RefreshResult()
-    expire_at = apply_refresh(session, result)
-    if expire_at:
-        answer.expires = True
-        answer.ttl = ttl_of(expire_at, session.node.clock.time())
-    return Reply(id=id_, refresh=answer)
+class RefreshCommands:
+    """The commands ``refresh`` and ``sub_refresh``."""
+
+    __slots__ = ("_runtime",)
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def refresh(
+        self, session: Session, request: messages.RefreshRequest, id_: int
+    ) -> Reply | None:
+        """The client brings a fresh token."""
+        if not request.token:
+            detail = "refresh without a token"
+            raise Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail)
+        if not session.client_side_refresh:
+            detail = "the server refreshes itself"
+            raise Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail)
+        runtime = self._runtime
+        result = await runtime.handlers.refresh(Refreshing(session.connection, request.token))
+        answer = messages.RefreshResult()
+        expire_at = apply_refresh(runtime, session, result)
+        if expire_at:
+            answer.expires = True
+            answer.ttl = ttl_of(expire_at, runtime.clock.time())
+        return Reply(id=id_, refresh=answer)
+
+    async def sub_refresh(
+        self, session: Session, request: messages.SubRefreshRequest, id_: int
+    ) -> Reply | None:
+        """The client prolongs a subscription."""
+        sub = _refreshable(session, request)
+        runtime = self._runtime
+        event = SubRefreshing(session.connection, request.channel, request.token)
+        result = await runtime.handlers.sub_refresh(event)
+        now = runtime.clock.time()
+        if result.over(now):
+            # The old deadline stays: the subscription ends with it.
+            raise Error(codes.TOKEN_EXPIRED)
+        answer = messages.SubRefreshResult()
+        expire_at = apply_sub_refresh(runtime, sub, result)
+        if expire_at:
+            answer.expires = True
+            answer.ttl = ttl_of(expire_at, now)
+        return Reply(id=id_, sub_refresh=answer)
 
 
-def apply_refresh(session: Session, result: RefreshResult) -> float:
-    """Gives the session its new expiry and returns it.
+def _refreshable(session: Session, request: messages.SubRefreshRequest) -> Subscription:
+    """The subscription that the client may refresh.
 
     Raises:
-        Disconnect: it expired, or its server-side subscriptions would change.
+        Error: 103 not subscribed, 107 the request is not for it.
+        Disconnect: 3501, no channel, or the server refreshes.
     """
-    now = session.node.clock.time()
-    if result.expired or (result.expire_at and result.expire_at <= now):
-        raise Disconnect(codes.DISCONNECT_EXPIRED)
-    if result.subs is not None:
-        live = {s.channel for s in session.subscriptions.values() if s.server_side and s.live}
-        if live != result.subs:
-            raise Disconnect(
-                codes.DISCONNECT_INSUFFICIENT_STATE,
-                detail="the new token names other server-side subscriptions",
-            )
-    if result.info is not None:
-        session.info = result.info
-        for sub in session.subscriptions.values():
-            old = sub.info
-            sub.info = ClientInfo(old.user, old.client, result.info, old.chan_info)
-    expire_at = cut_expiry(result.expire_at, now)
-    session.set_expiry(expire_at)
-    session.arm()
-    return expire_at
-
-
-async def refresh_by_server(session: Session) -> None:
-    """The connection expired: asks the program, or ends it."""
-    node = session.node
-    if session.client_side_refresh or not node.handlers.on_refresh.registered:
-        raise Disconnect(codes.DISCONNECT_EXPIRED)
-    apply_refresh(session, await node.handlers.refresh(Refreshing(session)))
-
-
-async def sub_refresh(
-    session: Session, request: messages.SubRefreshRequest, id_: int
-) -> Reply | None:
-    """The client prolongs a subscription."""
     if not request.channel:
         raise Disconnect(codes.DISCONNECT_BAD_REQUEST, detail="empty channel")
     sub = session.subscriptions.get(request.channel)
@@ -98,37 +101,95 @@ async def sub_refresh(
         )
     if not request.token:
         raise Error(codes.BAD_REQUEST, detail="sub_refresh without a token")
-    result = await session.node.handlers.sub_refresh(
-        SubRefreshing(session, request.channel, request.token)
-    )
-    now = session.node.clock.time()
-    if result.expired or (result.expire_at and result.expire_at <= now):
-        # The old deadline stays: the subscription ends with it.
-        raise Error(codes.TOKEN_EXPIRED)
-    answer = messages.SubRefreshResult()
-    expire_at = apply_sub_refresh(sub, result)
+    return sub
+
+
+def apply_refresh(runtime: Runtime, session: Session, result: RefreshResult) -> float:
+    """Gives the session its new expiry and returns it.
+
+    Raises:
+        Disconnect: it expired, or its server-side subscriptions would change.
+    """
+    now = runtime.clock.time()
+    if result.over(now):
+        raise Disconnect(codes.DISCONNECT_EXPIRED)
+    if result.subs is not None:
+        _compare_channels(session, result.subs)
+    if result.info is not None:
+        _set_info(session, result.info)
+    if result.meta is not None:
+        session.meta = result.meta
+    expire_at = cut_expiry(result.expire_at, now)
+    session.set_expiry(expire_at)
+    session.arm()
+    return expire_at
+
+
+def _compare_channels(session: Session, named: AbstractSet[str]) -> None:
+    """Only what credentials gave counts: personal, wished and API ones come and go freely.
+
+    Raises:
+        Disconnect: 3010, the credentials name others than the connection has.
+    """
+    live = {name: sub for name, sub in session.subscriptions.items() if sub.live}
+    missing = named - live.keys()
+    surplus = {n for n, sub in live.items() if sub.source is SubscriptionSource.CONNECT} - named
+    if missing or surplus:
+        detail = (
+            "refresh is refused: the server-side subscriptions changed; "
+            f"new in the token: {sorted(missing)}, no longer in it: {sorted(surplus)}"
+        )
+        logger.info("client %s: %s", session.client_id, detail)
+        raise Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE, detail=detail)
+    for name in named:
+        live[name].source = SubscriptionSource.CONNECT
+
+
+def _set_info(session: Session, info: Raw) -> None:
+    session.info = info
+    for sub in session.subscriptions.values():
+        old = sub.info
+        sub.info = ClientInfo(old.user, old.client, info, old.chan_info)
+
+
+def change_expiry(runtime: Runtime, session: Session, expire_at: float, info: Raw | None) -> None:
+    """The program changes the expiry of a live connection; the client is told."""
+    now = runtime.clock.time()
+    expire_at = cut_expiry(expire_at, now)
+    session.set_expiry(expire_at)
+    session.arm()
+    if info:
+        _set_info(session, info)
+    push = messages.Refresh()
     if expire_at:
-        answer.expires = True
-        answer.ttl = ttl_of(expire_at, now)
-    return Reply(id=id_, sub_refresh=answer)
+        push.expires = True
+        push.ttl = ttl_of(expire_at, now)
+    session.push(Push(refresh=push), "push_refresh")
 
 
-def apply_sub_refresh(sub: Subscription, result: RefreshResult) -> float:
+async def refresh_by_server(runtime: Runtime, session: Session) -> None:
+    """The connection expired: asks the program, or ends it."""
+    if session.client_side_refresh or not runtime.handlers.on_refresh.registered:
+        raise Disconnect(codes.DISCONNECT_EXPIRED)
+    result = await runtime.handlers.refresh(Refreshing(session.connection))
+    apply_refresh(runtime, session, result)
+
+
+def apply_sub_refresh(runtime: Runtime, sub: Subscription, result: RefreshResult) -> float:
     """Gives the subscription its new expiry and returns it."""
-    clock = sub.session.node.clock
-    expire_at = cut_expiry(result.expire_at, clock.time())
-    set_sub_expiry(sub, expire_at)
+    expire_at = cut_expiry(result.expire_at, runtime.clock.time())
+    set_sub_expiry(runtime, sub, expire_at)
     if result.info is not None:
         old = sub.info
         sub.info = ClientInfo(old.user, old.client, old.conn_info, result.info)
     return expire_at
 
 
-def set_sub_expiry(sub: Subscription, expire_at: float) -> None:
+def set_sub_expiry(runtime: Runtime, sub: Subscription, expire_at: float) -> None:
     """The subscription ends at ``expire_at`` (Unix seconds, 0 never) unless refreshed."""
-    node = sub.session.node
+    clock = runtime.clock
     sub.expire_at = expire_at
     sub.expire_deadline = 0.0
     if expire_at:
-        delay = node.options.expired_sub_close_delay
-        sub.expire_deadline = node.clock.monotonic() + (expire_at - node.clock.time()) + delay
+        delay = runtime.options.expired_sub_close_delay
+        sub.expire_deadline = clock.monotonic() + (expire_at - clock.time()) + delay

@@ -9,25 +9,27 @@ from __future__ import annotations
 import logging
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import uuid4
 
 from flyball.aio.eager import start_eagerly
+from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import Disconnect, Error
-from flyball.core.session_state import SessionState
+from flyball.core.session_state import LISTENING, TRANSITIONS, SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw
 from flyball.protocol import codes, messages
 from flyball.protocol.codec import EncodeError
+from flyball.protocol.codes import DisconnectCode
 from flyball.protocol.messages import Push, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from flyball.core.node import Node
+    from flyball.core.options import NodeOptions
+    from flyball.core.runtime import Runtime
     from flyball.core.subscription import Subscription
     from flyball.core.transport import Transport
     from flyball.protocol.codec import DecodeError
-    from flyball.protocol.codes import DisconnectCode
     from flyball.protocol.messages import Command, ConnectRequest
 
 logger = logging.getLogger("flyball.core")
@@ -39,10 +41,45 @@ MAX_PENDING_COMMANDS = 4096
 MAX_PENDING_SIZE = 4 * 1024 * 1024
 """Bytes of them, the first not counted. Transports that cannot pause would bring any number."""
 NEVER = float("inf")
+UNANNOUNCED = (3000, 3008)
+"""The client went away, or does not read: nothing is announced by a push."""
+
+UNIDIRECTIONAL_DISCONNECTS: dict[int, DisconnectCode] = {
+    codes.TOKEN_EXPIRED.code: codes.DISCONNECT_EXPIRED,
+    codes.EXPIRED.code: codes.DISCONNECT_EXPIRED,
+    codes.TOO_MANY_REQUESTS.code: codes.DISCONNECT_TOO_MANY_REQUESTS,
+    codes.PERMISSION_DENIED.code: codes.DISCONNECT_PERMISSION_DENIED,
+}
+"""A connect error as a disconnect, where there are no replies; all others are 3004."""
+
+CommandHandler: TypeAlias = "Callable[[Session, Any, int], Coroutine[Any, Any, Reply | None]]"
+"""Handles a request of a session; the number is the command's id."""
+CommandTable: TypeAlias = "Sequence[tuple[str, CommandHandler]]"
+"""Field of a command to its handler. If several are set the first one in this order wins."""
+
+
+class SessionOwner(Protocol):
+    """What a session tells whoever opened it."""
+
+    @property
+    def commands(self) -> CommandTable:
+        """What a client may ask."""
+
+    def refused(self, session: Session) -> None:
+        """Connect was answered with an error."""
+
+    def ended(self, session: Session, disconnect: Disconnect, *, connected: bool) -> None:
+        """The session is closed; ``connected``: it was connected before."""
+
+    def expired(self, session: Session) -> None:
+        """The connection's time is over, unless the program prolongs it."""
+
+    def maintain(self, session: Session) -> None:
+        """The session's presence interval has passed."""
 
 
 class Session:
-    """One client connection. Transports feed it, handlers see it in their events."""
+    """One client connection. Transports feed it; handlers see its :attr:`connection`."""
 
     __slots__ = (
         "_busy",
@@ -50,20 +87,22 @@ class Session:
         "_expire_deadline",
         "_next_ping",
         "_next_presence",
+        "_owner",
         "_pending",
         "_pending_size",
         "_ping_sent_at",
         "_pong_deadline",
+        "_runtime",
         "_stale_deadline",
         "client_id",
         "client_side_refresh",
+        "connection",
         "emulated_headers",
         "expire_at",
         "headers",
         "info",
         "meta",
         "name",
-        "node",
         "remote_addr",
         "session_id",
         "state",
@@ -77,13 +116,17 @@ class Session:
 
     def __init__(
         self,
-        node: Node,
+        runtime: Runtime,
+        owner: SessionOwner,
         transport: Transport,
         headers: Mapping[str, str] | None = None,
         remote_addr: str = "",
     ) -> None:
-        self.node = node
+        self._runtime = runtime
+        self._owner = owner
         self.transport = transport
+        self.connection = Connection(self)
+        """What handlers see of this session."""
         self.headers: Mapping[str, str] | None = headers
         """Headers of the request that opened the connection, names in lower case."""
         self.remote_addr = remote_addr
@@ -97,7 +140,7 @@ class Session:
         self.info: Raw = NO_DATA
         self.meta: Any = None
         self.storage: dict[str, Any] | None = None
-        """For handlers: anything to remember about this connection."""
+        """For handlers; None as long as nothing is kept."""
         self.name = ""
         self.version = ""
         self.state = SessionState.NEW
@@ -118,9 +161,10 @@ class Session:
         self._next_presence = NEVER
         self._expire_deadline = NEVER
         self._stale_deadline = NEVER
-        if node.options.stale_close_delay:
-            self._stale_deadline = node.clock.monotonic() + node.options.stale_close_delay
-            node.timers.arm(self, self._stale_deadline)
+        delay = runtime.options.stale_close_delay
+        if delay:
+            self._stale_deadline = runtime.clock.monotonic() + delay
+            runtime.timers.arm(self, self._stale_deadline)
 
     def __repr__(self) -> str:
         return f"<Session {self.client_id} user={self.user!r} {self.state.value}>"
@@ -129,6 +173,37 @@ class Session:
     def closed(self) -> bool:
         """The session ended; nothing is sent any more."""
         return self.state is SessionState.CLOSED
+
+    def become(self, state: SessionState) -> None:
+        """Takes the next state."""
+        assert state in TRANSITIONS[self.state], (self.state, state)
+        self.state = state
+
+    @property
+    def metrics_key(self) -> tuple[str, str]:
+        """Transport and protocol, the labels of its metrics."""
+        return self.transport.name, self.transport.framing.codec.name
+
+    @property
+    def unidirectional(self) -> bool:
+        """It only receives."""
+        return self.transport.framing.unidirectional
+
+    def is_subscribed(self, channel: str) -> bool:
+        """Whether it has a live subscription to ``channel``."""
+        sub = self.subscriptions.get(channel)
+        return sub is not None and sub.live
+
+    def subscription_info(self, channel: str) -> SubscriptionInfo | None:
+        """Its live subscription to ``channel``, for handlers."""
+        sub = self.subscriptions.get(channel)
+        if sub is None or not sub.live:
+            return None
+        return SubscriptionInfo(channel, sub.options, sub.source, sub.server_side, sub.expire_at)
+
+    def live_channels(self) -> frozenset[str]:
+        """Channels of its live subscriptions."""
+        return frozenset(name for name, sub in self.subscriptions.items() if sub.live)
 
     @property
     def client_info(self) -> ClientInfo:
@@ -157,8 +232,10 @@ class Session:
         if self._pong_deadline == NEVER:
             self._end(codes.DISCONNECT_BAD_REQUEST, "pong without a ping")
             return
-        now = self.node.clock.monotonic()
-        self.node.metrics.ping_pong_duration[self.transport.name].observe(now - self._ping_sent_at)
+        now = self._runtime.clock.monotonic()
+        self._runtime.metrics.ping_pong_duration[self.transport.name].observe(
+            now - self._ping_sent_at
+        )
         self._pong_deadline = NEVER
         self.arm()
 
@@ -173,7 +250,9 @@ class Session:
         """Handles a command now or later; ``share``: its part of a frame of ``size`` bytes."""
         if not self._listens:
             return
-        if self._busy and (self._busy >= self.node.options.concurrency or self._must_wait(item)):
+        if self._busy and (
+            self._busy >= self._runtime.options.concurrency or self._must_wait(item)
+        ):
             if self._pending is None:
                 self._pending = deque()
                 self._pending_size = -share
@@ -201,7 +280,7 @@ class Session:
         if item.id == 0 and item.send is None:
             self.handle_pong()
             return
-        method, handler, request = find_request(item)
+        method, handler, request = find_request(self._owner.commands, item)
         if request is None:
             self._end(codes.DISCONNECT_BAD_REQUEST, f"command {item.id} has no known request")
             return
@@ -211,14 +290,14 @@ class Session:
             )
             self._end(codes.DISCONNECT_BAD_REQUEST, detail)
             return
-        metrics = self.node.metrics
+        metrics = self._runtime.metrics
         key = (self.transport.name, method)
         metrics.transport_received[key] += 1
         metrics.transport_received_size[key] += size
         self._busy += 1
         work = start_eagerly(self._run(method, handler(self, request, item.id), item.id))
         if work is not None:
-            self.node.tasks.track_task(work, f"{method} {self!r}")
+            self._runtime.tasks.track_task(work, f"{method} {self!r}")
 
     async def _run(
         self, method: str, handling: Coroutine[Any, Any, Reply | None], id_: int
@@ -242,7 +321,7 @@ class Session:
                 self.reply_error(Error(codes.INTERNAL), method, id_)
         finally:
             self._busy -= 1
-            self.node.metrics.command_duration[method].observe(perf_counter() - start)
+            self._runtime.metrics.command_duration[method].observe(perf_counter() - start)
         if self._pending is not None:
             self._continue()
 
@@ -251,7 +330,7 @@ class Session:
         pending = self._pending
         if pending is None or self._draining:
             return  # the loop below is already running, further up the stack
-        limit = max(self.node.options.concurrency, 1)
+        limit = max(self._runtime.options.concurrency, 1)
         self._draining = True
         self.transport.cork()
         try:
@@ -269,7 +348,7 @@ class Session:
 
     @property
     def _listens(self) -> bool:
-        return self.state is not SessionState.CLOSED and self.state is not SessionState.REFUSED
+        return self.state in LISTENING
 
     # -- output
 
@@ -293,12 +372,8 @@ class Session:
         """Sends one push to this client only."""
         if self.state is SessionState.CLOSED:
             return
-        framing = self.transport.framing
         try:
-            if framing.unidirectional:
-                message = framing.codec.encode_push(push)
-            else:
-                message = framing.codec.encode_reply(Reply(push=push))
+            message = self.transport.framing.push_message(push)
         except EncodeError as error:
             self._end(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, str(error))
             return
@@ -308,23 +383,23 @@ class Session:
         """Refuses one command; after a refused connect the connection is dead."""
         if self.closed:
             return
-        self.node.metrics.reply_errors[method, error.code] += 1
+        self._runtime.metrics.reply_errors[method, error.code] += 1
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("client %s: %s refused: %s", self.client_id, method, error)
         if not id_:
             return  # a message without a reply
-        if method == "connect" and self.transport.framing.unidirectional:
-            self.disconnect(self.node.unidirectional_disconnect(error))
+        if method == "connect" and self.unidirectional:
+            self.disconnect(unidirectional_disconnect(self._runtime.options, error))
             return
         answer = messages.Error(error.code, error.message, error.temporary)
         self.reply(Reply(id=id_, error=answer), method)
         if method == "connect" and not self.closed:
-            self.state = SessionState.REFUSED
-            self.node.forget_session(self)
+            self.become(SessionState.REFUSED)
+            self._owner.refused(self)
             self.transport.linger(LINGER)
 
     def _send(self, message: bytes, kind: str) -> None:
-        metrics = self.node.metrics
+        metrics = self._runtime.metrics
         key = (self.transport.name, kind)
         metrics.transport_sent[key] += 1
         metrics.transport_sent_size[key] += len(message)
@@ -336,15 +411,14 @@ class Session:
     def ping_interval(self) -> float:
         """Seconds between pings; 0 for none."""
         own = self.transport.ping_interval
-        return self.node.options.ping_interval if own is None else own
+        return self._runtime.options.ping_interval if own is None else own
 
     def started(self) -> None:
         """The session is connected: pings and expiry begin."""
-        interval, now = self.ping_interval, self.node.clock.monotonic()
+        interval, now = self.ping_interval, self._runtime.clock.monotonic()
         self._stale_deadline = NEVER
         if interval:
-            # Spread over half an interval, lest all clients of a restart ping together.
-            self._next_ping = now + interval * (0.5 + self.node.random() / 2)
+            self._next_ping = now + self._runtime.spread(interval)
         self.arm()
         if logger.isEnabledFor(logging.DEBUG):
             name = self.transport.name
@@ -356,17 +430,15 @@ class Session:
         if not expire_at:
             self._expire_deadline = NEVER
             return
-        clock = self.node.clock
-        delay = self.node.options.expired_close_delay if self.client_side_refresh else 0.0
+        clock = self._runtime.clock
+        delay = self._runtime.options.expired_close_delay if self.client_side_refresh else 0.0
         self._expire_deadline = clock.monotonic() + (expire_at - clock.time()) + delay
 
     def want_presence_tick(self) -> None:
-        """There are subscriptions: look after them every presence interval."""
+        """There are subscriptions: they are looked after every presence interval."""
         if self._next_presence == NEVER and self.state is SessionState.CONNECTED:
-            interval = self.node.options.presence_update_interval
-            self._next_presence = self.node.clock.monotonic() + interval * (
-                0.5 + self.node.random() / 2
-            )
+            interval = self._runtime.options.presence_update_interval
+            self._next_presence = self._runtime.clock.monotonic() + self._runtime.spread(interval)
             self.arm()
 
     def check_positions_soon(self) -> None:
@@ -374,7 +446,7 @@ class Session:
         for sub in self.subscriptions.values():
             sub.checked_at = float("-inf")
         if self.subscriptions:
-            self._next_presence = self.node.clock.monotonic()
+            self._next_presence = self._runtime.clock.monotonic()
             self.arm()
 
     def arm(self) -> None:
@@ -387,9 +459,9 @@ class Session:
             self._stale_deadline,
         )
         if due == NEVER or self.state is SessionState.CLOSED:
-            self.node.timers.cancel(self)
+            self._runtime.timers.cancel(self)
         else:
-            self.node.timers.arm(self, due)
+            self._runtime.timers.arm(self, due)
 
     def on_timer(self, now: float) -> None:
         """Does what is due (called by the timer wheel)."""
@@ -403,44 +475,51 @@ class Session:
             return
         if now >= self._expire_deadline:
             self._expire_deadline = NEVER
-            self.node.expire_session(self)
+            self._owner.expired(self)
             if self.closed:
                 return
         if now >= self._next_ping:
             self._ping(now)
         if now >= self._next_presence:
             if self.subscriptions:
-                self._next_presence = now + self.node.options.presence_update_interval
-                self.node.look_after(self)
+                self._next_presence = now + self._runtime.options.presence_update_interval
+                self._owner.maintain(self)
             else:
                 self._next_presence = NEVER
         self.arm()
 
     def look_again(self, delay: float) -> None:
         """Asks for a presence tick within ``delay`` seconds."""
-        self._next_presence = min(self._next_presence, self.node.clock.monotonic() + delay)
+        self._next_presence = min(self._next_presence, self._runtime.clock.monotonic() + delay)
         self.arm()
 
     def _ping(self, now: float) -> None:
-        options, transport = self.node.options, self.transport
+        options, transport = self._runtime.options, self.transport
         self._next_ping = now + self.ping_interval
         if not transport.app_ping:
             return
         self._send(transport.framing.ping, "ping")
-        if options.pong_timeout and not transport.framing.unidirectional:
+        if options.pong_timeout and not self.unidirectional:
             self._ping_sent_at = now
             self._pong_deadline = now + options.pong_timeout
 
     # -- the end
 
     def disconnect(self, disconnect: Disconnect) -> None:
-        """Ends the connection with a code, after what is already queued."""
+        """Ends the connection with a code, after what is already queued.
+
+        Whatever fails on the way, the transport is closed.
+        """
         if self.closed:
             return
-        if self.transport.disconnect_push and disconnect.code not in UNANNOUNCED:
-            answer = messages.Disconnect(code=disconnect.code, reason=disconnect.reason)
-            self.push(Push(disconnect=answer), "push_disconnect")
-        self._finish(disconnect)
+        try:
+            if self.transport.disconnect_push and disconnect.code not in UNANNOUNCED:
+                answer = messages.Disconnect(code=disconnect.code, reason=disconnect.reason)
+                self.push(Push(disconnect=answer), "push_disconnect")
+            self._finish(disconnect)
+        except Exception:
+            logger.exception("the end of client %s went wrong", self.client_id)
+            self.state = SessionState.CLOSED
         self.transport.close(disconnect)
 
     def _end(self, code: DisconnectCode, detail: str) -> None:
@@ -448,33 +527,36 @@ class Session:
 
     def close_slow(self) -> None:
         """The client reads too slowly. Returns at once; the session ends in the next loop turn."""
-        self.node.tasks.soon(self.disconnect, Disconnect(codes.DISCONNECT_SLOW))
+        self._runtime.tasks.soon(self.disconnect, Disconnect(codes.DISCONNECT_SLOW))
 
     def _finish(self, disconnect: Disconnect) -> None:
         if self.closed:
             return
         connected = self.state is SessionState.CONNECTED
-        self.state = SessionState.CLOSED
+        self.become(SessionState.CLOSED)
         self._pending = None
-        self.node.timers.cancel(self)
+        self._runtime.timers.cancel(self)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "client %s of %s disconnected: %s", self.client_id, self.transport.name, disconnect
             )
-        self.node.session_ended(self, disconnect, connected=connected)
+        self._owner.ended(self, disconnect, connected=connected)
 
 
-def find_request(command: Command) -> tuple[str, Handler, Any]:
+def find_request(
+    commands: CommandTable, command: Command
+) -> tuple[str, CommandHandler, Any | None]:
     """The request that counts: the first one set, in the order of the table."""
-    for method, handler in COMMANDS:
+    for method, handler in commands:
         request = getattr(command, method)
         if request is not None:
             return method, handler, request
-    return COMMANDS[0][0], COMMANDS[0][1], None
+    return *commands[0], None
 
 
-UNANNOUNCED = (3000, 3008)
-"""The client went away, or does not read: nothing is announced by a push."""
-
-
-from flyball.core.commands import COMMANDS, Handler  # noqa: E402 - the table's handlers import Session
+def unidirectional_disconnect(options: NodeOptions, error: Error) -> Disconnect:
+    """A connect error as a disconnect, for transports without replies."""
+    code = options.uni_connect_disconnects.get(error.code)
+    if code is None:
+        code = UNIDIRECTIONAL_DISCONNECTS.get(error.code, codes.DISCONNECT_SERVER_ERROR)
+    return Disconnect(code, detail=str(error), error=error)

@@ -1,10 +1,20 @@
-"""One subscription of one session: its options, its position, and what it may be sent."""
+"""One subscription of one session: its options, its position, and what it may be sent.
+
+Its life is a critical section and what comes after it:
+
+1. A subscription begins ASKED: the program is asked, or it waits for that. It takes its place
+   in the session, so that a second subscribe is refused.
+2. In the hub it is JOINING: it reads the stream and recovers; what arrives meanwhile is buffered.
+3. When its reply was sent it is LIVE.
+4. ENDED is taken out of the hub: ended by client, server or the session's end, or refused.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flyball.core.types import SubscribeOptions
+from flyball.core.types import SubscribeOptions, SubscriptionSource
 
 if TYPE_CHECKING:
     from flyball.core.session import Session
@@ -19,7 +29,25 @@ NO_BASE = -1
 NO_OPTIONS = SubscribeOptions()
 
 
-class Held(NamedTuple):
+class SubscriptionState(Enum):
+    """The states of a subscription, in the order of a life."""
+
+    ASKED = "asked"
+    JOINING = "joining"
+    LIVE = "live"
+    ENDED = "ended"
+
+
+TRANSITIONS: Final = {
+    SubscriptionState.ASKED: frozenset({SubscriptionState.JOINING, SubscriptionState.ENDED}),
+    SubscriptionState.JOINING: frozenset({SubscriptionState.LIVE, SubscriptionState.ENDED}),
+    SubscriptionState.LIVE: frozenset({SubscriptionState.ENDED}),
+    SubscriptionState.ENDED: frozenset[SubscriptionState](),
+}
+"""State to the states that may follow."""
+
+
+class Buffered(NamedTuple):
     """Something for a subscriber that arrived before its subscribe reply was sent."""
 
     publication: Publication | None
@@ -34,17 +62,15 @@ class Subscription:
 
     __slots__ = (
         "base_offset",
+        "buffer",
         "channel",
         "checked_at",
         "delta",
         "ended_by",
-        "entered",
         "epoch",
         "expire_at",
         "expire_deadline",
-        "held",
         "info",
-        "live",
         "offset",
         "options",
         "positioned",
@@ -53,21 +79,23 @@ class Subscription:
         "recoverable",
         "server_side",
         "session",
+        "source",
+        "state",
         "suspect_offset",
         "tags_filter",
         "transport",
     )
 
-    def __init__(self, session: Session, channel: str, *, server_side: bool) -> None:
+    def __init__(
+        self, session: Session, channel: str, *, server_side: bool, source: SubscriptionSource
+    ) -> None:
         self.session = session
         self.transport: Transport = session.transport
         self.channel = channel
         self.server_side = server_side
+        self.source = source
+        self.state = SubscriptionState.ASKED
         self.options: SubscribeOptions = NO_OPTIONS
-        self.live = False
-        """The subscribe reply was sent."""
-        self.entered = False
-        """In the hub."""
         self.present = False
         """Has an entry in presence."""
         self.positioned = False
@@ -81,8 +109,8 @@ class Subscription:
         """Offset of the value that the client holds as the base of a patch."""
         self.tags_filter: TagsFilter | None = None
         self.info: ClientInfo = session.client_info
-        self.held: list[Held] | None = None
-        """What arrived during the subscribe; None outside of that critical section."""
+        self.buffer: list[Buffered] | None = None
+        """What arrived while a positioned subscription joins; None otherwise."""
         self.expire_at = 0.0
         """Unix seconds, 0 never."""
         self.expire_deadline = 0.0
@@ -92,12 +120,27 @@ class Subscription:
         self.suspect_offset = -1
         """Offset at which a position check found the stream ahead; the next one decides."""
         self.ended_by: UnsubscribeCode | None = None
-        """Ended by the server before its subscribe reply was sent."""
+        """Ended by the server before it was live: carried out right after the reply."""
+
+    def become(self, state: SubscriptionState) -> None:
+        """Takes the next state."""
+        assert state in TRANSITIONS[self.state], (self.state, state)
+        self.state = state
 
     @property
-    def special(self) -> bool:
+    def live(self) -> bool:
+        """The subscribe reply was sent, and it has not ended."""
+        return self.state is SubscriptionState.LIVE
+
+    @property
+    def in_hub(self) -> bool:
+        """Publications come to it."""
+        return self.state is SubscriptionState.LIVE or self.state is SubscriptionState.JOINING
+
+    @property
+    def individual(self) -> bool:
         """Needs more than the same bytes as its neighbours: see :meth:`Hub.broadcast`."""
-        return self.held is not None or self.delta or self.tags_filter is not None
+        return self.buffer is not None or self.delta or self.tags_filter is not None
 
     def advance(self, offset: int, epoch: str, now: float) -> bool | None:
         """Takes note of a publication at (``offset``, ``epoch``).

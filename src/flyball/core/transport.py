@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from flyball.core.errors import Disconnect
 from flyball.protocol import codes
+from flyball.protocol.messages import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flyball.core.errors import Disconnect
     from flyball.core.session import Session
+    from flyball.core.types import Publication
     from flyball.protocol.codec import Codec
+    from flyball.protocol.messages import Push
+
+logger = logging.getLogger("flyball.core")
 
 MAX_MESSAGES_IN_FRAME = 16
 """Replies packed into one frame (client-protocol reference, section 2)."""
@@ -38,6 +44,22 @@ class Framing(ABC):
     @abstractmethod
     def frame(self, messages: Sequence[bytes]) -> bytes:
         """Encoded messages (1 to 16) as the bytes that go to the wire."""
+
+    def push_message(self, push: Push) -> bytes:
+        """Any push as one message."""
+        if self.unidirectional:
+            return self.codec.encode_push(push)
+        return self.codec.encode_reply(Reply(push=push))
+
+    def push_frame(self, push: Push) -> bytes:
+        """Any push as bytes for the wire."""
+        return self.frame((self.push_message(push),))
+
+    def publication_frame(self, channel: str, publication: Publication) -> bytes:
+        """A publication push as bytes for the wire."""
+        if self.unidirectional:
+            return self.frame((self.codec.encode_publication_uni(channel, publication),))
+        return self.frame((self.codec.encode_publication_push(channel, publication),))
 
 
 class Transport(ABC):
@@ -143,7 +165,11 @@ class Transport(ABC):
         if queue and disconnect.code != codes.DISCONNECT_SLOW.code:
             self._write_all(queue)
         self.mark_closed()
-        self._close(disconnect)
+        try:
+            self._close(disconnect)
+        except Exception:
+            logger.exception("%s cannot be closed with %s", self.name, disconnect)
+            self._close(Disconnect(codes.DISCONNECT_SERVER_ERROR))
 
     def mark_closed(self) -> None:
         """Nothing is sent from now on (the peer went away, or the close is under way)."""

@@ -26,6 +26,7 @@ __all__ = [
     "RecoveryMode",
     "StreamPosition",
     "SubscribeOptions",
+    "SubscriptionSource",
     "payload",
     "to_payload",
 ]
@@ -55,6 +56,19 @@ class RecoveryMode(Enum):
 
     STREAM = "stream"
     CACHE = "cache"
+
+
+class SubscriptionSource(Enum):
+    """Who wanted a subscription."""
+
+    CLIENT = "client"
+    """The client: by its subscribe command, or by a wish in its connect command."""
+    CONNECT = "connect"
+    """The credentials of the connection; compared with those of a refresh."""
+    RULE = "rule"
+    """A rule of the program for its connections, such as a channel for each user."""
+    API = "api"
+    """``node.subscribe_user``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,8 @@ class SubscribeOptions:
     """``chan_info`` of the subscriber in this channel."""
     data: Raw = field(default_factory=_no_data)
     """Sent to the client in the subscribe result."""
+    source: SubscriptionSource | None = None
+    """Who wanted it, where the program knows better than the node."""
 
 
 @dataclass(frozen=True, slots=True)

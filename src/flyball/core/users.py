@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,17 @@ from flyball.protocol import codes
 from flyball.protocol.codes import UnsubscribeCode
 
 if TYPE_CHECKING:
-    from flyball.core.cluster import Cluster
+    from flyball.core.cluster import UserOp
 
 
-class UserOperations:
+class UserOperations(ABC):
     """The part of a node that acts on users. Operations reach every node of the cluster."""
 
     id: str
-    cluster: Cluster
+
+    @abstractmethod
+    async def _everywhere(self, op: UserOp) -> None:
+        """Carries ``op`` out on all nodes."""
 
     async def subscribe_user(
         self,
@@ -52,7 +56,7 @@ class UserOperations:
             data=bytes(options.data),
             since=recover_since,
         )
-        await self.cluster.everywhere(op)
+        await self._everywhere(op)
 
     async def unsubscribe_user(
         self,
@@ -73,7 +77,7 @@ class UserOperations:
             code=code.code,
             reason=code.reason,
         )
-        await self.cluster.everywhere(op)
+        await self._everywhere(op)
 
     async def disconnect_user(
         self,
@@ -95,7 +99,7 @@ class UserOperations:
             reason=reason,
             whitelist=list(whitelist),
         )
-        await self.cluster.everywhere(op)
+        await self._everywhere(op)
 
     async def refresh_user(
         self,
@@ -117,4 +121,4 @@ class UserOperations:
             expire_at=expire_at,
             info=bytes(info) if info else b"",
         )
-        await self.cluster.everywhere(op)
+        await self._everywhere(op)

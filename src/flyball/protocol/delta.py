@@ -64,6 +64,12 @@ def create_delta(source: bytes, target: bytes) -> bytes:
     return b"".join(parts)
 
 
+def shorter_patch(source: bytes, target: bytes) -> bytes | None:
+    """The delta that turns ``source`` into ``target``, or None if ``target`` itself is as short."""
+    patch = create_delta(source, target)
+    return patch if len(patch) < len(target) else None
+
+
 def apply_delta(source: bytes, delta: bytes, *, max_size: int = MAX_TARGET_SIZE) -> bytes:
     """The target that ``delta`` makes of ``source``, at most ``max_size`` bytes.
 

@@ -129,7 +129,7 @@ class TestClient:
             else:
                 self.pings += 1
                 if self.answer_pings:
-                    self.node.tasks.soon(self._pong)
+                    asyncio.get_running_loop().call_soon(self._pong)
 
     def _take_push(self, push: Push) -> None:
         if push.pub is not None and push.pub.offset and push.channel in self.positions:

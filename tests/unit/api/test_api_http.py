@@ -388,12 +388,9 @@ async def test_legacy_info_looks_at_no_parameters(api) -> None:
 
 
 async def test_legacy_refuses_while_shutting_down(api) -> None:
-    api.node.shutting_down = True
-    try:
-        assert (await api.request("/api", '{"method":"info"}')).status == 503
-        assert (await api.request("/api/info", "{}")).status == 200
-    finally:
-        api.node.shutting_down = False
+    await api.node.shutdown()
+    assert (await api.request("/api", '{"method":"info"}')).status == 503
+    assert (await api.request("/api/info", "{}")).status == 200
 
 
 # -- ASGI

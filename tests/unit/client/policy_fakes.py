@@ -1,4 +1,4 @@
-"""Tokens whose text says what is in them, and sessions without a transport."""
+"""Tokens whose text says what is in them, and connections without a session."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from flyball.core.types import SubscribeOptions
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, Overrides
 from flyball.server.channels.options import ChannelOptions
@@ -65,20 +66,22 @@ class FakeTokens:
         return self._find(token, SubscribeToken)
 
 
-@dataclass
-class FakeSubscription:
-    live: bool = True
-    options: Any = None
+class FakeConnection:
+    """What the policy looks at; ``subscribed`` gives the options of each subscription."""
 
+    transport = "fake"
+    client_id = "c1"
 
-class FakeSession:
     def __init__(self, user: str = "", *channels: str) -> None:
         self.user = user
-        self.client_id = "c1"
-        self.transport = SimpleNamespace(name="fake")
-        self.meta: Any = None
-        self.storage: dict[str, Any] | None = None
-        self.subscriptions = {channel: FakeSubscription() for channel in channels}
+        self.subscribed = {channel: SubscribeOptions() for channel in channels}
+
+    def is_subscribed(self, channel: str) -> bool:
+        return channel in self.subscribed
+
+    def subscription(self, channel: str) -> Any:
+        options = self.subscribed.get(channel)
+        return None if options is None else SimpleNamespace(options=options)
 
 
 def make_rules(**namespaces: ChannelOptions) -> ChannelRules:

@@ -8,6 +8,7 @@ from core_harness import UNI, Wire, error
 
 import flyball
 from flyball.core.session import Session
+from flyball.core.types import SubscriptionSource
 from flyball.protocol import codes
 from flyball.protocol.messages import ConnectRequest
 
@@ -522,7 +523,7 @@ async def test_an_event_kept_in_storage_does_not_keep_its_session(clock):
 
     @node.on_connecting
     def connecting(event):
-        event.session.storage = {"event": event}
+        event.connection.storage["event"] = event
         return flyball.Credentials()
 
     wire = Wire(node)
@@ -532,3 +533,110 @@ async def test_an_event_kept_in_storage_does_not_keep_its_session(clock):
     del wire
     gc.collect()
     assert not [o for o in gc.get_objects() if isinstance(o, Session) and o.client_id == client]
+
+
+class TestRefreshedChannels:
+    """A refresh may name the channels of the new token: those of the connection must fit."""
+
+    @pytest.mark.parametrize(
+        ("named", "live", "code"),
+        [
+            ({"a", "b"}, {"a", "b"}, None),
+            # Personal, wished and API subscriptions are nobody's business here.
+            ({"a", "b"}, {"a", "b", "#42", "c"}, None),
+            ({"a"}, {"a", "b"}, 3010),
+            (set(), {"a", "b"}, 3010),
+            ({"a", "b", "c"}, {"a", "b"}, 3010),
+            # A subscription that ended meanwhile is missed only if the token still names it.
+            ({"a"}, {"a"}, None),
+            ({"a", "b"}, {"a"}, 3010),
+        ],
+    )
+    async def test_they_are_compared(self, clock, named, live, code):
+        sources = {"#42": SubscriptionSource.RULE, "c": SubscriptionSource.CLIENT}
+        given = {
+            name: flyball.SubscribeOptions(source=sources.get(name))
+            for name in ("a", "b", *(live & sources.keys()))
+        }
+        async with flyball.Node(clock=clock) as node:
+            node.on_connecting(lambda event: flyball.Credentials("42", subs=given))
+            node.on_refresh(lambda event: flyball.RefreshResult(subs=frozenset(named)))
+            wire = Wire(node)
+            wire.connect()
+            for name in given.keys() - live:
+                await node.unsubscribe_user("42", name)
+            wire.take()
+            wire.ask(refresh={"token": "t"})
+            assert wire.closed_by == code
+            assert wire.session.connection.channels() == (set(live) if code is None else set())
+
+    async def test_named_ones_belong_to_the_credentials_from_then_on(self, clock):
+        named = [{"a", "b"}, {"a"}]
+        async with flyball.Node(clock=clock) as node:
+            node.on_connecting(
+                lambda event: flyball.Credentials("42", subs={"a": flyball.SubscribeOptions()})
+            )
+            node.on_refresh(lambda event: flyball.RefreshResult(subs=frozenset(named.pop(0))))
+            wire = Wire(node)
+            wire.connect()
+            await node.subscribe_user("42", "b", flyball.SubscribeOptions())
+            assert wire.session.connection.subscription("b").source is SubscriptionSource.API
+            wire.ask(refresh={"token": "t"})
+            assert wire.closed_by is None
+            assert wire.session.connection.subscription("b").source is SubscriptionSource.CONNECT
+            wire.ask(refresh={"token": "t"})
+            assert wire.closed_by == 3010
+
+    async def test_meta_is_replaced_if_there_is_any(self, clock):
+        results = [flyball.RefreshResult(meta={"n": 2}), flyball.RefreshResult()]
+        async with flyball.Node(clock=clock) as node:
+            node.on_connecting(lambda event: flyball.Credentials("42", meta={"n": 1}))
+            node.on_refresh(lambda event: results.pop(0))
+            wire = Wire(node)
+            wire.connect()
+            assert wire.session.connection.meta == {"n": 1}
+            for _ in range(2):
+                wire.ask(refresh={"token": "t"})
+                assert wire.session.connection.meta == {"n": 2}
+
+
+async def test_what_handlers_see_of_a_connection(clock):
+    seen = []
+    async with flyball.Node(clock=clock) as node:
+
+        @node.on_connecting
+        def connecting(event):
+            seen.append(event.connection)
+            event.connection.storage["n"] = 1
+            return flyball.Credentials("ann", info={"i": 1}, meta="m", expire_at=clock.time() + 60)
+
+        node.on_subscribe(lambda event: flyball.SubscribeOptions(presence=True))
+        node.on_rpc(lambda event: event.connection.storage["n"])
+        wire = Wire(node)
+        wire.connect(name="js", version="1")
+        (connection,) = seen
+        assert connection is wire.session.connection
+        assert (connection.user, connection.client_id) == ("ann", wire.session.client_id)
+        assert (bytes(connection.info), connection.meta) == (b'{"i":1}', "m")
+        assert (connection.name, connection.version, connection.remote_addr) == ("js", "1", "")
+        assert (connection.transport, connection.protocol) == ("test", "json")
+        assert connection.headers == connection.emulated_headers == {}
+        assert not connection.unidirectional
+        assert not connection.session_id
+        assert connection.client_side_refresh
+        assert connection.expire_at == clock.time() + 60
+        assert "ann" in repr(connection)
+        wire.subscribe("news")
+        assert connection.is_subscribed("news")
+        assert not connection.is_subscribed("olds")
+        assert connection.subscription("olds") is None
+        found = connection.subscription("news")
+        assert (found.source, found.server_side) == (SubscriptionSource.CLIENT, False)
+        assert found.options.presence
+        assert wire.one(rpc={"method": "m"})["rpc"]["data"] == 1
+        assert not connection.closed
+        wire.session.connection_lost()
+        assert connection.closed
+        assert not hasattr(connection, "receive")
+        with pytest.raises(AttributeError):
+            connection.user = "bob"

@@ -596,7 +596,7 @@ class TestPositions:
     async def test_after_a_broken_link_positions_are_checked_at_once(self, node, wire, clock):
         wire.subscribe("rec:1")
         node.broker._streams["rec:1"].top += 1
-        node.on_broker_restored()
+        node._run.on_broker_restored()
         clock.advance(2)
         assert wire.take()[0]["push"]["unsubscribe"]["code"] == 2500
 

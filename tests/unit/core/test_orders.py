@@ -275,7 +275,7 @@ class Scene:
         assert not self.broker.subscribed
         assert not self.broker.held
         assert not node.tasks
-        assert node._links._work == {}
+        assert node._run.membership._links._work == {}
         assert self.broker._methods == frozenset()
         presence = node.presence_manager._channels
         assert CHANNEL not in presence

@@ -182,7 +182,7 @@ async def nothing_stays_behind(server, caplog):
         await until_at_most(lambda watch=watch: len(watch.members), 0, "connections")
     for protocols in quic:
         await until_at_most(lambda protocols=protocols: len(protocols), 0, "QUIC connections")
-    await until_at_most(lambda: len(node.hub.sessions) + len(node._newcomers), 0, "sessions")
+    await until_at_most(lambda: len(node.hub.sessions) + len(node.pending_sessions), 0, "sessions")
     await until_at_most(sockjs_sessions, 0, "SockJS sessions")
     await until_at_most(lambda: node.hub.num_subscriptions, 0, "subscriptions")
     await until_at_most(lambda: len(asyncio.all_tasks()), tasks, "tasks")

@@ -88,7 +88,7 @@ async def running(options):
     await listener.close(grace=0.1)
     await asyncio.sleep(0)
     assert not node.hub.sessions
-    assert not node._newcomers
+    assert not node.pending_sessions
     assert not node.tasks
     assert not listener.watch.members
     assert not len(endpoint.sessions)

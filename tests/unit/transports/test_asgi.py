@@ -75,7 +75,7 @@ async def make():
     for node in nodes:
         await node.shutdown()
         assert not node.hub.sessions
-        assert not node._newcomers
+        assert not node.pending_sessions
         assert not node.tasks
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -365,11 +365,39 @@ async def test_lifespan(make):
     assert not node.running
 
 
-def test_one_loop_for_each_app():
+async def once(app):
+    peer = http(app, "GET", "/nowhere")
+    await peer.end()
+    return peer.status
+
+
+def test_a_closed_loop_is_left_behind():
+    """Test clients without a lifespan make a loop for each connection."""
+    node = Node()
+    app = flyball.asgi.app(node)
+    for _ in range(3):
+        assert asyncio.run(once(app)) == 404
+        assert node.running
+
+
+def test_one_loop_at_a_time():
     app = flyball.asgi.app(Node())
-    asyncio.run(app._ready())
-    with pytest.raises(RuntimeError, match="another event loop"):
-        asyncio.run(app._ready())
+    other = asyncio.new_event_loop()
+    try:
+        assert other.run_until_complete(once(app)) == 404
+        with pytest.raises(RuntimeError, match="another event loop"):
+            asyncio.run(once(app))
+    finally:
+        other.run_until_complete(app.node.shutdown())
+        other.close()
+
+
+async def test_a_late_request_starts_no_node_again(make):
+    node, app = make()
+    assert await once(app) == 404
+    await node.shutdown()
+    assert await once(app) == 404
+    assert not node.running
 
 
 def test_unknown_transports():

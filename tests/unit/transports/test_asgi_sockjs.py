@@ -53,7 +53,7 @@ async def make():
         app.clock.advance(20)
         await app.node.shutdown()
         assert not app.node.hub.sessions
-        assert not app.node._newcomers
+        assert not app.node.pending_sessions
         assert not app.clock.pending
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}

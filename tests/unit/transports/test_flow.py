@@ -147,7 +147,7 @@ class Stage:
             ):
                 await asyncio.sleep(0.01)
         assert not self.node.hub.num_subscriptions
-        assert not self.node._newcomers
+        assert not self.node.pending_sessions
         for service in (self.tls._http2, self.quic.service):
             assert not service.connections
             assert not service.tasks

@@ -163,7 +163,7 @@ async def stage(request, certificate, tmp_path):
         await listener.close(grace=0.2)
     await asyncio.sleep(0.05)
     assert not node.hub.sessions
-    assert not node._newcomers
+    assert not node.pending_sessions
     assert not node.tasks
     for listener in (tcp, udp):
         assert not listener.watch.members

@@ -161,7 +161,7 @@ async def test_one_id_serves_many_websockets(server):
     for _ in range(2):
         client = await RawClient.websocket(server.port, path)
         assert await client.frame() == (0x81, b"o")
-    assert len(server.node._newcomers) == 2
+    assert len(server.node.pending_sessions) == 2
 
 
 @pytest.mark.parametrize("payload", ['["a', "1", '{"a":1}', "[1]", '"a"', "[" * 400])

@@ -78,7 +78,7 @@ async def test_callbacks_are_names(server, receiver, query):
     required = query in ("", "c=")
     expected = '"callback" parameter required' if required else 'invalid "callback" parameter'
     assert await client.body() == expected
-    assert not server.node._newcomers
+    assert not server.node.pending_sessions
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_methods(server, path, allowed):
 async def test_other_paths(server, path):
     client = await ask(server, path, "")
     assert client.status == 404
-    assert not server.node._newcomers
+    assert not server.node.pending_sessions
 
 
 OTHERS = {
@@ -167,7 +167,7 @@ async def test_other_pages_do_nothing_with_our_users(server, deed, who):
     client = await ask(server, f"/s/0/a/{deed}", "" if post else None, OTHERS[who])
     assert client.status == 403
     assert not [h for h in client.headers if h.startswith("Access-Control")]
-    assert not server.node._newcomers
+    assert not server.node.pending_sessions
 
 
 @pytest.mark.parametrize("who", OURS)
@@ -200,7 +200,7 @@ async def test_limits(server):
 
 
 async def test_sessions_that_do_not_connect_are_bounded(server, monkeypatch):
-    monkeypatch.setattr(sockjs_sessions, "MAX_NEWCOMERS", 3)
+    monkeypatch.setattr(sockjs_sessions, "MAX_PENDING", 3)
     for _ in range(3):
         client = await ask(server, f"{new_session()}/xhr", "")
         assert client.status == 200

@@ -70,7 +70,7 @@ async def server(request):
     await listener.close(grace=0.1)
     await asyncio.sleep(0)
     assert not node.hub.sessions
-    assert not node._newcomers
+    assert not node.pending_sessions
     assert not node.tasks
     assert not listener.watch.members
 
@@ -242,7 +242,7 @@ async def test_bytes_within_a_stream_end_the_connection_with_it(server):
 async def test_refused_connect_waits_for_its_end(server):
     client = await stream(server, "/http_stream", b'{"id":1,"connect":{"token":"expired"}}')
     assert (await client.line())[0]["error"]["code"] == 109
-    (session,) = server.node._newcomers
+    (session,) = server.node.pending_sessions
     session._stale_deadline = 0.0
     session.arm()
     stale = {"push": {"disconnect": {"code": 3502, "reason": "stale"}}}
@@ -276,7 +276,7 @@ async def test_refusals(server, method, path, body, status):
     if status == 413:
         assert client.headers["Connection"] == "close"
         assert await client.rest() == b""
-    assert not server.node._newcomers
+    assert not server.node.pending_sessions
 
 
 async def test_unknown_sessions_are_no_error(server):

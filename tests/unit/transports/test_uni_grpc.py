@@ -61,7 +61,7 @@ class Server:
         await self.node.shutdown()
         await self.listener.close(grace=1)
         assert not self.node.hub.sessions
-        assert not self.node._newcomers
+        assert not self.node.pending_sessions
         assert not self.node.tasks
 
 

@@ -61,7 +61,7 @@ async def serve():
         await listener.close(grace=0.1)
         await asyncio.sleep(0)
         assert not node.hub.sessions
-        assert not node._newcomers
+        assert not node.pending_sessions
         assert not listener.watch.members
 
 

@@ -419,7 +419,7 @@ async def test_end_of_the_connection_frees_everything(serve):
     (session,) = server.sessions
     transport = session.transport
     seen = []
-    server.node.on_disconnected(lambda event: seen.append(event.session.client_id))
+    server.node.on_disconnected(lambda event: seen.append(event.connection.client_id))
     await client.close()
     await until(lambda: not server.sessions)
     assert seen == [session.client_id]

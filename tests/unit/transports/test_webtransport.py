@@ -74,7 +74,7 @@ async def serve(certificate):
         await node.shutdown()
         await listener.close()
         assert not node.hub.sessions
-        assert not node._newcomers
+        assert not node.pending_sessions
         assert not node.tasks
         assert not listener.service.connections
 

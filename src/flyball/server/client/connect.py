@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flyball.aio.eager import eager
 from flyball.core.errors import Disconnect, Error
-from flyball.core.types import Credentials
+from flyball.core.types import Credentials, SubscriptionSource
 from flyball.protocol import codes
 from flyball.protocol.codes import DisconnectCode
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
@@ -15,36 +15,16 @@ from flyball.server.channels import Verdict, decide_wish
 from flyball.server.client.refusals import debugging, log_decision, log_refusal, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from flyball.core.connection import Connection
     from flyball.core.events import Connecting
-    from flyball.core.session import Session
     from flyball.core.types import SubscribeOptions
     from flyball.server.auth.verifier import ConnectToken
     from flyball.server.channels import ChannelRules
     from flyball.server.client.state import PolicyState
 
-__all__ = ["ConnectHandlers", "remember_token_channels", "token_channels"]
-
-_STORED: Final = "flyball.connect.named"
+__all__ = ["ConnectHandlers"]
 
 Subs = dict[str, "SubscribeOptions"]
-
-
-def token_channels(session: Session) -> frozenset[str]:
-    """The server-side channels that the connection's token named."""
-    found: frozenset[str] = (session.storage or {}).get(_STORED, frozenset())
-    return found
-
-
-def remember_token_channels(session: Session, channels: Iterable[str]) -> None:
-    """Takes note of the channels of a connection's token, for its next refresh."""
-    names = frozenset(channels)
-    if session.storage is None:
-        if not names:
-            return
-        session.storage = {}
-    session.storage[_STORED] = names
 
 
 class ConnectHandlers:
@@ -84,20 +64,20 @@ class ConnectHandlers:
         )
         if header:
             detail += f", and there is no header {header}"
-        raise log_refusal(event.session, Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail))
+        raise log_refusal(event.connection, Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail))
 
     async def _by_token(self, event: Connecting, *, client_side_refresh: bool) -> Credentials:
-        state, session = self._state, event.session
+        state, connection = self._state, event.connection
         options, rules = state.options, state.rules
         try:
             token = await state.tokens.verify_connect_token(event.token)
         except TokenExpired:
             detail = "connect is refused: the token expired"
-            raise log_refusal(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
+            raise log_refusal(connection, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
         except InvalidToken as error:
             detail = f"connect is refused: invalid token: {error}"
             raise log_refusal(
-                session, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail)
+                connection, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail)
             ) from None
         if not token.user and options.disallow_anonymous_connection_tokens:
             detail = (
@@ -105,11 +85,10 @@ class ConnectHandlers:
                 "client.disallow_anonymous_connection_tokens is on"
             )
             raise log_refusal(
-                session, Disconnect(codes.DISCONNECT_PERMISSION_DENIED, detail=detail)
+                connection, Disconnect(codes.DISCONNECT_PERMISSION_DENIED, detail=detail)
             )
-        subs = self._token_subs(session, rules, token)
-        remember_token_channels(session, subs)
-        self._add_personal(session, token.user, subs)
+        subs = self._token_subs(connection, rules, token)
+        self._add_personal(connection, token.user, subs)
         self._add_wishes(event, token.user, subs)
         return Credentials(
             user=token.user,
@@ -124,12 +103,12 @@ class ConnectHandlers:
     def _by_proxy(
         self, event: Connecting, given: Credentials, *, client_side_refresh: bool
     ) -> Credentials:
-        rules, session = self._state.rules, event.session
+        rules, connection = self._state.rules, event.connection
         if isinstance(given.subs, dict):
-            subs = dict(given.subs)
+            subs = {name: _by_rule(options) for name, options in given.subs.items()}
         else:
-            subs = {name: _plain_options(session, rules, name) for name in given.subs}
-        self._add_personal(session, given.user, subs)
+            subs = {name: _plain_options(connection, rules, name) for name in given.subs}
+        self._add_personal(connection, given.user, subs)
         return replace(
             given,
             subs=subs,
@@ -138,12 +117,12 @@ class ConnectHandlers:
             single_connection=given.single_connection or self._single(given.user),
         )
 
-    def _token_subs(self, session: Session, rules: ChannelRules, token: ConnectToken) -> Subs:
+    def _token_subs(self, connection: Connection, rules: ChannelRules, token: ConnectToken) -> Subs:
         subs: Subs = {}
         for channel, claims in token.subs.items():
             namespace = rules.namespace(channel)
             if namespace is None:
-                raise _unknown(session, channel)
+                raise _unknown(connection, channel)
             subs[channel] = namespace.shaped_options(
                 claims.overrides, info=claims.info, data=claims.data
             )
@@ -153,18 +132,18 @@ class ConnectHandlers:
         personal = self._state.options.personal_channel
         return bool(user) and personal.enabled and personal.single_connection
 
-    def _add_personal(self, session: Session, user: str, subs: Subs) -> None:
+    def _add_personal(self, connection: Connection, user: str, subs: Subs) -> None:
         personal = self._state.options.personal_channel
         if not personal.enabled or not user:
             return
         rules = self._state.rules
         channel = rules.personal_channel(user, personal.namespace)
         if channel not in subs:
-            subs[channel] = _plain_options(session, rules, channel)
+            subs[channel] = _plain_options(connection, rules, channel)
 
     def _add_wishes(self, event: Connecting, user: str, subs: Subs) -> None:
         """Server-side subscriptions that the client wished and may have."""
-        rules, session = self._state.rules, event.session
+        rules, connection = self._state.rules, event.connection
         for name in event.subs:
             if name in subs:
                 continue
@@ -172,20 +151,28 @@ class ConnectHandlers:
             decision = decide_wish(channel, user=user)
             if decision.verdict is Verdict.ALLOW:
                 assert channel.namespace is not None
-                subs[name] = channel.namespace.subscribe_options()
+                wished = channel.namespace.subscribe_options()
+                subs[name] = replace(wished, source=SubscriptionSource.CLIENT)
             elif isinstance(decision.code, DisconnectCode):
-                raise refusal(session, decision, f"wished subscription to {name!r}")
+                raise refusal(connection, decision, f"wished subscription to {name!r}")
             elif debugging():
-                log_decision(session, decision, f"wished subscription to {name!r}, skipped, as it")
+                log_decision(
+                    connection, decision, f"wished subscription to {name!r}, skipped, as it"
+                )
 
 
-def _plain_options(session: Session, rules: ChannelRules, channel: str) -> SubscribeOptions:
+def _plain_options(connection: Connection, rules: ChannelRules, channel: str) -> SubscribeOptions:
     namespace = rules.namespace(channel)
     if namespace is None:
-        raise _unknown(session, channel)
-    return namespace.subscribe_options()
+        raise _unknown(connection, channel)
+    return _by_rule(namespace.subscribe_options())
 
 
-def _unknown(session: Session, channel: str) -> Error | Disconnect:
+def _by_rule(options: SubscribeOptions) -> SubscribeOptions:
+    """``options`` of a subscription that no refresh asks for: only a token's channels are compared."""
+    return replace(options, source=SubscriptionSource.RULE)
+
+
+def _unknown(connection: Connection, channel: str) -> Error | Disconnect:
     detail = f"connect is refused: server-side subscription to {channel!r}: unknown namespace"
-    return log_refusal(session, Error(codes.UNKNOWN_CHANNEL, detail=detail))
+    return log_refusal(connection, Error(codes.UNKNOWN_CHANNEL, detail=detail))

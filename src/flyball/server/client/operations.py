@@ -29,19 +29,14 @@ from flyball.server.client.refusals import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from flyball.core.connection import Connection
     from flyball.core.events import HistoryQuery, PresenceQuery, Publishing, Rpc
-    from flyball.core.session import Session
     from flyball.core.types import HistoryFilter, PublishOptions
     from flyball.server.channels import Decision, Namespace
     from flyball.server.client.proxies import PublishAnswer
     from flyball.server.client.state import PolicyState
 
 __all__ = ["OperationHandlers"]
-
-
-def _is_subscriber(session: Session, channel: str) -> bool:
-    sub = session.subscriptions.get(channel)
-    return sub is not None and sub.live
 
 
 class OperationHandlers:
@@ -56,48 +51,47 @@ class OperationHandlers:
         Raises:
             Error: 102, 103, 107, 108 (see ``PUBLISH`` of the channels).
         """
-        state, session, name = self._state, event.session, event.channel
+        state, connection, name = self._state, event.connection, event.channel
         channel = state.rules.resolve(name)
         if event.type:
             raise self._map_write(event)
-        sub = session.subscriptions.get(name)
         decision = decide(
             PUBLISH,
             channel,
-            user=session.user,
-            subscribed=sub is not None and sub.live,
+            user=connection.user,
+            subscribed=connection.is_subscribed(name),
             insecure=state.options.insecure,
             data=event.data,
         )
         namespace = channel.namespace
         if decision.verdict is Verdict.ALLOW and namespace is not None:
             if debugging():
-                log_decision(session, decision, f"publish to {name!r}")
+                log_decision(connection, decision, f"publish to {name!r}")
             return namespace.publish_options
         if decision.proxy is not None and namespace is not None:
             return self._publish_by_proxy(event, namespace, decision)
-        raise refusal(session, decision, f"publish to {name!r}")
+        raise refusal(connection, decision, f"publish to {name!r}")
 
     def _map_write(self, event: Publishing) -> Exception:
-        state, session = self._state, event.session
+        state, connection = self._state, event.connection
         action = f"{'remove' if event.removed else 'publish'} {event.key!r} in {event.channel!r}"
         decision = decide(
             MAP_REMOVE if event.removed else MAP_PUBLISH,
             state.rules.resolve(event.channel),
-            user=session.user,
-            subscribed=_is_subscriber(session, event.channel),
+            user=connection.user,
+            subscribed=connection.is_subscribed(event.channel),
             insecure=state.options.insecure,
         )
         if decision.verdict is Verdict.REFUSE:
-            return refusal(session, decision, action)
+            return refusal(connection, decision, action)
         detail = f"{action} is refused: writing to map channels comes later"
-        return log_refusal(session, Error(codes.NOT_AVAILABLE, detail=detail))
+        return log_refusal(connection, Error(codes.NOT_AVAILABLE, detail=detail))
 
     def _publish_by_proxy(
         self, event: Publishing, namespace: Namespace, decision: Decision
     ) -> Awaitable[PublishAnswer]:
         calls, action = self._state.proxies.publish, f"publish to {event.channel!r}"
-        return proxy_call(calls, event.session, decision, action)(event, namespace)
+        return proxy_call(calls, event.connection, decision, action)(event, namespace)
 
     def on_presence(self, event: PresenceQuery) -> None:
         """Lets the client know who is there.
@@ -105,15 +99,15 @@ class OperationHandlers:
         Raises:
             Error: 102, 103, 107, 108 (see ``PRESENCE``).
         """
-        state, session, name = self._state, event.session, event.channel
+        state, connection, name = self._state, event.connection, event.channel
         decision = decide(
             PRESENCE,
             state.rules.resolve(name),
-            user=session.user,
-            subscribed=_is_subscriber(session, name),
+            user=connection.user,
+            subscribed=connection.is_subscribed(name),
             insecure=state.options.insecure,
         )
-        _settle(session, decision, "presence of", name)
+        _settle(connection, decision, "presence of", name)
 
     def on_history(self, event: HistoryQuery) -> HistoryFilter:
         """Lets the client read history; the position lives as long as the namespace says.
@@ -121,16 +115,16 @@ class OperationHandlers:
         Raises:
             Error: 102, 103, 107, 108 (see ``HISTORY``).
         """
-        state, session, name = self._state, event.session, event.channel
+        state, connection, name = self._state, event.connection, event.channel
         channel = state.rules.resolve(name)
         decision = decide(
             HISTORY,
             channel,
-            user=session.user,
-            subscribed=_is_subscriber(session, name),
+            user=connection.user,
+            subscribed=connection.is_subscribed(name),
             insecure=state.options.insecure,
         )
-        _settle(session, decision, "history of", name)
+        _settle(connection, decision, "history of", name)
         assert channel.namespace is not None
         return replace(event.query, meta_ttl=channel.namespace.meta_ttl)
 
@@ -140,20 +134,20 @@ class OperationHandlers:
         Raises:
             Error: 104 unknown method or namespace, 108 nobody answers.
         """
-        state, session = self._state, event.session
+        state, connection = self._state, event.connection
         decision = decide_rpc(state.rpc, event.method)
         if decision.verdict is Verdict.ALLOW:
             return None
         if decision.verdict is Verdict.REFUSE:
-            raise refusal(session, decision, f"RPC {event.method!r}")
+            raise refusal(connection, decision, f"RPC {event.method!r}")
         namespace, ask = state.rpc.namespace_options(event.method), state.proxies.rpc
         if ask is None or namespace is None:
-            raise no_proxy(session, decision, f"RPC {event.method!r}")
+            raise no_proxy(connection, decision, f"RPC {event.method!r}")
         return ask(event, namespace)
 
 
-def _settle(session: Session, decision: Decision, what: str, channel: str) -> None:
+def _settle(connection: Connection, decision: Decision, what: str, channel: str) -> None:
     if not decision.allowed:
-        raise refusal(session, decision, f"{what} {channel!r}")
+        raise refusal(connection, decision, f"{what} {channel!r}")
     if debugging():
-        log_decision(session, decision, f"{what} {channel!r}")
+        log_decision(connection, decision, f"{what} {channel!r}")

@@ -9,13 +9,12 @@ from flyball.core.errors import Disconnect, Error
 from flyball.core.events import RefreshResult
 from flyball.protocol import codes
 from flyball.server.auth.verifier import InvalidToken, TokenExpired
-from flyball.server.client.connect import remember_token_channels, token_channels
 from flyball.server.client.refusals import log_refusal
 from flyball.server.client.subscribe import check_subscription_token
 
 if TYPE_CHECKING:
+    from flyball.core.connection import Connection
     from flyball.core.events import Refreshing, SubRefreshing
-    from flyball.core.session import Session
     from flyball.server.client.state import PolicyState
 
 __all__ = ["RefreshHandlers"]
@@ -32,10 +31,9 @@ class RefreshHandlers:
         """The connection's new expiry.
 
         Raises:
-            Disconnect: 3500 bad token or another user's, 3010 its server-side subscriptions
-                are not those of the connection.
+            Disconnect: 3500 bad token or another user's.
         """
-        state, session = self._state, event.session
+        state, connection = self._state, event.connection
         if state.proxies.refresh is not None:
             return await state.proxies.refresh(event)
         if not event.token:
@@ -45,16 +43,14 @@ class RefreshHandlers:
         except TokenExpired:
             return RefreshResult(expired=True)
         except InvalidToken as error:
-            raise _invalid(session, f"refresh is refused: invalid token: {error}") from None
-        if token.user != session.user:
-            raise _invalid(session, f"refresh is refused: the token is for user {token.user!r}")
-        _compare_channels(session, frozenset(token.subs))
-        remember_token_channels(session, token.subs)
-        if token.meta is not None:
-            session.meta = token.meta
+            raise _invalid(connection, f"refresh is refused: invalid token: {error}") from None
+        if token.user != connection.user:
+            raise _invalid(connection, f"refresh is refused: the token is for user {token.user!r}")
         return RefreshResult(
             expire_at=0.0 if state.options.insecure else token.expire_at,
             info=token.info or None,
+            subs=frozenset(token.subs),
+            meta=token.meta,
         )
 
     @eager
@@ -67,54 +63,37 @@ class RefreshHandlers:
             Error: 102 unknown namespace, 107 no token, 109 the token expired.
             Disconnect: 3500 bad token, or one for another channel, user or client.
         """
-        state, session, channel = self._state, event.session, event.channel
+        state, connection, channel = self._state, event.connection, event.channel
         action = f"refresh of the subscription to {channel!r}"
         if not event.token:
             return await self._without_token(event, action)
         try:
             token = await check_subscription_token(
-                state.subscription_tokens, session, channel, event.token, action
+                state.subscription_tokens, connection, channel, event.token, action
             )
         except TokenExpired:
             detail = f"{action} is refused: the token expired"
-            raise log_refusal(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
+            raise log_refusal(connection, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
         except InvalidToken as error:
-            raise _invalid(session, f"{action} is refused: invalid token: {error}") from None
+            raise _invalid(connection, f"{action} is refused: invalid token: {error}") from None
         return RefreshResult(expire_at=token.expire_at, info=token.info or None)
 
     async def _without_token(self, event: SubRefreshing, action: str) -> RefreshResult:
         """A proxy decides; where there is none the subscription is over."""
-        state, session = self._state, event.session
+        state, connection = self._state, event.connection
         namespace = state.rules.namespace(event.channel)
         if namespace is None:
             detail = f"{action} is refused: unknown namespace"
-            raise log_refusal(session, Error(codes.UNKNOWN_CHANNEL, detail=detail))
+            raise log_refusal(connection, Error(codes.UNKNOWN_CHANNEL, detail=detail))
         ask = state.proxies.sub_refresh
         if namespace.options.sub_refresh_proxy_enabled and ask is not None:
             return await ask(event, namespace)
-        sub = session.subscriptions.get(event.channel)
+        sub = connection.subscription(event.channel)
         if sub is not None and not sub.options.client_side_refresh:
             return RefreshResult(expired=True)
         detail = f"{action} is refused: no token"
-        raise log_refusal(session, Error(codes.BAD_REQUEST, detail=detail))
+        raise log_refusal(connection, Error(codes.BAD_REQUEST, detail=detail))
 
 
-def _invalid(session: Session, detail: str) -> Error | Disconnect:
-    return log_refusal(session, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail))
-
-
-def _compare_channels(session: Session, named: frozenset[str]) -> None:
-    """Only channels that tokens gave count: personal, wished and API ones come and go freely.
-
-    Raises:
-        Disconnect: 3010, the new token names others than the connection has.
-    """
-    live = {name for name, sub in session.subscriptions.items() if sub.live}
-    missing = named - live
-    surplus = (token_channels(session) & live) - named
-    if missing or surplus:
-        detail = (
-            "refresh is refused: the server-side subscriptions changed; "
-            f"new in the token: {sorted(missing)}, no longer in it: {sorted(surplus)}"
-        )
-        raise log_refusal(session, Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE, detail=detail))
+def _invalid(connection: Connection, detail: str) -> Error | Disconnect:
+    return log_refusal(connection, Disconnect(codes.DISCONNECT_INVALID_TOKEN, detail=detail))

@@ -13,7 +13,7 @@ from flyball.protocol import codes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flyball.core.session import Session
+    from flyball.core.connection import Connection
     from flyball.server.channels import Decision, ProxyKind
 
 __all__ = ["debugging", "log_decision", "log_refusal", "no_proxy", "proxy_call", "refusal"]
@@ -32,18 +32,18 @@ def debugging() -> bool:
     return _gate.isEnabledFor(logging.DEBUG)
 
 
-def log_decision(session: Session, decision: Decision, action: str) -> None:
+def log_decision(connection: Connection, decision: Decision, action: str) -> None:
     """Tells the log by which rule something was decided. Ask :func:`debugging` first."""
-    logger.debug(decision.sentence(action), client=session.client_id, user=session.user)
+    logger.debug(decision.sentence(action), client=connection.client_id, user=connection.user)
 
 
-def refusal(session: Session, decision: Decision, action: str) -> Error | Disconnect:
+def refusal(connection: Connection, decision: Decision, action: str) -> Error | Disconnect:
     """What to raise for a refusal, after the log was told."""
-    return log_refusal(session, decision.exception(action))
+    return log_refusal(connection, decision.exception(action))
 
 
 def proxy_call(
-    calls: Mapping[ProxyKind, _Call], session: Session, decision: Decision, action: str
+    calls: Mapping[ProxyKind, _Call], connection: Connection, decision: Decision, action: str
 ) -> _Call:
     """The call to the proxy that ``decision`` gives the word to.
 
@@ -52,24 +52,24 @@ def proxy_call(
     """
     found = None if decision.proxy is None else calls.get(decision.proxy)
     if found is None:
-        raise no_proxy(session, decision, action)
+        raise no_proxy(connection, decision, action)
     return found
 
 
-def no_proxy(session: Session, decision: Decision, action: str) -> Error | Disconnect:
+def no_proxy(connection: Connection, decision: Decision, action: str) -> Error | Disconnect:
     """What to raise where a proxy has the word and there is none, after the log was told."""
     detail = f"{action} is refused: {decision.rule} is on, but there is no such proxy"
-    return log_refusal(session, Error(codes.NOT_AVAILABLE, detail=detail))
+    return log_refusal(connection, Error(codes.NOT_AVAILABLE, detail=detail))
 
 
-def log_refusal(session: Session, problem: _Problem) -> _Problem:
+def log_refusal(connection: Connection, problem: _Problem) -> _Problem:
     """Tells the log why a client is refused something; returns ``problem``, to be raised."""
     if _gate.isEnabledFor(logging.INFO):
         logger.info(
             problem.detail,
-            client=session.client_id,
-            user=session.user,
-            transport=session.transport.name,
+            client=connection.client_id,
+            user=connection.user,
+            transport=connection.transport,
             code=problem.code,
         )
     return problem

@@ -15,8 +15,8 @@ from flyball.server.client.refusals import debugging, log_decision, log_refusal,
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from flyball.core.connection import Connection
     from flyball.core.events import Subscribing
-    from flyball.core.session import Session
     from flyball.core.types import SubscribeOptions
     from flyball.server.auth.verifier import SubscribeToken, TokenVerifier
     from flyball.server.channels import Decision, Namespace
@@ -41,17 +41,17 @@ class SubscribeHandlers:
             Error: 102, 103, 107, 108, 109 (see ``decide_subscribe``).
             Disconnect: 3500, the token is for another channel, user or client.
         """
-        state, session = self._state, event.session
+        state, connection = self._state, event.connection
         channel = state.rules.resolve(event.channel)
         decision = decide_subscribe(
             channel,
-            user=session.user,
+            user=connection.user,
             has_token=bool(event.token),
             kind=event.type,
             insecure=state.options.insecure,
         )
         if decision.verdict is Verdict.REFUSE:
-            raise refusal(session, decision, f"subscribe to {event.channel!r}")
+            raise refusal(connection, decision, f"subscribe to {event.channel!r}")
         namespace = channel.namespace
         assert namespace is not None
         if event.type in _LATER:
@@ -59,34 +59,34 @@ class SubscribeHandlers:
                 f"subscribe to {event.channel!r} is refused: subscription_type "
                 f"{namespace.options.subscription_type!r} comes later"
             )
-            raise log_refusal(session, Error(codes.NOT_AVAILABLE, detail=detail))
+            raise log_refusal(connection, Error(codes.NOT_AVAILABLE, detail=detail))
         if decision.verdict is Verdict.ASK:
             if decision.proxy is None:
                 return self._by_token(event, namespace)
             return self._by_proxy(event, namespace, decision)
         if debugging():
-            log_decision(session, decision, f"subscribe to {event.channel!r}")
-        rights = namespace.rights(session.user, insecure=state.options.insecure)
+            log_decision(connection, decision, f"subscribe to {event.channel!r}")
+        rights = namespace.rights(connection.user, insecure=state.options.insecure)
         return namespace.subscribe_options(rights)
 
     async def _by_token(self, event: Subscribing, namespace: Namespace) -> SubscribeOptions:
-        session, channel = event.session, event.channel
+        connection, channel = event.connection, event.channel
         action = f"subscribe to {channel!r}"
         try:
             token = await check_subscription_token(
-                self._state.subscription_tokens, session, channel, event.token, action
+                self._state.subscription_tokens, connection, channel, event.token, action
             )
         except TokenExpired:
             detail = f"{action} is refused: the token expired"
-            raise log_refusal(session, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
+            raise log_refusal(connection, Error(codes.TOKEN_EXPIRED, detail=detail)) from None
         except InvalidToken as error:
             detail = f"{action} is refused: invalid token: {error}"
-            raise log_refusal(session, Error(codes.PERMISSION_DENIED, detail=detail)) from None
+            raise log_refusal(connection, Error(codes.PERMISSION_DENIED, detail=detail)) from None
         if debugging():
-            log_decision(session, BY_TOKEN, action)
+            log_decision(connection, BY_TOKEN, action)
         return namespace.shaped_options(
             token.overrides,
-            namespace.rights(session.user, insecure=self._state.options.insecure),
+            namespace.rights(connection.user, insecure=self._state.options.insecure),
             info=token.info,
             data=token.data,
             expire_at=token.expire_at,
@@ -96,11 +96,11 @@ class SubscribeHandlers:
         self, event: Subscribing, namespace: Namespace, decision: Decision
     ) -> Awaitable[SubscribeOptions]:
         calls, action = self._state.proxies.subscribe, f"subscribe to {event.channel!r}"
-        return proxy_call(calls, event.session, decision, action)(event, namespace)
+        return proxy_call(calls, event.connection, decision, action)(event, namespace)
 
 
 async def check_subscription_token(
-    verifier: TokenVerifier, session: Session, channel: str, token: str, action: str
+    verifier: TokenVerifier, connection: Connection, channel: str, token: str, action: str
 ) -> SubscribeToken:
     """The verified token, if it is for this channel, user and client.
 
@@ -111,12 +111,12 @@ async def check_subscription_token(
     verified = await verifier.verify_subscribe_token(token)
     decision = decide_token(
         channel=channel,
-        user=session.user,
-        client=session.client_id,
+        user=connection.user,
+        client=connection.client_id,
         token_channel=verified.channel,
         token_user=verified.user,
         token_client=verified.client,
     )
     if not decision.allowed:
-        raise refusal(session, decision, action)
+        raise refusal(connection, decision, action)
     return verified

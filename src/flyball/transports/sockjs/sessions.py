@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.transports.common.limits import ConnectionLimits
 
-MAX_NEWCOMERS: Final = 10_000
+MAX_PENDING: Final = 10_000
 """Sessions of a node that are not connected yet above which no session is made: without a
 connection of its own each costs a client nothing, and us some kilobytes for seconds."""
 
@@ -50,7 +50,7 @@ class Sessions:
 
     def admits(self) -> bool:
         """Whether one more may be made; counts it against the rate of connections."""
-        if self.node.num_newcomers >= MAX_NEWCOMERS:
+        if len(self.node.pending_sessions) >= MAX_PENDING:
             return False
         return self._limits is None or self._limits.admits()
 

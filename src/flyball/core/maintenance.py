@@ -1,4 +1,4 @@
-"""What the node does for its sessions from time to time, and at their end."""
+"""What is done for sessions from time to time, and at their end."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
-from flyball.core.events import SubRefreshing
-from flyball.core.refresh import apply_sub_refresh, cut_expiry, ttl_of
-from flyball.core.types import ClientInfo, HistoryFilter, Raw, StreamPosition
-from flyball.protocol import codes, messages
-from flyball.protocol.messages import Push
+from flyball.core.events import Disconnected, SubRefreshing
+from flyball.core.refresh import apply_sub_refresh, refresh_by_server
+from flyball.core.types import HistoryFilter, StreamPosition
+from flyball.protocol import codes
 
 if TYPE_CHECKING:
-    from flyball.core.node import Node
+    from flyball.core.membership import Membership
+    from flyball.core.runtime import Runtime
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
 
@@ -26,18 +26,21 @@ SECOND_LOOK = 1.0
 """Seconds until a position that seems behind is looked at again before it counts as lost."""
 
 
-class Upkeep:
-    """Visits sessions at presence intervals."""
+class SessionMaintenance:
+    """Looks after sessions at presence intervals, and when they expire or end."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._visiting: set[Session] = set()
+    __slots__ = ("_membership", "_runtime", "_under_way")
 
-    async def visit(self, session: Session) -> None:
+    def __init__(self, runtime: Runtime, membership: Membership) -> None:
+        self._runtime = runtime
+        self._membership = membership
+        self._under_way: set[Session] = set()
+
+    async def run_maintenance(self, session: Session) -> None:
         """Prolongs presence, ends expired subscriptions, checks positions."""
-        if session in self._visiting:
-            return  # the store is slow: one visit at a time
-        self._visiting.add(session)
+        if session in self._under_way:
+            return  # the store is slow: one at a time
+        self._under_way.add(session)
         try:
             for sub in list(session.subscriptions.values()):
                 if session.closed:
@@ -48,42 +51,41 @@ class Upkeep:
         except Disconnect as disconnect:
             session.disconnect(disconnect)
         finally:
-            self._visiting.discard(session)
+            self._under_way.discard(session)
 
     async def _expired(self, sub: Subscription) -> bool:
-        node = self._node
-        if not sub.expire_deadline or node.clock.monotonic() < sub.expire_deadline:
+        runtime = self._runtime
+        if not sub.expire_deadline or runtime.clock.monotonic() < sub.expire_deadline:
             return False
-        if not sub.options.client_side_refresh and node.handlers.on_sub_refresh.registered:
+        if not sub.options.client_side_refresh and runtime.handlers.on_sub_refresh.registered:
             try:
-                result = await node.handlers.sub_refresh(SubRefreshing(sub.session, sub.channel))
+                asked = SubRefreshing(sub.session.connection, sub.channel)
+                result = await runtime.handlers.sub_refresh(asked)
             except Error as error:
                 logger.warning("refresh of a subscription to %r failed: %s", sub.channel, error)
             else:
-                now = node.clock.time()
-                if not result.expired and not (0 < result.expire_at <= now):
-                    apply_sub_refresh(sub, result)
+                if not result.over(runtime.clock.time()):
+                    apply_sub_refresh(runtime, sub, result)
                     return False
         if sub.server_side:
             raise Disconnect(codes.DISCONNECT_SUB_EXPIRED)
-        await node.end_subscription(sub.session, sub.channel, codes.UNSUBSCRIBE_EXPIRED)
+        await self._membership.end(sub.session, sub.channel, codes.UNSUBSCRIBE_EXPIRED)
         return True
 
     async def _prolong(self, sub: Subscription) -> None:
         if not sub.present:
             return
         try:
-            await self._node.add_presence(sub)
+            await self._membership.add_presence(sub)
         except (Error, OSError) as error:
             logger.warning("cannot prolong presence in %r: %s", sub.channel, error)
         if not sub.live:  # left meanwhile: do not leave an entry behind
-            sub.present = False
-            await self._node.remove_presence(sub)
+            await self._membership.remove_presence(sub)
 
     async def _check_position(self, sub: Subscription) -> None:
-        node = self._node
-        delay = node.options.channel_position_check_delay
-        now = node.clock.monotonic()
+        runtime = self._runtime
+        delay = runtime.options.channel_position_check_delay
+        now = runtime.clock.monotonic()
         if not sub.positioned or not delay:
             return
         if now - sub.checked_at < delay and sub.suspect_offset < 0:
@@ -96,7 +98,7 @@ class Upkeep:
         if not sub.live:
             return
         if top.epoch != sub.epoch or (sub.suspect_offset == sub.offset < top.offset):
-            await self.lose_state(sub)
+            await self._membership.lose_state(sub)
         elif top.offset > sub.offset:
             # Perhaps still on its way: lost only if the next look finds the same.
             sub.suspect_offset = sub.offset
@@ -106,51 +108,32 @@ class Upkeep:
             sub.checked_at = now
 
     async def _top(self, sub: Subscription, now: float) -> StreamPosition:
-        channel = self._node.hub.channels.get(sub.channel)
+        channel = self._membership.hub.channels.get(sub.channel)
         if channel is not None and channel.top is not None and now - channel.top_at < TOP_AGE:
             return channel.top
-        result = await self._node.broker.history(
-            sub.channel, HistoryFilter(0), sub.options.history_meta_ttl
-        )
+        result = await self._membership.read(sub, HistoryFilter(0))
         if channel is not None:
             channel.top, channel.top_at = result.position, now
         return result.position
 
-    async def lose_state(self, sub: Subscription) -> None:
-        """The subscription missed something: the client must recover."""
-        session = sub.session
-        if session.subscriptions.get(sub.channel) is not sub:
-            return
-        if sub.server_side:
-            session.disconnect(Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE))
-        else:
-            await self._node.end_subscription(session, sub.channel, codes.UNSUBSCRIBE_INSUFFICIENT)
+    async def expire(self, session: Session) -> None:
+        """The connection's time is over, unless the program prolongs it."""
+        try:
+            await refresh_by_server(self._runtime, session)
+        except Disconnect as disconnect:
+            session.disconnect(disconnect)
+        except Error as error:
+            logger.warning("refresh of client %s failed: %s", session.client_id, error)
+            session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
 
-    async def bury(self, session: Session, disconnect: Disconnect) -> None:
+    async def end_all_subscriptions(self, session: Session, disconnect: Disconnect) -> None:
         """Ends the subscriptions of a closed session and tells the program."""
-        node = self._node
         for sub in list(session.subscriptions.values()):
             if not sub.live:
                 continue  # its subscribe is still running and cleans up by itself
             try:
-                await do_all(node.end_live(sub, codes.UNSUBSCRIBE_DISCONNECT))
+                await do_all(self._membership.end_live(sub, codes.UNSUBSCRIBE_DISCONNECT))
             except (Error, OSError) as error:
                 logger.warning("leaving %r failed: %s", sub.channel, error)
-        await node.tell_disconnected(session, disconnect)
-
-    def change_expiry(self, session: Session, expire_at: float, info: Raw | None) -> None:
-        """Sets the expiry of a live connection and tells the client."""
-        now = self._node.clock.time()
-        expire_at = cut_expiry(expire_at, now)
-        session.set_expiry(expire_at)
-        session.arm()
-        if info:
-            session.info = info
-            for sub in session.subscriptions.values():
-                old = sub.info
-                sub.info = ClientInfo(old.user, old.client, info, old.chan_info)
-        push = messages.Refresh()
-        if expire_at:
-            push.expires = True
-            push.ttl = ttl_of(expire_at, now)
-        session.push(Push(refresh=push), "push_refresh")
+        ended = Disconnected(session.connection, disconnect.code, disconnect.reason)
+        await self._runtime.handlers.disconnected(ended)

@@ -1,0 +1,94 @@
+"""A publication on its way out: each form of it is made once, whoever needs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flyball.protocol.delta import shorter_patch
+
+if TYPE_CHECKING:
+    from flyball.core.subscription import Subscription
+    from flyball.core.transport import Framing
+    from flyball.core.types import Publication, StreamPosition
+    from flyball.protocol.filter import TagsFilter
+
+
+class Delivery:
+    """One publication on its way out: each form of it is made once, when first needed."""
+
+    __slots__ = (
+        "_frames",
+        "_matches",
+        "_patch",
+        "channel",
+        "lagging",
+        "lost",
+        "now",
+        "position",
+        "previous",
+        "publication",
+    )
+
+    def __init__(
+        self,
+        channel: str,
+        publication: Publication,
+        position: StreamPosition,
+        previous: Publication | None,
+        now: float,
+    ) -> None:
+        self.channel = channel
+        self.publication = publication
+        self.position = position
+        self.previous = previous
+        """What a patch may be made against; None if none was asked for."""
+        self.now = now
+        self.lagging = False
+        """It took longer than allowed to come here: positions are not to be trusted."""
+        self.lost: list[Subscription] = []
+        """Subscriptions that turn out to have missed something."""
+        self._frames: dict[tuple[Framing, int], bytes] = {}
+        self._matches: dict[TagsFilter, bool] = {}
+        self._patch: bytes | None = None
+        """Empty: the data itself is as short."""
+
+    def plain_frame(self, framing: Framing) -> bytes:
+        """The publication as it is."""
+        frame = self._frames.get((framing, 0))
+        if frame is None:
+            frame = framing.publication_frame(self.channel, self.publication)
+            self._frames[framing, 0] = frame
+        return frame
+
+    def delta_frame(self, framing: Framing, *, patch: bool) -> bytes:
+        """The publication for a subscriber with delta: in full, or as a patch if that is shorter."""
+        key = (framing, 2 if patch else 1)
+        frame = self._frames.get(key)
+        if frame is None:
+            publication = framing.codec.delta_publication(
+                self.publication, self._shorter_patch() if patch else None
+            )
+            frame = self._frames[key] = framing.publication_frame(self.channel, publication)
+        return frame
+
+    def _shorter_patch(self) -> bytes | None:
+        if self._patch is None:
+            assert self.previous is not None
+            source, target = bytes(self.previous.data), bytes(self.publication.data)
+            self._patch = shorter_patch(source, target) or b""
+        return self._patch or None
+
+    def matches(self, tags_filter: TagsFilter) -> bool:
+        """Whether the publication's tags pass; equal filters are asked once."""
+        result = self._matches.get(tags_filter)
+        if result is None:
+            result = self._matches[tags_filter] = tags_filter.matches(self.publication.tags)
+        return result
+
+    def frame_size(self, framing: Framing) -> int:
+        """Size in bytes of what was sent in ``framing``, whichever form."""
+        for form in (0, 1, 2):
+            frame = self._frames.get((framing, form))
+            if frame is not None:
+                return len(frame)
+        return 0

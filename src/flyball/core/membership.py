@@ -1,0 +1,161 @@
+"""Entering and leaving channels: hub, the broker's subscriptions, presence, and who is told."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flyball.aio.tasks import do_all
+from flyball.core.errors import Disconnect
+from flyball.core.events import ChannelOccupied, ChannelVacated, Unsubscribed
+from flyball.core.links import BrokerLinks
+from flyball.core.subscription import SubscriptionState
+from flyball.protocol import codes, messages
+from flyball.protocol.messages import Push
+
+if TYPE_CHECKING:
+    from flyball.aio.tasks import Step
+    from flyball.core.broker import Broker, PresenceManager
+    from flyball.core.hub import Hub, Listener
+    from flyball.core.runtime import Runtime
+    from flyball.core.session import Session
+    from flyball.core.subscription import Subscription
+    from flyball.core.types import HistoryFilter, HistoryResult
+    from flyball.protocol.codes import UnsubscribeCode
+
+
+class Membership:
+    """Who is in which channel on this node, and what the engine knows of it."""
+
+    __slots__ = ("_broker", "_links", "_presence", "_runtime", "hub")
+
+    def __init__(
+        self, runtime: Runtime, hub: Hub, broker: Broker, presence_manager: PresenceManager
+    ) -> None:
+        self.hub = hub
+        self._runtime = runtime
+        self._broker = broker
+        self._presence = presence_manager
+        self._links = BrokerLinks(broker, lambda channel: channel in hub.channels)
+
+    # -- entering
+
+    async def enter(self, sub: Subscription) -> None:
+        """Puts a subscription into the hub, and the node into the channel if it is the first."""
+        metrics = self._runtime.metrics
+        metrics.actions["add_subscription"] += 1
+        metrics.subscriptions_inflight += 1
+        sub.become(SubscriptionState.JOINING)
+        first = self.hub.add_subscription(sub)
+        await self._links.settle(sub.channel)
+        if first:
+            await self._runtime.handlers.channel_occupied(ChannelOccupied(sub.channel))
+
+    async def announce(self, sub: Subscription) -> None:
+        """Tells the channel of its new member."""
+        await self._broker.publish_join_leave(sub.channel, sub.info, joined=True)
+
+    async def read(self, sub: Subscription, query: HistoryFilter) -> HistoryResult:
+        """Reads the stream that a subscription follows."""
+        return await self._broker.history(sub.channel, query, sub.options.history_meta_ttl)
+
+    async def add_presence(self, sub: Subscription) -> None:
+        """Enters, or prolongs, a subscriber's presence."""
+        self._runtime.metrics.actions["add_presence"] += 1
+        sub.present = True
+        await self._presence.add_presence(sub.channel, sub.session.client_id, sub.info)
+
+    async def remove_presence(self, sub: Subscription) -> None:
+        """Removes a subscriber's presence; silent if there is none."""
+        sub.present = False
+        session = sub.session
+        await self._presence.remove_presence(sub.channel, session.client_id, session.user)
+
+    # -- leaving
+
+    async def leave(self, sub: Subscription) -> None:
+        """A subscription that never went live goes away; harmless if it is gone."""
+        await do_all(self._leave(sub))
+
+    def _leave(self, sub: Subscription) -> list[Step]:
+        """Takes ``sub`` out of the hub at once; returns what is to be done after that."""
+        if not sub.in_hub:
+            return []
+        sub.become(SubscriptionState.ENDED)
+        metrics = self._runtime.metrics
+        metrics.actions["remove_subscription"] += 1
+        metrics.subscriptions_inflight -= 1
+        steps: list[Step] = []
+        if sub.present:
+            steps.append(partial(self.remove_presence, sub))
+        if self.hub.remove_subscription(sub):
+            vacated = ChannelVacated(sub.channel)
+            steps.append(partial(self._links.settle, sub.channel))
+            steps.append(partial(self._runtime.handlers.channel_vacated, vacated))
+        return steps
+
+    async def end(self, session: Session, channel: str, code: UnsubscribeCode) -> None:
+        """Ends a subscription, by the client or the server; silent if there is none.
+
+        Raises whatever the engine raised, after everybody was told.
+        """
+        sub = session.subscriptions.get(channel)
+        if sub is None:
+            return
+        if not sub.live:
+            sub.ended_by = code  # carried out right after the subscribe reply
+            return
+        steps = self.end_live(sub, code)
+        if code.code >= codes.UNSUBSCRIBE_SERVER.code:
+            self._runtime.metrics.server_unsubscribes[code.code] += 1
+            push = messages.Unsubscribe(code=code.code, reason=code.reason)
+            session.push(Push(channel=channel, unsubscribe=push), "push_unsubscribe")
+        await do_all(steps)
+
+    def end_live(self, sub: Subscription, code: UnsubscribeCode) -> list[Step]:
+        """Ends a live subscription here and now; returns what is to be done and told after that.
+
+        Each of these steps is taken whatever becomes of the others (see ``do_all``).
+        """
+        session, channel = sub.session, sub.channel
+        del session.subscriptions[channel]
+        steps = self._leave(sub)
+        if sub.options.join_leave:
+            leave = self._broker.publish_join_leave
+            steps.append(partial(leave, channel, sub.info, joined=False))
+        ended = Unsubscribed(session.connection, channel, code.code, code.reason, sub.server_side)
+        steps.append(partial(self._runtime.handlers.unsubscribed, ended))
+        return steps
+
+    async def lose_state(self, sub: Subscription) -> None:
+        """The subscription missed something: the client must recover.
+
+        A client cannot subscribe again to what the server subscribed it to, so it connects anew.
+        """
+        session = sub.session
+        if session.subscriptions.get(sub.channel) is not sub:
+            return
+        if sub.server_side:
+            session.disconnect(Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE))
+        else:
+            await self.end(session, sub.channel, codes.UNSUBSCRIBE_INSUFFICIENT)
+
+    # -- parts of this program
+
+    async def add_listener(self, channel: str, listener: Listener) -> None:
+        """A part of this program subscribes."""
+        self.hub.add_listener(channel, listener)
+        await self._links.settle(channel)
+
+    async def remove_listener(self, channel: str, listener: Listener) -> None:
+        """A part of this program unsubscribes; harmless if it had not subscribed."""
+        self.hub.remove_listener(channel, listener)
+        await self._links.settle(channel)
+
+    async def read_stream(self, channel: str, query: HistoryFilter) -> HistoryResult:
+        """Reads the stream that a part of this program follows."""
+        return await self._broker.history(channel, query)
+
+    async def drain(self) -> None:
+        """Waits for the broker calls under way."""
+        await self._links.drain()

@@ -1,0 +1,38 @@
+"""What everything in a node stands on while it runs: options, time, counters, handlers, tasks."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from flyball.aio.tasks import TaskOwner
+from flyball.aio.timers import TimerWheel
+
+if TYPE_CHECKING:
+    from flyball.aio.clock import Clock
+    from flyball.core.handlers import Handlers
+    from flyball.core.metrics import Metrics
+    from flyball.core.options import NodeOptions
+
+
+class Runtime:
+    """Services of one run of a node. Its timers and tasks end with the run."""
+
+    __slots__ = ("clock", "handlers", "metrics", "options", "random", "tasks", "timers")
+
+    def __init__(
+        self, options: NodeOptions, clock: Clock, metrics: Metrics, handlers: Handlers
+    ) -> None:
+        self.options = options
+        self.clock = clock
+        self.metrics = metrics
+        self.handlers = handlers
+        self.timers = TimerWheel(clock)
+        self.tasks = TaskOwner(metrics.background_failures, clock.monotonic)
+        """Owns the work that nobody waits for."""
+        self.random = random.Random().random  # noqa: S311 - spreads timers, no secret
+        """A number from 0 to below 1."""
+
+    def spread(self, interval: float) -> float:
+        """A time between half of ``interval`` and all of it, lest everybody comes together."""
+        return interval * (0.5 + self.random() / 2)
