@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 from flyball.server.auth.checks import claim_problems
+from flyball.server.channels import ProxyKind
 from flyball.server.config.problems import ConfigProblems, Problem
+from flyball.server.config.proxies import DEFAULT, described, proxy_uses
 from flyball.server.config.schema import Config
 from flyball.server.config.schema_client import UniDisconnectTransforms
 from flyball.server.config.schema_common import NamedProxy, Proxy, StatusTransform
@@ -23,7 +25,6 @@ from flyball.server.config.validate_common import (
     NAME,
     NAME_RULE,
     choices,
-    default_proxies_in_use,
     repeated,
 )
 from flyball.server.config.validate_start import START_RULES
@@ -102,8 +103,12 @@ def _token_claims(config: Config) -> Iterator[Problem]:
 
 
 def _default_proxies(config: Config) -> Iterator[Problem]:
-    for key, proxy, user in default_proxies_in_use(config):
-        yield from _proxy(key, proxy, f"used by {user}")
+    seen: set[ProxyKind] = set()
+    for use in proxy_uses(config):
+        found = described(config, use) if use.enabled and use.name == DEFAULT else None
+        if found is not None and use.kind not in seen:
+            seen.add(use.kind)
+            yield from _proxy(*found, f"used by {use.user}")
 
 
 def _named_proxies(config: Config) -> Iterator[Problem]:
@@ -116,7 +121,7 @@ def _named_proxies(config: Config) -> Iterator[Problem]:
 
 
 def _proxy_name(key: str, proxy: NamedProxy) -> Iterator[Problem]:
-    if proxy.name == "default":
+    if proxy.name == DEFAULT:
         yield Problem(
             f"{key}.name",
             '"default" is taken by the default proxies (client.proxy, channel.proxy, rpc.proxy);'

@@ -11,6 +11,7 @@ from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, ChannelOptio
 from flyball.server.common.durations import format_duration
 from flyball.server.common.patterns import compile_pattern
 from flyball.server.config.problems import Problem
+from flyball.server.config.proxies import DEFAULT, described, proxy_uses
 from flyball.server.config.schema import Config
 from flyball.server.config.validate_common import (
     NAME,
@@ -19,7 +20,6 @@ from flyball.server.config.validate_common import (
     allowed,
     choices,
     one_of,
-    proxy_uses,
     repeated,
     scopes,
 )
@@ -41,21 +41,11 @@ def _namespace_names(config: Config) -> Iterator[Problem]:
 
 
 def _proxy_names(config: Config) -> Iterator[Problem]:
-    known = {"default", *(proxy.name for proxy in config.proxies)}
-    one = one_of(sorted(known))
-    for scope in scopes(config):
-        for use in proxy_uses(scope.options):
-            if use.name not in known:
-                text = f'there is no proxy "{use.name}"; add it to proxies, or {one}'
-                yield scope.problem(use.option, text)
-    rpc = [("rpc.without_namespace", config.rpc.without_namespace)]
-    rpc += [(f"rpc.namespaces[{index}]", each) for index, each in enumerate(config.rpc.namespaces)]
-    for key, options in rpc:
-        if options.proxy_name not in known:
-            yield Problem(
-                f"{key}.proxy_name",
-                f'there is no proxy "{options.proxy_name}"; add it to proxies, or {one}',
-            )
+    known = one_of(sorted({DEFAULT, *(proxy.name for proxy in config.proxies)}))
+    for use in proxy_uses(config):
+        if described(config, use) is None:
+            text = f'there is no proxy "{use.name}"; add it to proxies, or {known}'
+            yield Problem(use.key, text, use.user)
 
 
 def _history(config: Config) -> Iterator[Problem]:

@@ -6,14 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Final
 
-from flyball.server.channels import CHANNEL_PROXIES, ProxyKind
-from flyball.server.channels.options import SHARED_POLL, ChannelOptions
+from flyball.server.channels.options import ChannelOptions
 from flyball.server.config.problems import Problem
 from flyball.server.config.schema import Config
-from flyball.server.config.schema_common import Proxy
 from flyball.server.config.table import SectionClass, Shape, field_names, fields_of
 
 NAME: Final = re.compile(r"[-a-zA-Z0-9_.]{2,}")
@@ -51,52 +48,6 @@ def scopes(config: Config) -> Iterator[Scope]:
     yield Scope("channel.without_namespace", "", config.channel.without_namespace)
     for index, namespace in enumerate(config.channel.namespaces):
         yield Scope(f"channel.namespaces[{index}]", namespace.name, namespace)
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyUse:
-    """A reference to a proxy in channel options."""
-
-    kind: ProxyKind
-    """What the proxy is asked about."""
-    option: str
-    """The option that names the proxy, relative to the channel options."""
-    enabled: bool
-    """Whether the proxy is asked."""
-    name: str
-    """Of the proxy."""
-
-
-def proxy_uses(options: ChannelOptions) -> Iterator[ProxyUse]:
-    """Yields all references to proxies in ``options``, also those switched off."""
-    for kind, start in CHANNEL_PROXIES.items():
-        enabled: bool = attrgetter(f"{start}_enabled")(options)
-        yield ProxyUse(kind, f"{start}_name", enabled, attrgetter(f"{start}_name")(options))
-    poll = options.subscription_type == SHARED_POLL
-    name = options.shared_poll.proxy_name or "default"
-    yield ProxyUse(ProxyKind.SHARED_POLL_REFRESH, "shared_poll.proxy_name", poll, name)
-
-
-def default_proxies_in_use(config: Config) -> Iterator[tuple[str, Proxy, str]]:
-    """Yields key, proxy and first user of each default proxy that will be called."""
-    proxies = config.client.proxy
-    if proxies.connect.enabled:
-        yield "client.proxy.connect", proxies.connect, "client connections"
-    if proxies.refresh.enabled:
-        yield "client.proxy.refresh", proxies.refresh, "client connections"
-    seen: set[ProxyKind] = set()
-    for scope in scopes(config):
-        for use in proxy_uses(scope.options):
-            if use.enabled and use.name == "default" and use.kind not in seen:
-                seen.add(use.kind)
-                proxy: Proxy = getattr(config.channel.proxy, use.kind)
-                yield f"channel.proxy.{use.kind}", proxy, scope.label
-    for options in (config.rpc.without_namespace, *config.rpc.namespaces):
-        if options.proxy_enabled and options.proxy_name == "default":
-            name = getattr(options, "name", "")
-            label = f'rpc namespace "{name}"' if name else "rpc methods without namespace"
-            yield "rpc.proxy", config.rpc.proxy, label
-            break
 
 
 def one_of(allowed: Sequence[str]) -> str:

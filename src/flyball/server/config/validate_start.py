@@ -10,10 +10,11 @@ from flyball.server.auth.options import TokenOptions
 from flyball.server.channels import ProxyKind
 from flyball.server.common.durations import format_duration
 from flyball.server.config.problems import Problem
+from flyball.server.config.proxies import described, proxy_uses
 from flyball.server.config.schema import Config
 from flyball.server.config.unbuilt import BUILT
 from flyball.server.config.validate_autocert import autocert
-from flyball.server.config.validate_common import allowed, choices, proxy_uses, scopes
+from flyball.server.config.validate_common import allowed, choices
 from flyball.server.config.validate_listeners import certificates, origins, ports
 
 
@@ -108,23 +109,17 @@ def _is_on(config: Config, name: str) -> bool:
 
 
 def _stream_endpoints(config: Config) -> Iterator[Problem]:
-    named = {proxy.name: (index, proxy) for index, proxy in enumerate(config.proxies)}
-    for scope in scopes(config):
-        for use in proxy_uses(scope.options):
-            if use.kind is not ProxyKind.SUBSCRIBE_STREAM or not use.enabled:
-                continue
-            key, endpoint = "channel.proxy.subscribe_stream", ""
-            if use.name == "default":
-                endpoint = config.channel.proxy.subscribe_stream.endpoint
-            elif use.name in named:
-                index, proxy = named[use.name]
-                key, endpoint = f"proxies[{index}]", proxy.endpoint
-            if endpoint.lower().startswith(("http://", "https://")):
-                yield Problem(
-                    f"{key}.endpoint",
-                    "subscription streams work over GRPC only; use a grpc:// endpoint",
-                    scope.label,
-                )
+    for use in proxy_uses(config):
+        found = described(config, use) if use.enabled else None
+        if found is None or use.kind is not ProxyKind.SUBSCRIBE_STREAM:
+            continue
+        key, proxy = found
+        if proxy.endpoint.lower().startswith(("http://", "https://")):
+            yield Problem(
+                f"{key}.endpoint",
+                "subscription streams work over GRPC only; use a grpc:// endpoint",
+                use.user,
+            )
 
 
 def _unreleased(config: Config) -> Iterator[Problem]:
