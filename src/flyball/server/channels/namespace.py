@@ -14,7 +14,7 @@ from flyball.server.common.patterns import compile_pattern
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flyball.core.types import Raw
+    from flyball.core.types import Raw, SubscriptionSource
     from flyball.server.channels.options import ChannelOptions
     from flyball.server.channels.overrides import Overrides
     from flyball.server.common.patterns import Pattern
@@ -82,7 +82,9 @@ class Namespace:
         """Of a publication about which nothing else is known."""
         self.access: Final = {each: Access(each, options) for each in OPERATIONS}
         """Who may do what."""
-        self._subscribe_options: dict[tuple[bool, bool], SubscribeOptions] = {}
+        self._subscribe_options: dict[
+            tuple[tuple[bool, bool], SubscriptionSource | None], SubscribeOptions
+        ] = {}
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name!r}>"
@@ -101,11 +103,21 @@ class Namespace:
             self.access[PRESENCE].of_subscriber(user, insecure=insecure),
         )
 
-    def subscribe_options(self, rights: tuple[bool, bool] = (False, False)) -> SubscribeOptions:
-        """How a subscription behaves if nobody overrides anything; see :meth:`rights`."""
-        found = self._subscribe_options.get(rights)
+    def subscribe_options(
+        self,
+        rights: tuple[bool, bool] = (False, False),
+        source: SubscriptionSource | None = None,
+    ) -> SubscribeOptions:
+        """How a subscription behaves if nobody overrides anything; one value for all of them.
+
+        Args:
+            rights: see :meth:`rights`.
+            source: who wants it; None is told by the way it comes about.
+        """
+        found = self._subscribe_options.get((rights, source))
         if found is None:
-            found = self._subscribe_options[rights] = self._make_subscribe_options(*rights)
+            found = replace(self._make_subscribe_options(*rights), source=source)
+            self._subscribe_options[rights, source] = found
         return found
 
     def _make_subscribe_options(self, history: bool, presence: bool) -> SubscribeOptions:

@@ -105,7 +105,8 @@ class ConnectHandlers:
     ) -> Credentials:
         rules, connection = self._state.rules, event.connection
         if isinstance(given.subs, dict):
-            subs = {name: _by_rule(options) for name, options in given.subs.items()}
+            by_rule = SubscriptionSource.RULE
+            subs = {name: replace(sub, source=by_rule) for name, sub in given.subs.items()}
         else:
             subs = {name: _plain_options(connection, rules, name) for name in given.subs}
         self._add_personal(connection, given.user, subs)
@@ -151,8 +152,7 @@ class ConnectHandlers:
             decision = decide_wish(channel, user=user)
             if decision.verdict is Verdict.ALLOW:
                 assert channel.namespace is not None
-                wished = channel.namespace.subscribe_options()
-                subs[name] = replace(wished, source=SubscriptionSource.CLIENT)
+                subs[name] = channel.namespace.subscribe_options(source=SubscriptionSource.CLIENT)
             elif isinstance(decision.code, DisconnectCode):
                 raise refusal(connection, decision, f"wished subscription to {name!r}")
             elif debugging():
@@ -165,12 +165,8 @@ def _plain_options(connection: Connection, rules: ChannelRules, channel: str) ->
     namespace = rules.namespace(channel)
     if namespace is None:
         raise _unknown(connection, channel)
-    return _by_rule(namespace.subscribe_options())
-
-
-def _by_rule(options: SubscribeOptions) -> SubscribeOptions:
-    """``options`` of a subscription that no refresh asks for: only a token's channels are compared."""
-    return replace(options, source=SubscriptionSource.RULE)
+    # No refresh asks for it: only a token's channels are compared.
+    return namespace.subscribe_options(source=SubscriptionSource.RULE)
 
 
 def _unknown(connection: Connection, channel: str) -> Error | Disconnect:
