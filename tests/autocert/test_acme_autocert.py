@@ -54,7 +54,7 @@ class World:
         )
         autocert.context()
         await autocert.load()
-        autocert.start()
+        await autocert.start()
         self.running.append(autocert)
         return autocert
 

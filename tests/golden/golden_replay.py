@@ -65,7 +65,7 @@ class Stage:
         self.config = load_config(str(file), environ=environ, flags=flags).config
         check(self.config)
         self.clock = CaptureClock()
-        self.server = Server(self.config, clock=self.clock)
+        self.server = Server(self.config, clock=self.clock, version="0.0.0 OSS")
         self.pairs = {}
         """Captured id or epoch to ours; no two of either may become one."""
         self.main = None

@@ -10,8 +10,6 @@ from golden_socket import frame, http
 from golden_tables import DIFFERENT_ELSEWHERE, ELSEWHERE
 from streamclients import Stream, dial_h2, trusting
 
-from flyball.server import build
-
 ROWS, CONFIGS = load_rows(Path(__file__).parent / "wire-examples.jsonl")
 ENVIRON = next(r["env"] for r in ROWS.values() if r["case"] == "config" and r["config"] == "I")
 ENABLE_CONNECT_PROTOCOL = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
@@ -20,7 +18,6 @@ ENABLE_CONNECT_PROTOCOL = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
 @pytest.fixture
 async def stage(request, tmp_path, monkeypatch):
     """The server of a configuration, with the environment of its capture."""
-    monkeypatch.setattr(build, "VERSION", "0.0.0 OSS")
     monkeypatch.delenv("GODEBUG", raising=False)
     letter, environ = request.param
     for name, value in environ.items():

@@ -10,7 +10,6 @@ from golden_tables import DIFFERENT_ELSEWHERE, ELSEWHERE
 from quicclient import dial
 
 from flyball.protocol.protobuf_codec import split_frame
-from flyball.server import build
 
 ROWS, CONFIGS = load_rows(Path(__file__).parent / "wire-examples.jsonl")
 MINE = [number for number, file in ELSEWHERE.items() if file == Path(__file__).name]
@@ -21,8 +20,7 @@ PONG = "{}\n"
 
 
 @pytest.fixture
-async def stage(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "VERSION", "0.0.0 OSS")
+async def stage(tmp_path):
     async with Stage(CONFIGS["H"], tmp_path) as stage:
         yield stage
 

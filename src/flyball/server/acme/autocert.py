@@ -142,7 +142,7 @@ class Autocert:
             kept = await in_thread("acme-load", partial(self._take, task.host))
             task.due = self._renewal(kept) if kept else self._clock.time()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begins to get and renew; to be called once ports are open, as challenges need them."""
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="acme")
 

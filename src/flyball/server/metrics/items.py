@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from flyball.aio.clock import LoopClock
 from flyball.server.metrics.table import PREFIX
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.registry import Collector
     from prometheus_client.samples import Sample
+
+    from flyball.aio.clock import Clock, TimerHandle
 
 
 def flatten(families: Iterable[Metric]) -> tuple[dict[str, float], dict[str, float]]:
@@ -44,18 +47,34 @@ def flatten(families: Iterable[Metric]) -> tuple[dict[str, float], dict[str, flo
 
 
 class MetricItems:
-    """The flat metrics of the last whole interval.
+    """The flat metrics of the last whole interval: :attr:`items`, renewed from start to stop."""
 
-    Call :meth:`tick` once in each ``interval`` (seconds); :attr:`items` stays until the next.
-    """
+    __slots__ = ("_clock", "_collector", "_previous", "_timer", "interval", "items")
 
-    __slots__ = ("_collector", "_previous", "interval", "items")
-
-    def __init__(self, collector: Collector, interval: float = 60.0) -> None:
+    def __init__(
+        self, collector: Collector, interval: float = 60.0, clock: Clock | None = None
+    ) -> None:
+        """``interval`` in seconds."""
         self._collector = collector
+        self._clock: Clock = clock or LoopClock()
+        self._timer: TimerHandle | None = None
         self._previous: dict[str, float] = {}
         self.interval = interval
         self.items: dict[str, float] = {}
+
+    async def start(self) -> None:
+        """Begins the first interval."""
+        self._end_interval()
+
+    async def stop(self) -> None:
+        """Ends them."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_interval(self) -> None:
+        self.tick()
+        self._timer = self._clock.call_later(self.interval, self._end_interval)
 
     def tick(self) -> dict[str, float]:
         """Ends an interval and returns its items."""

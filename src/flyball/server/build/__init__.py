@@ -1,0 +1,35 @@
+"""From configuration to objects: the only place that knows both.
+
+A component takes a small options object of its own; these functions fill them in.
+"""
+
+from flyball.server.build.endpoints import api_routes, demo_page, operator_routes
+from flyball.server.build.listeners import Served, autocert, ports, split_routes
+from flyball.server.build.node import (
+    VERSION,
+    connection_limits,
+    node_collector,
+    node_options,
+    server_metrics,
+)
+from flyball.server.build.policy import channel_rules, policy_options, token_verifiers
+from flyball.server.build.transports import client_routes
+
+__all__ = [
+    "VERSION",
+    "Served",
+    "api_routes",
+    "autocert",
+    "channel_rules",
+    "client_routes",
+    "connection_limits",
+    "demo_page",
+    "node_collector",
+    "node_options",
+    "operator_routes",
+    "policy_options",
+    "ports",
+    "server_metrics",
+    "split_routes",
+    "token_verifiers",
+]
