@@ -9,7 +9,7 @@ from flyball.aio.eager import start_eagerly
 from flyball.core.cluster import DisconnectUser
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Connected, Connecting, Subscribing
-from flyball.core.refresh import cut_expiry, ttl_of
+from flyball.core.expiry import cut_expiry, ttl_of
 from flyball.core.session_state import SessionState
 from flyball.core.subscribe import SubscribeRun
 from flyball.core.types import SubscribeOptions, SubscriptionSource, to_payload

@@ -64,6 +64,9 @@ class Disconnect(FlyballError):
 
     Applications use 4000-4499 (the client reconnects) and 4500-4999 (it does not).
     ``detail`` goes to the log only.
+
+    Raises:
+        ConfigError: no close frame can carry ``code``.
     """
 
     def __init__(
@@ -76,6 +79,12 @@ class Disconnect(FlyballError):
     ) -> None:
         entry = code if isinstance(code, DisconnectCode) else codes.DISCONNECTS.get(code)
         self.code: int = entry.code if entry else int(code)  # type: ignore[arg-type]
+        if not codes.is_close_code(self.code):
+            message = (
+                f"{self.code} is no disconnect code: "
+                f"{codes.MIN_CLOSE_CODE} to {codes.MAX_CLOSE_CODE} are allowed"
+            )
+            raise ConfigError(message)
         self.reason: str = reason if reason is not None else (entry.reason if entry else "")
         self.detail: str = detail
         self.error: Error | None = error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flyball.core.errors import ConfigError
+from flyball.core.errors import ConfigError, Disconnect
 from flyball.protocol.codes import DisconnectCode
 
 
@@ -50,3 +50,5 @@ class NodeOptions:
                 f"({self.pong_timeout:g} s)"
             )
             raise ConfigError(message)
+        for disconnect in self.uni_connect_disconnects.values():
+            Disconnect(disconnect)  # refuses codes that no close frame can carry

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Refreshing, RefreshResult, SubRefreshing
+from flyball.core.expiry import cut_expiry, ttl_of
 from flyball.core.types import ClientInfo, Raw, SubscriptionSource
 from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push, Reply
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
     from flyball.core.subscription import Subscription
 
 logger = logging.getLogger("flyball.core")
-
-MAX_EXPIRY = 365 * 24 * 3600.0
-"""Seconds: expiries further away are cut to this."""
-
-
-def cut_expiry(expire_at: float, now: float) -> float:
-    """``expire_at`` (Unix seconds, 0 never), at most a year ahead."""
-    return min(expire_at, now + MAX_EXPIRY) if expire_at else 0.0
-
-
-def ttl_of(expire_at: float, now: float) -> int:
-    """Whole seconds until ``expire_at``, at least 0; both ends are cut to seconds first."""
-    return max(int(expire_at) - int(now), 0)
 
 
 class RefreshCommands:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Subscribed, Subscribing
+from flyball.core.expiry import cut_expiry, ttl_of
 from flyball.core.recovery import Recovery, chain_deltas, recover_cache, recover_stream
-from flyball.core.refresh import cut_expiry, set_sub_expiry, ttl_of
+from flyball.core.refresh import set_sub_expiry
 from flyball.core.subscription import Subscription, SubscriptionState
 from flyball.core.types import (
     ClientInfo,

@@ -13,12 +13,17 @@ from flyball.core.cluster import (
     UnsubscribeUser,
     options_to_dict,
 )
+from flyball.core.errors import ConfigError, Disconnect
 from flyball.core.types import Raw, StreamPosition, SubscribeOptions
 from flyball.protocol import codes
 from flyball.protocol.codes import UnsubscribeCode
 
 if TYPE_CHECKING:
     from flyball.core.cluster import UserOp
+
+
+UNSUBSCRIBE_CODES = range(2000, 3000)
+"""What a server may end subscriptions with; below 2500 the client does not subscribe again."""
 
 
 class UserOperations(ABC):
@@ -67,7 +72,14 @@ class UserOperations(ABC):
         session: str = "",
         code: UnsubscribeCode = codes.UNSUBSCRIBE_SERVER,
     ) -> None:
-        """Ends subscriptions of ``user``, on all nodes; an empty channel means all of them."""
+        """Ends subscriptions of ``user``, on all nodes; an empty channel means all of them.
+
+        Raises:
+            ConfigError: clients are told of codes from 2000 to 2999 only.
+        """
+        if not UNSUBSCRIBE_CODES.start <= code.code < UNSUBSCRIBE_CODES.stop:
+            message = f"{code.code} is no unsubscribe code of a server: 2000 to 2999 are"
+            raise ConfigError(message)
         op = UnsubscribeUser(
             uid=self.id,
             user=user,
@@ -89,14 +101,19 @@ class UserOperations(ABC):
         session: str = "",
         whitelist: Sequence[str] = (),
     ) -> None:
-        """Ends the connections of ``user``, on all nodes, sparing the client ids in ``whitelist``."""
+        """Ends the connections of ``user``, on all nodes, sparing the client ids in ``whitelist``.
+
+        Raises:
+            ConfigError: no close frame can carry ``code``.
+        """
+        disconnect = Disconnect(code, reason)
         op = DisconnectUser(
             uid=self.id,
             user=user,
             client=client,
             session=session,
-            code=code,
-            reason=reason,
+            code=disconnect.code,
+            reason=disconnect.reason,
             whitelist=list(whitelist),
         )
         await self._everywhere(op)

@@ -47,6 +47,15 @@ class UnsubscribeCode:
         return self.code >= 2500
 
 
+MIN_CLOSE_CODE: Final = 1000
+MAX_CLOSE_CODE: Final = 4999
+
+
+def is_close_code(code: int) -> bool:
+    """Whether a connection can be closed with ``code``: all that a close frame may carry."""
+    return MIN_CLOSE_CODE <= code <= MAX_CLOSE_CODE
+
+
 INTERNAL: Final = ErrorCode(100, "internal server error", temporary=True)
 UNAUTHORIZED: Final = ErrorCode(101, "unauthorized")
 UNKNOWN_CHANNEL: Final = ErrorCode(102, "unknown channel")

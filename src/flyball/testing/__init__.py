@@ -23,10 +23,11 @@ Installed, this package is a pytest plugin with the fixtures ``flyball_clock``,
 from flyball.testing.broker import ControlledBroker, HeldCall
 from flyball.testing.client import NoReplyError, TestClient
 from flyball.testing.clock import TestClock, settle
-from flyball.testing.cluster import Wires
+from flyball.testing.cluster import ControlBus
 from flyball.testing.transport import MemoryFraming, MemoryTransport, memory_framing
 
 __all__ = [
+    "ControlBus",
     "ControlledBroker",
     "HeldCall",
     "MemoryFraming",
@@ -34,7 +35,6 @@ __all__ = [
     "NoReplyError",
     "TestClient",
     "TestClock",
-    "Wires",
     "memory_framing",
     "settle",
 ]

@@ -9,19 +9,19 @@ from flyball.core.broker import Controller
 if TYPE_CHECKING:
     from flyball.core.broker import ControlEvents
 
-__all__ = ["Wires"]
+__all__ = ["ControlBus"]
 
 
-class Wires:
+class ControlBus:
     """What connects the nodes of a test: give each a controller of its own.
 
     Example::
 
-        wires = Wires()
-        one, two = (Node(controller=wires.controller()) for _ in range(2))
+        bus = ControlBus()
+        one, two = (Node(controller=bus.controller()) for _ in range(2))
         await one.start()
         await two.start()
-        wires.cut(two.id)       # says and hears nothing any more
+        bus.cut(two.id)       # says and hears nothing any more
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Wires:
         self._cut: set[str] = set()
 
     def controller(self) -> Controller:
-        """The end of the wires for one node."""
+        """The end of the bus for one node."""
         return _End(self)
 
     def cut(self, node_id: str) -> None:
@@ -56,19 +56,19 @@ class Wires:
 
 
 class _End(Controller):
-    def __init__(self, wires: Wires) -> None:
-        self._wires = wires
+    def __init__(self, bus: ControlBus) -> None:
+        self._bus = bus
         self._node_id = ""
 
     async def start(self, events: ControlEvents, node_id: str) -> None:
         """See :meth:`Controller.start`."""
         self._node_id = node_id
-        self._wires.join(node_id, events)
+        self._bus.join(node_id, events)
 
     async def publish_control(self, message: bytes, node_id: str = "") -> None:
         """See :meth:`Controller.publish_control`."""
-        self._wires.send(self._node_id, message, node_id)
+        self._bus.send(self._node_id, message, node_id)
 
     async def close(self) -> None:
         """See :meth:`Controller.close`."""
-        self._wires.leave(self._node_id)
+        self._bus.leave(self._node_id)

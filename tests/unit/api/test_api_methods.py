@@ -9,12 +9,12 @@ import pytest
 
 from flyball.aio.eager import start_eagerly
 from flyball.core.cluster import NodeMetrics
+from flyball.core.expiry import MAX_EXPIRY
 from flyball.server.api import concurrent
 from flyball.server.api import messages as m
 from flyball.server.api.concurrent import map_concurrently
 from flyball.server.api.errors import NOT_FOUND, ApiError
 from flyball.server.api.methods import METHODS
-from flyball.server.api.service import MAX_EXPIRY
 
 NOW = 1795495400.0
 """What the clock of the fixture shows."""
@@ -267,6 +267,14 @@ async def test_disconnect(api, fields: dict, code: int, reason: str) -> None:
     assert await call(api, "disconnect", user="", whitelist=[spared_id], **fields) == {}
     assert spared.closed_with is None
     assert (closed.closed_with.code, closed.closed_with.reason) == (code, reason)
+
+
+@pytest.mark.parametrize("code", [1, 999, 5000, 65536, 4294967295])
+async def test_disconnect_with_a_code_that_no_frame_carries(api, code: int) -> None:
+    client = api.connect()
+    answer = await call(api, "disconnect", user="", disconnect={"code": code})
+    assert answer == {"code": 107, "message": "bad request"}
+    assert client.closed_with is None
 
 
 async def test_refresh(api) -> None:

@@ -89,14 +89,18 @@ BAD = [
     # transforms
     (transform(to_error={"code": 1}), f"{TRANSFORM}.status_code"),
     (transform(status_code=404), TRANSFORM),
-    (transform(status_code=404, to_error={"code": 1}, to_disconnect={"code": 2}), TRANSFORM),
+    (transform(status_code=404, to_error={"code": 1}, to_disconnect={"code": 4500}), TRANSFORM),
     (
         transform(status_code=404, to_error={"code": 1, "message": "é"}),
         f"{TRANSFORM}.to_error.message",
     ),
     (
-        transform(status_code=404, to_disconnect={"code": 1, "reason": "x" * 124}),
+        transform(status_code=404, to_disconnect={"code": 4500, "reason": "x" * 124}),
         f"{TRANSFORM}.to_disconnect.reason",
+    ),
+    (
+        transform(status_code=404, to_disconnect={"code": 65536}),
+        f"{TRANSFORM}.to_disconnect.code",
     ),
     # proxies
     ({"proxies": [{"name": "p", "endpoint": "x"}]}, "proxies[0].name"),
@@ -270,9 +274,11 @@ BAD = [
             f"client.connect_code_to_unidirectional_disconnect.transforms[0].{key}",
         )
         for item, key in (
-            ({"to": {"code": 1}}, "code"),
+            ({"to": {"code": 4500}}, "code"),
             ({"code": 1}, "to.code"),
-            ({"code": 1, "to": {"code": 1, "reason": "é"}}, "to.reason"),
+            ({"code": 1, "to": {"code": 4500, "reason": "é"}}, "to.reason"),
+            ({"code": 1, "to": {"code": 65536}}, "to.code"),
+            ({"code": 1, "to": {"code": 999}}, "to.code"),
         )
     ),
     (

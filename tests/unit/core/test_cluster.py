@@ -9,7 +9,7 @@ from flyball.core.broker import Controller
 from flyball.core.errors import Error
 from flyball.core.memory import MemoryBroker
 from flyball.core.node import Node, NodeOptions
-from flyball.testing import TestClient, TestClock, Wires, settle
+from flyball.testing import ControlBus, TestClient, TestClock, settle
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def clock():
 
 
 @pytest.fixture
-def wires():
-    return Wires()
+def bus():
+    return ControlBus()
 
 
 @pytest.fixture
-async def nodes(clock, wires):
+async def nodes(clock, bus):
     found = [
-        Node(NodeOptions(name=name), clock=clock, controller=wires.controller())
+        Node(NodeOptions(name=name), clock=clock, controller=bus.controller())
         for name in ("one", "two", "three")
     ]
     for node in found:
@@ -72,13 +72,13 @@ async def test_a_node_that_leaves_is_forgotten_at_once(nodes):
     assert await names(nodes[0]) == {"one", "two"}
 
 
-async def test_a_silent_node_is_forgotten_after_seven_seconds(nodes, clock, wires):
-    wires.cut(nodes[2].id)
+async def test_a_silent_node_is_forgotten_after_seven_seconds(nodes, clock, bus):
+    bus.cut(nodes[2].id)
     pass_time(clock, 6)
     assert await names(nodes[0]) == {"one", "two", "three"}
     pass_time(clock, 2)
     assert await names(nodes[0]) == {"one", "two"}
-    wires.mend(nodes[2].id)
+    bus.mend(nodes[2].id)
     pass_time(clock, 3)
     assert await names(nodes[0]) == {"one", "two", "three"}
 
@@ -132,9 +132,9 @@ async def test_surveys_carry_errors(nodes):
     assert answers[nodes[2].id].code == 104
 
 
-async def test_a_survey_waits_ten_seconds_and_no_longer(nodes, clock, wires):
+async def test_a_survey_waits_ten_seconds_and_no_longer(nodes, clock, bus):
     nodes[1].on_survey("ask", lambda data: b"")
-    wires.cut(nodes[1].id)
+    bus.cut(nodes[1].id)
     asking = asyncio.ensure_future(nodes[0].survey("ask", b"", nodes[1].id))
     await settle()
     clock.advance(9.9)
@@ -155,8 +155,8 @@ async def test_channels_of_all_nodes(nodes):
     assert await nodes[1].channels("b*") == {"b:1": 1}
 
 
-async def test_what_is_not_understood_is_left_alone(nodes, wires, caplog):
-    wires.send(nodes[1].id, b'{"type":"news from the future"}', nodes[0].id)
+async def test_what_is_not_understood_is_left_alone(nodes, bus, caplog):
+    bus.send(nodes[1].id, b'{"type":"news from the future"}', nodes[0].id)
     assert "not understood" in caplog.text
     assert await names(nodes[0]) == {"one", "two", "three"}
 
@@ -180,8 +180,8 @@ class Stumbling(Controller):
 
 
 @pytest.fixture
-async def stumbling(nodes, clock, wires):
-    node = Node(NodeOptions(name="four"), clock=clock, controller=Stumbling(wires.controller()))
+async def stumbling(nodes, clock, bus):
+    node = Node(NodeOptions(name="four"), clock=clock, controller=Stumbling(bus.controller()))
     await node.start()
     yield node
     node.controller.error = None
@@ -280,8 +280,8 @@ class Forgetful(MemoryBroker):
         raise OSError("the store is away")
 
 
-async def test_other_nodes_are_told_whatever_fails_here(nodes, clock, wires):
-    controller = wires.controller()
+async def test_other_nodes_are_told_whatever_fails_here(nodes, clock, bus):
+    controller = bus.controller()
     async with Node(clock=clock, broker=Forgetful(clock), controller=controller) as node:
         ended = []
         node.on_connecting(lambda event: flyball.Credentials(user=event.token))
@@ -297,3 +297,14 @@ async def test_other_nodes_are_told_whatever_fails_here(nodes, clock, wires):
             (push,) = client.take("news")
             assert push.unsubscribe.code == 2000
         assert ended == ["news", "news"]
+
+
+async def test_codes_of_other_nodes_are_looked_at_as_well(nodes, bus, caplog):
+    client = await connected(nodes[0])
+    bus.send(
+        nodes[1].id,
+        b'{"type":"disconnect","uid":"x","user":"ann","code":65536,"reason":"","whitelist":[]}',
+        nodes[0].id,
+    )
+    assert client.closed_code is None
+    assert "65536 is no disconnect code" in caplog.text

@@ -640,3 +640,31 @@ async def test_what_handlers_see_of_a_connection(clock):
         assert not hasattr(connection, "receive")
         with pytest.raises(AttributeError):
             connection.user = "bob"
+
+
+class TestCodes:
+    """Codes that no close frame can carry are refused where they come in."""
+
+    @pytest.mark.parametrize("code", [-1, 0, 999, 5000, 65536])
+    async def test_disconnects(self, node, wire, code):
+        with pytest.raises(flyball.ConfigError, match=f"{code} is no disconnect code: 1000 to"):
+            flyball.Disconnect(code)
+        with pytest.raises(flyball.ConfigError, match="no disconnect code"):
+            await node.disconnect_user("u1", code=code)
+        with pytest.raises(flyball.ConfigError, match="no disconnect code"):
+            flyball.NodeOptions(uni_connect_disconnects={109: codes.DisconnectCode(code, "x")})
+        assert wire.closed_by is None
+
+    async def test_a_handler_that_raises_one_has_failed(self, node, wire, caplog):
+        @node.on_rpc
+        def rpc(event):
+            raise flyball.Disconnect(65536)
+
+        assert error(wire.one(rpc={"method": "x"})) == 100
+        assert "65536 is no disconnect code" in caplog.text
+        assert wire.closed_by is None
+
+    @pytest.mark.parametrize("code", [0, 1, 1999, 3000])
+    async def test_unsubscribes(self, node, wire, code):
+        with pytest.raises(flyball.ConfigError, match="no unsubscribe code"):
+            await node.unsubscribe_user("u1", "x", code=codes.UnsubscribeCode(code, "x"))

@@ -12,7 +12,7 @@ from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
 from flyball.protocol.messages import EmulationRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.testing import TestClock, Wires
+from flyball.testing import ControlBus, TestClock
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
@@ -26,9 +26,9 @@ RPC = '{"id":2,"rpc":{"data":"hello"}}'
 class Server:
     """A node with its streams."""
 
-    def __init__(self, wires, clock):
+    def __init__(self, bus, clock):
         options = NodeOptions(ping_interval=0.0)
-        self.node = Node(options, controller=wires.controller(), clock=clock)
+        self.node = Node(options, controller=bus.controller(), clock=clock)
         self.node.on_connecting(lambda event: types.Credentials(user="u"))
         self.node.on_rpc(lambda event: event.data)
         endpoint = StreamEndpoint(self.node, streaming.HTTP_STREAM, ORIGINS)
@@ -52,13 +52,13 @@ def clock():
 
 
 @pytest.fixture
-def wires():
-    return Wires()
+def bus():
+    return ControlBus()
 
 
 @pytest.fixture
-async def servers(wires, clock):
-    found = [Server(wires, clock) for _ in range(2)]
+async def servers(bus, clock):
+    found = [Server(bus, clock) for _ in range(2)]
     for server in found:
         await server.start()
     hear(clock)
@@ -125,9 +125,9 @@ async def test_a_node_that_left_is_not_found(servers, web):
         assert answer.status == 404
 
 
-async def test_a_node_that_does_not_answer(servers, web, wires, clock):
+async def test_a_node_that_does_not_answer(servers, web, bus, clock):
     stream, address = await stream_of(servers[0], web)
-    wires.cut(servers[0].node.id)
+    bus.cut(servers[0].node.id)
     body = json.dumps({**address, "data": RPC})
     asking = asyncio.ensure_future(web.post(f"{servers[1].url}/emulation", data=body))
     while not servers[1].node.metrics.messages_sent["control"] > 2:

@@ -15,6 +15,7 @@ import structlog
 from msgspec import Raw, Struct
 
 from flyball.core.errors import Error
+from flyball.core.expiry import cut_expiry
 from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
 from flyball.protocol.messages import payload
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 logger = structlog.get_logger("flyball.server.api")
 
 Handler = Callable[[Any], Coroutine[Any, Any, Struct]]
-
-MAX_EXPIRY: Final = 365 * 24 * 3600.0
-"""Longest way into the future of an expiry, in seconds; later ones are cut to it."""
 
 NO_POSITION: Final = m.PublishResult()
 """The result of a publish that has no place in a stream."""
@@ -237,6 +235,8 @@ class ApiService:
         code, reason = default.code, default.reason
         if request.disconnect is not None and request.disconnect.code:
             code, reason = request.disconnect.code, request.disconnect.reason
+            if not codes.is_close_code(code):
+                raise ApiError(BAD_REQUEST, f"no close frame can carry the code {code}")
         await self.node.disconnect_user(
             request.user,
             code=code,
@@ -403,7 +403,7 @@ class ApiService:
         return namespace
 
     def _capped(self, expire_at: float) -> float:
-        return min(float(expire_at), self.node.clock.time() + MAX_EXPIRY) if expire_at else 0.0
+        return cut_expiry(expire_at, self.node.clock.time())
 
 
 def _bytes_field(data: Raw, base64: str, name: str) -> Raw:

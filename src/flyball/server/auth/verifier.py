@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from flyball.core.errors import ConfigError, FlyballError
+from flyball.core.expiry import cut_expiry
 from flyball.core.types import NO_DATA, Raw, payload
 from flyball.server.auth.checks import claim_problems, source_problems
 from flyball.server.auth.endpoint import EndpointTemplate
@@ -38,8 +39,6 @@ __all__ = [
     "TokenVerifier",
 ]
 
-MAX_EXPIRY: Final = 365 * 24 * 3600
-"""Seconds: expiries further away are cut to this."""
 MAX_SOURCE_LENGTH: Final = 4096
 """Characters of ``iss``, and of all of ``aud``, where they are looked at."""
 MAX_HEADERS: Final = 64
@@ -342,8 +341,7 @@ class TokenVerifier:
         expire_at = claims.exp if claims.expire_at is None else claims.expire_at
         if not expire_at or expire_at <= 0:
             return 0.0
-        # First the smaller one: a number in JSON may be too large for a float.
-        return float(min(expire_at, self._clock.time() + MAX_EXPIRY))
+        return cut_expiry(expire_at, self._clock.time())
 
 
 NO_CLAIMS: Final = SubscribeClaims(NO_DATA, NO_DATA, {})

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
+from flyball.protocol.codes import MAX_CLOSE_CODE, MIN_CLOSE_CODE, is_close_code
 from flyball.server.auth.checks import claim_problems
 from flyball.server.channels import ProxyKind
 from flyball.server.config.problems import ConfigProblems, Problem
@@ -155,7 +156,15 @@ def _status_transform(key: str, transform: StatusTransform, source: str) -> Iter
             key, "exactly one of to_error.code and to_disconnect.code must be set", source
         )
     yield from _reason(f"{key}.to_error.message", error.message, source)
+    if disconnect.code:
+        yield from _close_code(f"{key}.to_disconnect.code", disconnect.code, source)
     yield from _reason(f"{key}.to_disconnect.reason", disconnect.reason, source)
+
+
+def _close_code(key: str, code: int, source: str = "") -> Iterator[Problem]:
+    if not is_close_code(code):
+        allowed = f"{MIN_CLOSE_CODE} to {MAX_CLOSE_CODE} are allowed, such as 4500"
+        yield Problem(key, f"{code} is no disconnect code: {allowed}", source)
 
 
 def _reason(key: str, text: str, source: str = "") -> Iterator[Problem]:
@@ -236,6 +245,8 @@ def _disconnects(transforms: UniDisconnectTransforms) -> Iterator[Problem]:
             yield Problem(f"{key}.code", _CODE_REQUIRED)
         if not transform.to.code:
             yield Problem(f"{key}.to.code", "a disconnect code such as 4500 is required")
+        else:
+            yield from _close_code(f"{key}.to.code", transform.to.code)
         yield from _reason(f"{key}.to.reason", transform.to.reason)
 
 

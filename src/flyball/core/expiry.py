@@ -1,0 +1,19 @@
+"""How far away an expiry may be, and how it is told."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_EXPIRY: Final = 365 * 24 * 3600.0
+"""Seconds: expiries further away are cut to this."""
+
+
+def cut_expiry(expire_at: float, now: float) -> float:
+    """``expire_at`` (Unix seconds, 0 never), at most a year ahead of ``now``."""
+    # First the smaller one: a number of a token may be too large for a float.
+    return float(min(expire_at, now + MAX_EXPIRY)) if expire_at else 0.0
+
+
+def ttl_of(expire_at: float, now: float) -> int:
+    """Whole seconds until ``expire_at``, at least 0; both ends are cut to seconds first."""
+    return max(int(expire_at) - int(now), 0)
