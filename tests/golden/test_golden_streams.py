@@ -11,6 +11,7 @@ from golden_replay import UUID, Stage, binary_line, load_rows, sorted_headers
 from golden_socket import TIMEOUT, read_head
 from golden_tables import STREAMS
 
+from flyball.protocol.client import CLIENT
 from flyball.protocol.protobuf_codec import PROTOBUF, split_frame
 
 ROWS, CONFIGS = load_rows(Path(__file__).parent / "wire-examples.jsonl")
@@ -135,7 +136,7 @@ class Play:
         request = PROTOBUF.decode_emulation(bytes.fromhex(body["hex"]))
         request.node = self.stage.ours(request.node)
         request.session = self.stage.ours(request.session)
-        return {"hex": PROTOBUF.encode_message(request).hex()}
+        return {"hex": CLIENT.protobuf.write(request).hex()}
 
     async def has(self, count=None):
         """Waits for the first ``count`` parts, and compares them."""

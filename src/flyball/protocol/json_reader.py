@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
-from typing import Any, Final, NoReturn, TypeVar
+from math import inf, isinf
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
+import msgspec
 from msgspec import Raw, Struct
 
 from flyball.protocol.codec import DecodeError
-from flyball.protocol.messages import NO_DATA
-from flyball.protocol.schema import FIELDS, Field, Kind
+from flyball.protocol.fields import ZEROS, FieldKind, FieldTable, MessageField, Paths, inner
 
 M = TypeVar("M", bound=Struct)
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?![0-9.eE])")
+_DECIMAL: Final = re.compile(
+    r"-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,4})?"
+)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS: Final = 20
-
-_NAMES: Final[dict[type[Struct], dict[str, Field]]] = {
-    message: {field.name: field for field in fields} for message, fields in FIELDS.items()
-}
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -45,32 +45,131 @@ _skip: Final[Callable[[str, int], tuple[Any, int]]] = json.JSONDecoder(
 ).raw_decode
 
 
-def read_message(message: type[M], data: bytes) -> M:
-    """The one ``message`` that ``data`` holds; ``null`` is an empty one.
+class JsonReader:
+    """Reads the messages of one family.
+
+    Args:
+        table: the family.
+    """
+
+    __slots__ = ("_names", "_table")
+
+    def __init__(self, table: FieldTable) -> None:
+        self._table = table
+        self._names = {m: {field.name: field for field in fields} for m, fields in table.items()}
+
+    def read(self, message: type[M], data: bytes) -> M:
+        """The one ``message`` that ``data`` holds; ``null`` is an empty one.
+
+        Raises:
+            DecodeError: ``data`` is not valid JSON, or a value has the wrong type.
+        """
+        try:
+            cursor = _Cursor(data.decode(), self._table, self._names)
+            value = cursor.message(message)
+            cursor.end()
+        except RecursionError:
+            raise DecodeError("values are nested too deep") from None
+        except UnicodeDecodeError:
+            raise DecodeError("the text is not valid UTF-8") from None
+        except json.JSONDecodeError as error:
+            raise DecodeError(f"malformed JSON: {error}") from None
+        return value
+
+
+class JsonDecoder(Generic[M]):
+    """Reads one type of message: by msgspec if that takes it, else by the tolerant rules.
+
+    Payloads of what it returns may be views into the data, and keep all of it alive.
+
+    Args:
+        message: the type.
+        reader: the tolerant rules.
+        wide: where in messages there are unsigned numbers of 64 bits; msgspec does not
+            know their upper bound.
+    """
+
+    __slots__ = ("_message", "_reader", "_strict", "_wide")
+
+    def __init__(self, message: type[M], reader: JsonReader, wide: Paths) -> None:
+        self._message = message
+        self._reader = reader
+        self._strict = msgspec.json.Decoder(message).decode
+        self._wide = wide if wide[message] else None
+
+    def decode(self, data: bytes) -> M:
+        """The message that is all of ``data``.
+
+        Raises:
+            DecodeError: ``data`` is not valid JSON, or a value has the wrong type.
+        """
+        try:
+            if not data.isascii():
+                data.decode()  # the strict decoder does not look into payloads
+            message = self._strict(data)
+        except RecursionError:
+            raise DecodeError("values are nested too deep") from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._reader.read(self._message, data)
+        if self._wide is not None and not _fits(message, self._wide):
+            return self._reader.read(self._message, data)
+        return message
+
+
+def _fits(message: Struct, wide: Paths) -> bool:
+    """Whether no number in ``message`` is above its bound."""
+    for field in wide[type(message)]:
+        value = getattr(message, field.name)
+        if not value:
+            continue
+        match field.kind:
+            case FieldKind.NUMBER:
+                fits = value <= field.high
+            case FieldKind.MESSAGE:
+                fits = _fits(value, wide)
+            case FieldKind.MESSAGES:
+                fits = all(_fits(item, wide) for item in value if item is not None)
+            case _:
+                fits = all(_fits(item, wide) for item in value.values())
+        if not fits:
+            return False
+    return True
+
+
+def split_values(data: bytes) -> Iterator[bytes]:
+    """The JSON values in ``data``, one after the other with or without space between.
 
     Raises:
-        DecodeError: ``data`` is not valid JSON, or a value has the wrong type.
+        DecodeError: when it comes to what is no JSON value.
     """
     try:
-        reader = _Reader(data.decode())
-        value = reader.message(message)
-        reader.end()
-    except RecursionError:
-        raise DecodeError("values are nested too deep") from None
+        text = data.decode()
     except UnicodeDecodeError:
         raise DecodeError("the text is not valid UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise DecodeError(f"malformed JSON: {error}") from None
-    return value
+    pos = _end_of_space(text, 0)
+    while pos < len(text):
+        try:
+            _, end = _skip(text, pos)
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(f"malformed JSON: {error}") from None
+        yield text[pos:end].encode()
+        pos = _end_of_space(text, end)
 
 
-class _Reader:
-    """A cursor over JSON text, just past what was read."""
+class _Cursor:
+    """A place in JSON text, just past what was read."""
 
-    __slots__ = ("_pos", "_text")
+    __slots__ = ("_names", "_pos", "_table", "_text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(
+        self,
+        text: str,
+        table: FieldTable,
+        names: Mapping[type[Struct], Mapping[str, MessageField]],
+    ) -> None:
         self._text = text
+        self._table = table
+        self._names = names
         self._pos = _end_of_space(text, 0)
 
     def end(self) -> None:
@@ -78,40 +177,38 @@ class _Reader:
             raise self._error("nothing more")
 
     def message(self, message: type[M]) -> M:
-        names = _NAMES[message]
+        names = self._names[message]
         values: dict[str, Any] = {}
         if not self._null():
             for name in self._members():
                 field = names.get(name) or names.get(name.lower())
                 if field is None:
                     self._skip()
-                elif field.kind is Kind.PAYLOAD or not self._null():
-                    values[field.name] = self._value(field)
-        for field in FIELDS[message]:
+                elif field.kind is FieldKind.PAYLOAD or not self._null():
+                    values[field.name] = _VALUES[field.kind](self, field)
+        for field in self._table[message]:
             if field.always and field.name not in values:
-                values[field.name] = _ZERO[field.kind]()
+                values[field.name] = ZEROS[field.kind]()
         return message(**values)
 
-    def _value(self, field: Field) -> Any:
-        match field.kind:
-            case Kind.TEXT:
-                return self._string()
-            case Kind.FLAG:
-                return self._flag()
-            case Kind.NUMBER:
-                return self._number(field)
-            case Kind.MESSAGE:
-                return self.message(_inner(field))
-            case Kind.TEXTS:
-                return [self._text_or_null() for _ in self._items()]
-            case Kind.MESSAGES:
-                return [self.message(_inner(field)) for _ in self._items()]
-            case Kind.TEXT_MAP:
-                return {_clean(name): self._text_or_null() for name in self._members()}
-            case Kind.MESSAGE_MAP:
-                return {_clean(name): self.message(_inner(field)) for name in self._members()}
-            case Kind.PAYLOAD:
-                return self._payload()
+    def messages(self, field: MessageField) -> list[Struct | None]:
+        found: list[Struct | None] = []
+        for _ in self._items():
+            is_gap = field.gaps and self._null()
+            found.append(None if is_gap else self.message(inner(field)))
+        return found
+
+    def message_map(self, field: MessageField) -> dict[str, Struct]:
+        return {_clean(name): self.message(inner(field)) for name in self._members()}
+
+    def texts(self) -> list[str]:
+        return [self._text_or_null() for _ in self._items()]
+
+    def text_map(self) -> dict[str, str]:
+        return {_clean(name): self._text_or_null() for name in self._members()}
+
+    def decimal_map(self, field: MessageField) -> dict[str, float]:
+        return {_clean(name): self.decimal(field) for name in self._members()}
 
     def _members(self) -> Any:
         """The names of an object's members; the caller reads each value before going on."""
@@ -140,7 +237,7 @@ class _Reader:
                 return
             self._expect(",")
 
-    def _payload(self) -> Raw:
+    def payload(self) -> Raw:
         start = self._pos
         _, end = _skip(self._text, start)
         self._advance(end)
@@ -151,29 +248,37 @@ class _Reader:
         self._advance(end)
 
     def _text_or_null(self) -> str:
-        return "" if self._null() else self._string()
+        return "" if self._null() else self.text()
 
-    def _string(self) -> str:
+    def text(self) -> str:
         if not self._text.startswith('"', self._pos):
             raise self._error("a string")
         value, end = scanstring(self._text, self._pos + 1, True)
         self._advance(end)
         return _clean(value)
 
-    def _flag(self) -> bool:
+    def flag(self) -> bool:
         if self._take("true"):
             return True
         if self._take("false"):
             return False
         raise self._error("true or false")
 
-    def _number(self, field: Field) -> int:
+    def number(self, field: MessageField) -> int:
         match = _INTEGER.match(self._text, self._pos)
         if match is None or match.end() - match.start() > _MAX_DIGITS:
             raise self._error(f"an integer for {field.name!r}")
         value = int(match[0])
         if not field.low <= value <= field.high:
             raise self._error(f"an integer from {field.low} to {field.high} for {field.name!r}")
+        self._advance(match.end())
+        return value
+
+    def decimal(self, field: MessageField) -> float:
+        match = _DECIMAL.match(self._text, self._pos)
+        value = float(match[0]) if match is not None else inf
+        if match is None or isinf(value):
+            raise self._error(f"a number for {field.name!r}")
         self._advance(match.end())
         return value
 
@@ -197,28 +302,26 @@ class _Reader:
         return DecodeError(f"malformed message: {wanted} expected at character {self._pos}")
 
 
-_ZERO: Final[dict[Kind, Callable[[], Any]]] = {
-    Kind.TEXT: str,
-    Kind.FLAG: bool,
-    Kind.NUMBER: int,
-    Kind.PAYLOAD: lambda: NO_DATA,
-    Kind.MESSAGE: lambda: None,
-    Kind.TEXTS: list,
-    Kind.MESSAGES: list,
-    Kind.TEXT_MAP: dict,
-    Kind.MESSAGE_MAP: dict,
+_VALUES: Final[dict[FieldKind, Callable[[_Cursor, MessageField], Any]]] = {
+    FieldKind.TEXT: lambda cursor, _: cursor.text(),
+    FieldKind.FLAG: lambda cursor, _: cursor.flag(),
+    FieldKind.NUMBER: _Cursor.number,
+    FieldKind.DECIMAL: _Cursor.decimal,
+    FieldKind.PAYLOAD: lambda cursor, _: cursor.payload(),
+    FieldKind.MESSAGE: lambda cursor, field: cursor.message(inner(field)),
+    FieldKind.TEXTS: lambda cursor, _: cursor.texts(),
+    FieldKind.MESSAGES: _Cursor.messages,
+    FieldKind.TEXT_MAP: lambda cursor, _: cursor.text_map(),
+    FieldKind.DECIMAL_MAP: _Cursor.decimal_map,
+    FieldKind.MESSAGE_MAP: _Cursor.message_map,
 }
+"""How each kind of value is read."""
 
 
 def _end_of_space(text: str, pos: int) -> int:
     match = _SPACE.match(text, pos)
     assert match is not None
     return match.end()
-
-
-def _inner(field: Field) -> type[Struct]:
-    assert field.message is not None
-    return field.message
 
 
 def _clean(text: str) -> str:

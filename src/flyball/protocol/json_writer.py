@@ -7,14 +7,15 @@ need other escapes, hold line breaks in payloads, or have empty containers to le
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
 
 from flyball.protocol.codec import EncodeError
-from flyball.protocol.schema import FIELDS, Field, Kind, as_tuple
+from flyball.protocol.fields import FieldKind, FieldTable, MessageField, as_tuple, paths_to
+from flyball.protocol.messages import NO_DATA
 
 _UNSAFE: Final = re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]')
 _SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -27,6 +28,18 @@ _TOKEN: Final = re.compile(
     rb"(?:([{}\[\]:,])|(" + _STRING + rb")|(" + _NUMBER + rb"|true|false|null))[ \t\n\r]*"
 )
 _SPACE: Final = re.compile(rb"[ \t\n\r]*")
+
+_STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', re.DOTALL)
+_UNSAFE_BYTES: Final = tuple(
+    (char.encode(), escaped.encode())
+    for char, escaped in (
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("\u2028", "\\u2028"),
+        ("\u2029", "\\u2029"),
+    )
+)
 
 _check_fast: Final = msgspec.json.Decoder(Raw).decode
 
@@ -46,17 +59,6 @@ def write_string(text: str) -> bytes:
     return b'"' + _UNSAFE.sub(escape, text).encode() + b'"'
 
 
-def write_message(message: Struct) -> bytes:
-    """``message`` as one line of JSON.
-
-    Raises:
-        EncodeError: a payload is not one valid JSON value.
-    """
-    parts: list[bytes] = []
-    _write_message(message, parts)
-    return b"".join(parts)
-
-
 def checked_payload(raw: Raw) -> bytes:
     """The text of ``raw`` without line breaks.
 
@@ -65,7 +67,21 @@ def checked_payload(raw: Raw) -> bytes:
     """
     data = bytes(raw).replace(b"\n", b"")
     if not is_json(data):
-        raise EncodeError("a payload is not valid JSON; binary data needs a Protobuf client")
+        raise EncodeError("a payload is not valid JSON; binary data needs Protobuf")
+    return data
+
+
+def compact_payload(raw: Raw) -> bytes:
+    """The text of ``raw`` without space between its tokens, and safe in HTML.
+
+    Raises:
+        EncodeError: it is not exactly one valid JSON value.
+    """
+    data = _STRING_OR_SPACE.sub(lambda match: match[1] or b"", checked_payload(raw))
+    # Outside of strings none of these occurs in JSON, so the whole text can be searched.
+    for unsafe, escaped in _UNSAFE_BYTES:
+        if unsafe in data:
+            data = data.replace(unsafe, escaped)
     return data
 
 
@@ -130,20 +146,198 @@ def _next_state(state: str, token: re.Match[bytes], stack: list[bytes]) -> str:
 _CLOSERS: Final = {b"}": "}", b"]": "]"}
 
 
-def _write_message(message: Struct, parts: list[bytes]) -> None:
-    mark = b"{"
-    for key, field, value in zip(
-        _KEYS[type(message)], FIELDS[type(message)], as_tuple(message), strict=True
-    ):
-        # zero values, None, absent payloads and empty containers are all false
-        if value or field.always:
+_Write: TypeAlias = Callable[[Any, list[bytes]], None]
+_Visit: TypeAlias = Callable[[Any, list[Raw]], bool]
+
+_NEWLINE: Final = 10
+# Bytes that msgspec leaves alone in strings but the protocol escapes (``<>&``, and U+2028/9
+# by their first byte), and the backslash: msgspec has short forms for \b and \f.
+_DOUBTFUL: Final = b"<>&\\\xe2"
+_LESS, _GREATER, _AMPERSAND, _BACKSLASH, _SEPARATOR = _DOUBTFUL
+_SPACES: Final = re.compile(rb"[ \t\r\n]")
+_WATCHED: Final = (
+    FieldKind.PAYLOAD,
+    FieldKind.MESSAGE_MAP,
+    FieldKind.TEXT_MAP,
+    FieldKind.DECIMAL_MAP,
+)
+
+
+class JsonWriter:
+    """Writes the messages of one family.
+
+    Args:
+        table: the family.
+        canonical: maps are sorted by name, and payloads written without space and escaped as
+            all other text is. Otherwise both stay as they are, but for line breaks in payloads.
+    """
+
+    __slots__ = ("_canonical", "_encode", "_keys", "_paths", "_table", "_visits", "_writers")
+
+    def __init__(self, table: FieldTable, *, canonical: bool = False) -> None:
+        self._table = table
+        self._canonical = canonical
+        order = "deterministic" if canonical else None
+        self._encode = msgspec.json.Encoder(order=order).encode  # type: ignore[arg-type]
+        self._keys = {message: tuple(map(_key, fields)) for message, fields in table.items()}
+        self._paths = paths_to(table, lambda field: field.kind in _WATCHED)
+        self._visits = self._all_visits()
+        self._writers = self._all_writers()
+
+    def encode(self, message: Struct) -> bytes:
+        """``message`` as a line: by msgspec if that is right, else by :meth:`write`.
+
+        Raises:
+            EncodeError: a payload is not one valid JSON value.
+        """
+        payloads: list[Raw] = []
+        if not self.collect(message, payloads):
+            return self.write(message)
+        return self.encode_with(message, payloads)
+
+    def encode_with(self, message: Struct, payloads: Sequence[Raw]) -> bytes:
+        """As :meth:`encode`, where ``payloads`` are known to be all that are in ``message``.
+
+        Raises:
+            EncodeError: one of them is not one valid JSON value.
+        """
+        try:
+            line: bytes = self._encode(message)
+            for payload in payloads:
+                # each by itself: "1},{" would do no harm to the line as a whole
+                _check_fast(payload)
+        except (UnicodeEncodeError, msgspec.DecodeError, RecursionError):
+            return self.write(message)
+        if _NEWLINE in line or (_is_doubtful(line) and not self._is_cleared(line, payloads)):
+            return self.write(message)
+        if self._canonical and any(_SPACES.search(payload) for payload in payloads):
+            return self.write(message)
+        if not line.isascii():
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                raise EncodeError("a payload is not valid UTF-8") from None
+        return line
+
+    def write(self, message: Struct) -> bytes:
+        """``message`` as a line, exactly, and slower than :meth:`encode`.
+
+        Raises:
+            EncodeError: a payload is not one valid JSON value.
+        """
+        parts: list[bytes] = []
+        self._message(message, parts)
+        return b"".join(parts)
+
+    def collect(self, message: Struct, payloads: list[Raw]) -> bool:
+        """Adds all payloads inside ``message`` to ``payloads``.
+
+        False if msgspec would write something that has to be left out: an empty payload that
+        is not the default, an empty map.
+        """
+        for field in self._paths[type(message)]:
+            value = getattr(message, field.name)
+            if value is None or value is NO_DATA:
+                continue
+            if not self._visits[field.kind](value, payloads) and not field.always:
+                return False
+        return True
+
+    def _is_cleared(self, line: bytes, payloads: Sequence[Raw]) -> bool:
+        """Whether all doubtful bytes of ``line`` stand in payloads that are not escaped."""
+        if self._canonical:
+            return False
+        count = _count_doubtful(line)
+        for payload in payloads:
+            count -= _count_doubtful(bytes(payload))
+        return count == 0
+
+    # -- how each kind of field is looked through, and written
+
+    def _all_visits(self) -> dict[FieldKind, _Visit]:
+        def messages(values: list[Struct | None], payloads: list[Raw]) -> bool:
+            return all(self.collect(v, payloads) for v in values if v is not None)
+
+        def message_map(values: dict[str, Struct], payloads: list[Raw]) -> bool:
+            return len(values) > 0 and all(self.collect(v, payloads) for v in values.values())
+
+        def payload(value: Raw, payloads: list[Raw]) -> bool:
+            payloads.append(value)
+            return len(value) > 0
+
+        def is_filled(values: dict[str, Any], _payloads: list[Raw]) -> bool:
+            return len(values) > 0
+
+        return {
+            FieldKind.PAYLOAD: payload,
+            FieldKind.MESSAGE: self.collect,
+            FieldKind.MESSAGES: messages,
+            FieldKind.MESSAGE_MAP: message_map,
+            FieldKind.TEXT_MAP: is_filled,
+            FieldKind.DECIMAL_MAP: is_filled,
+        }
+
+    def _all_writers(self) -> dict[FieldKind, _Write]:
+        return {
+            FieldKind.TEXT: _write_string,
+            FieldKind.FLAG: _write_flag,
+            FieldKind.NUMBER: _write_number,
+            FieldKind.DECIMAL: _write_decimal,
+            FieldKind.PAYLOAD: self._payload,
+            FieldKind.MESSAGE: self._message,
+            FieldKind.TEXTS: _list_of(_write_string),
+            FieldKind.MESSAGES: _list_of(self._message),
+            FieldKind.TEXT_MAP: self._map_of(_write_string),
+            FieldKind.DECIMAL_MAP: self._map_of(_write_decimal),
+            FieldKind.MESSAGE_MAP: self._map_of(self._message),
+        }
+
+    def _message(self, message: Struct | None, parts: list[bytes]) -> None:
+        if message is None:  # a gap in a list
+            parts.append(b"null")
+            return
+        kind = type(message)
+        mark = b"{"
+        for key, field, value in zip(
+            self._keys[kind], self._table[kind], as_tuple(message), strict=True
+        ):
+            # Zero values, None, absent payloads and empty containers are all false; a message
+            # never is.
+            if value or field.always:
+                parts.append(mark)
+                parts.append(key)
+                self._writers[field.kind](value, parts)
+                mark = b","
+        if mark == b"{":
+            parts.append(b"{")
+        parts.append(b"}")
+
+    def _payload(self, value: Raw, parts: list[bytes]) -> None:
+        parts.append(compact_payload(value) if self._canonical else checked_payload(value))
+
+    def _map_of(self, write: _Write) -> _Write:
+        def write_map(values: dict[str, Any], parts: list[bytes]) -> None:
+            mark = b"{"
+            for name, value in sorted(values.items()) if self._canonical else values.items():
+                parts.append(mark)
+                parts.append(write_string(name) + b":")
+                write(value, parts)
+                mark = b","
+            parts.append(b"}" if values else b"{}")
+
+        return write_map
+
+
+def _list_of(write: _Write) -> _Write:
+    def write_list(values: list[Any], parts: list[bytes]) -> None:
+        mark = b"["
+        for value in values:
             parts.append(mark)
-            parts.append(key)
-            _WRITERS[field.kind](value, parts)
+            write(value, parts)
             mark = b","
-    if mark == b"{":
-        parts.append(b"{")
-    parts.append(b"}")
+        parts.append(b"]" if values else b"[]")
+
+    return write_list
 
 
 def _write_string(value: str, parts: list[bytes]) -> None:
@@ -158,50 +352,24 @@ def _write_number(value: int, parts: list[bytes]) -> None:
     parts.append(b"%d" % value)
 
 
-def _write_payload(value: Raw, parts: list[bytes]) -> None:
-    parts.append(checked_payload(value))
+def _write_decimal(value: float, parts: list[bytes]) -> None:
+    parts.append(msgspec.json.encode(value))
 
 
-def _write_list(write: Callable[[Any, list[bytes]], None]) -> Callable[[Any, list[bytes]], None]:
-    def write_list(values: list[Any], parts: list[bytes]) -> None:
-        mark = b"["
-        for value in values:
-            parts.append(mark)
-            write(value, parts)
-            mark = b","
-        parts.append(b"]" if values else b"[]")
-
-    return write_list
-
-
-def _write_map(write: Callable[[Any, list[bytes]], None]) -> Callable[[Any, list[bytes]], None]:
-    def write_map(values: dict[str, Any], parts: list[bytes]) -> None:
-        mark = b"{"
-        for name, value in values.items():
-            parts.append(mark)
-            parts.append(write_string(name) + b":")
-            write(value, parts)
-            mark = b","
-        parts.append(b"}" if values else b"{}")
-
-    return write_map
-
-
-_WRITERS: Final[dict[Kind, Callable[[Any, list[bytes]], None]]] = {
-    Kind.TEXT: _write_string,
-    Kind.FLAG: _write_flag,
-    Kind.NUMBER: _write_number,
-    Kind.PAYLOAD: _write_payload,
-    Kind.MESSAGE: _write_message,
-    Kind.TEXTS: _write_list(_write_string),
-    Kind.MESSAGES: _write_list(_write_message),
-    Kind.TEXT_MAP: _write_map(_write_string),
-    Kind.MESSAGE_MAP: _write_map(_write_message),
-}
-
-
-def _key(field: Field) -> bytes:
+def _key(field: MessageField) -> bytes:
     return b'"%s":' % field.name.encode()
 
 
-_KEYS: Final = {message: tuple(map(_key, fields)) for message, fields in FIELDS.items()}
+def _is_doubtful(line: bytes) -> bool:
+    """Whether a string in ``line`` may need other escapes than msgspec's."""
+    return (
+        _LESS in line
+        or _BACKSLASH in line
+        or _GREATER in line
+        or _AMPERSAND in line
+        or _SEPARATOR in line
+    )
+
+
+def _count_doubtful(data: bytes) -> int:
+    return len(data) - len(data.translate(None, _DOUBTFUL))

@@ -1,102 +1,61 @@
-"""The message structs as tables: what the codecs know about each field.
+"""A family of messages, read and written in JSON and Protobuf by the same rules.
 
-The tables are built once, when the module is imported, from the annotations in
-:mod:`flyball.protocol.messages`.
+The client protocol is one, the server API another. A family is a set of msgspec structs; what
+is special about one of them (fast paths for the hot messages) stands on top of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Any, Final
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TypeVar
 
-import msgspec
-from msgspec import Struct, inspect
+from msgspec import Struct
 
-from flyball.protocol import messages
+from flyball.protocol.fields import MAX_U64, FieldTable, Paths, field_table, paths_to
+from flyball.protocol.json_reader import JsonDecoder, JsonReader
+from flyball.protocol.json_writer import JsonWriter
+from flyball.protocol.protobuf import ProtobufMessages
 
-
-class Kind(Enum):
-    """What a field holds."""
-
-    TEXT = auto()
-    FLAG = auto()
-    NUMBER = auto()
-    PAYLOAD = auto()
-    """Raw JSON text or opaque bytes."""
-    MESSAGE = auto()
-    TEXTS = auto()
-    """A list of strings."""
-    MESSAGES = auto()
-    """A list of messages."""
-    TEXT_MAP = auto()
-    """String to string."""
-    MESSAGE_MAP = auto()
-    """String to message."""
+M = TypeVar("M", bound=Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a message."""
+class Schema:
+    """All messages of a family.
 
-    name: str
-    kind: Kind
-    always: bool
-    """Written in JSON even when it holds its zero value."""
-    message: type[Struct] | None = None
-    """The class of the message(s) inside."""
-    low: int = 0
-    high: int = 0
-    """Smallest and largest value of a number."""
+    Args:
+        structs: the messages; those inside them included. Their fields stand in schema order,
+            which is the order of the JSON output. A field without a default is always written.
+        package: of the messages in the Protobuf descriptors, where each has the name of its
+            struct.
+        descriptors: a compiled ``FileDescriptorSet``; empty for a family without Protobuf.
+        canonical: see :class:`~flyball.protocol.json_writer.JsonWriter`.
+    """
 
+    def __init__(
+        self,
+        structs: Iterable[type[Struct]],
+        *,
+        package: str = "",
+        descriptors: bytes = b"",
+        canonical: bool = False,
+    ) -> None:
+        self.table: FieldTable = field_table(structs)
+        self.json_reader = JsonReader(self.table)
+        """JSON by the tolerant rules: names in any case, unknown ones ignored, ``null`` absent."""
+        self.json_writer = JsonWriter(self.table, canonical=canonical)
+        self._package = package
+        self._descriptors = descriptors
 
-_SCALARS: Final[dict[type[inspect.Type], Kind]] = {
-    inspect.StrType: Kind.TEXT,
-    inspect.BoolType: Kind.FLAG,
-    inspect.IntType: Kind.NUMBER,
-    inspect.RawType: Kind.PAYLOAD,
-    inspect.StructType: Kind.MESSAGE,
-}
-_LISTS: Final = {Kind.TEXT: Kind.TEXTS, Kind.MESSAGE: Kind.MESSAGES}
-_MAPS: Final = {Kind.TEXT: Kind.TEXT_MAP, Kind.MESSAGE: Kind.MESSAGE_MAP}
+    @cached_property
+    def protobuf(self) -> ProtobufMessages:
+        """The family in Protobuf; made when first asked for."""
+        return ProtobufMessages(self.table, self._package, self._descriptors)
 
+    @cached_property
+    def _wide(self) -> Paths:
+        return paths_to(self.table, lambda field: field.high == MAX_U64)
 
-def _classify(kind: inspect.Type) -> tuple[Kind, inspect.Type]:
-    """The kind of a field and the type of its items (the type itself for single values)."""
-    if isinstance(kind, inspect.UnionType):  # only "X | None" occurs
-        (kind,) = (t for t in kind.types if not isinstance(t, inspect.NoneType))
-    if isinstance(kind, inspect.ListType):
-        return _LISTS[_SCALARS[type(kind.item_type)]], kind.item_type
-    if isinstance(kind, inspect.DictType):
-        return _MAPS[_SCALARS[type(kind.value_type)]], kind.value_type
-    return _SCALARS[type(kind)], kind
-
-
-def _field(info: inspect.Field) -> Field:
-    kind, item = _classify(info.type)
-    if isinstance(item, inspect.StructType):
-        return Field(info.name, kind, info.required, message=item.cls)
-    if isinstance(item, inspect.IntType):
-        # the type's own maximum is left out where it is beyond what msgspec can hold: uint64
-        low = item.ge or 0
-        high = 2**64 - 1 if item.le is None else item.le
-        return Field(info.name, kind, info.required, low=low, high=high)
-    return Field(info.name, kind, info.required)
-
-
-def _fields(message: type[Struct]) -> tuple[Field, ...]:
-    info = inspect.type_info(message)
-    assert isinstance(info, inspect.StructType)
-    return tuple(_field(f) for f in info.fields)
-
-
-FIELDS: Final[dict[type[Struct], tuple[Field, ...]]] = {
-    item: _fields(item)
-    for item in vars(messages).values()
-    if isinstance(item, type) and issubclass(item, Struct) and item is not Struct
-}
-"""Every message class and its fields, in schema order."""
-
-as_tuple: Final[Callable[[Any], tuple[Any, ...]]] = msgspec.structs.astuple
-"""The values of a message, in the order of its :data:`FIELDS`."""
+    def json_decoder(self, message: type[M]) -> JsonDecoder[M]:
+        """What reads one type of message from JSON, fast and tolerantly."""
+        return JsonDecoder(message, self.json_reader, self._wide)

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, Struct
 
+from flyball.protocol.client import CLIENT
 from flyball.protocol.codec import Codec, DecodeError, EncodeError
+from flyball.protocol.fields import FieldKind, MessageField
 from flyball.protocol.json_codec import JSON
-from flyball.protocol.json_reader import read_message
-from flyball.protocol.json_writer import is_json, write_message
+from flyball.protocol.json_writer import is_json
 from flyball.protocol.messages import NO_DATA, Command, Publication, Push, Reply
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.protocol.schema import FIELDS, Field, Kind
 
 CODECS: tuple[Codec, ...] = (JSON, PROTOBUF)
 
@@ -37,32 +37,32 @@ payloads = (
 )
 
 
-def values(field: Field, depth: int) -> st.SearchStrategy[Any]:
+def values(field: MessageField, depth: int) -> st.SearchStrategy[Any]:
     match field.kind:
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             return text
-        case Kind.FLAG:
+        case FieldKind.FLAG:
             return st.booleans()
-        case Kind.NUMBER:
+        case FieldKind.NUMBER:
             return st.integers(field.low, field.high)
-        case Kind.PAYLOAD:
+        case FieldKind.PAYLOAD:
             return payloads
-        case Kind.TEXTS:
+        case FieldKind.TEXTS:
             return st.lists(text, max_size=3)
-        case Kind.TEXT_MAP:
+        case FieldKind.TEXT_MAP:
             return st.dictionaries(text, text, min_size=1, max_size=3)
     inner = messages(field.message, depth - 1)
     match field.kind:
-        case Kind.MESSAGE:
+        case FieldKind.MESSAGE:
             return inner
-        case Kind.MESSAGES:
+        case FieldKind.MESSAGES:
             return st.lists(inner, max_size=2)
         case _:
             return st.dictionaries(text, inner, min_size=0 if field.always else 1, max_size=2)
 
 
 def messages(message: type[Struct], depth: int = 4) -> st.SearchStrategy[Any]:
-    fields = [f for f in FIELDS[message] if f.message is None or depth]
+    fields = [f for f in CLIENT.table[message] if f.message is None or depth]
     required = {f.name: values(f, depth) for f in fields if f.always}
     optional = {f.name: st.deferred(lambda f=f: values(f, depth)) for f in fields if not f.always}
     return st.fixed_dictionaries(required).flatmap(
@@ -90,7 +90,9 @@ def without_breaks(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: without_breaks(v) for k, v in value.items()}
     if isinstance(value, Struct):
-        return type(value)(*(without_breaks(getattr(value, f.name)) for f in FIELDS[type(value)]))
+        return type(value)(
+            *(without_breaks(getattr(value, f.name)) for f in CLIENT.table[type(value)])
+        )
     return value
 
 
@@ -99,17 +101,19 @@ def without_breaks(value: Any) -> Any:
 def test_commands_survive(command):
     line = JSON.encode_command(command)
     assert b"\n" not in line
-    assert line == write_message(command), "the fast and the exact writer agree"
+    assert line == CLIENT.json_writer.write(command), "the fast and the exact writer agree"
     plain = without_breaks(command)
     assert JSON.decode_frame(line) == ([plain], None)
-    assert read_message(Command, line) == plain, "the strict and the tolerant reader agree"
-    assert read_message(Command, swap_names(line)) == plain
+    assert CLIENT.json_reader.read(Command, line) == plain, (
+        "the strict and the tolerant reader agree"
+    )
+    assert CLIENT.json_reader.read(Command, swap_names(line)) == plain
     assert PROTOBUF.decode_frame(PROTOBUF.encode_command(command)) == ([command], None)
 
 
 def swap_names(line: bytes) -> bytes:
     """``line`` with the name of each request in capitals."""
-    for field in FIELDS[Command]:
+    for field in CLIENT.table[Command]:
         name = f'"{field.name}":{{'.encode()
         line = line.replace(b"," + name, b"," + name.upper())
     return line
@@ -119,7 +123,7 @@ def swap_names(line: bytes) -> bytes:
 @given(messages(Reply))
 def test_replies_survive(reply):
     line = JSON.encode_reply(reply)
-    assert line == write_message(reply)
+    assert line == CLIENT.json_writer.write(reply)
     assert JSON.decode_replies(line) == [without_breaks(reply)]
     json.loads(line)
     assert PROTOBUF.decode_replies(PROTOBUF.encode_reply(reply)) == [reply]

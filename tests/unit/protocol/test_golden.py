@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from flyball.protocol.client import CLIENT
 from flyball.protocol.codec import Codec, DecodeError
 from flyball.protocol.delta import apply_delta, create_delta
+from flyball.protocol.fields import FieldKind
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.messages import ConnectRequest, Push, Reply
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.protocol.schema import FIELDS, Kind
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ROWS = [json.loads(line) for line in (GOLDEN / "wire-examples.jsonl").read_text().splitlines()]
@@ -82,8 +83,8 @@ def test_pushes_of_unidirectional_transports(row):
     for item in row["received"]:
         if isinstance(item, dict) and "hex" in item:  # gRPC: no length prefix
             data = bytes.fromhex(item["hex"])
-            push = PROTOBUF.decode_message(Push, data)
-            assert PROTOBUF.encode_message(push) == data
+            push = CLIENT.protobuf.read(Push, data)
+            assert CLIENT.protobuf.write(push) == data
             continue
         if not isinstance(item, str):
             continue
@@ -167,10 +168,10 @@ def test_captured_patches_are_made_again():
 SCHEMA = json.loads((GOLDEN / "client-protocol.json").read_text())
 
 KINDS = {
-    ("string", "singular"): Kind.TEXT,
-    ("bool", "singular"): Kind.FLAG,
-    ("bytes", "singular"): Kind.PAYLOAD,
-    ("string", "repeated"): Kind.TEXTS,
+    ("string", "singular"): FieldKind.TEXT,
+    ("bool", "singular"): FieldKind.FLAG,
+    ("bytes", "singular"): FieldKind.PAYLOAD,
+    ("string", "repeated"): FieldKind.TEXTS,
 }
 NUMBERS = {
     "uint32": (0, 2**32 - 1),
@@ -181,26 +182,26 @@ NUMBERS = {
 }
 
 
-def expected_kind(field: dict[str, Any]) -> Kind:
+def expected_kind(field: dict[str, Any]) -> FieldKind:
     if field["type"] == "map":
-        return Kind.TEXT_MAP if field["map_value"] == "string" else Kind.MESSAGE_MAP
+        return FieldKind.TEXT_MAP if field["map_value"] == "string" else FieldKind.MESSAGE_MAP
     if field["type"] in NUMBERS:
-        return Kind.NUMBER
+        return FieldKind.NUMBER
     if field.get("is_message") or field["type"] in SCHEMA["messages"]:
-        return Kind.MESSAGES if field["label"] == "repeated" else Kind.MESSAGE
+        return FieldKind.MESSAGES if field["label"] == "repeated" else FieldKind.MESSAGE
     return KINDS[field["type"], field["label"]]
 
 
 def test_structs_are_the_messages_of_the_schema():
-    assert {m.__name__ for m in FIELDS} == set(SCHEMA["messages"])
+    assert {m.__name__ for m in CLIENT.table} == set(SCHEMA["messages"])
     always = set(SCHEMA["always_emitted_in_json"])
-    for message, fields in FIELDS.items():
+    for message, fields in CLIENT.table.items():
         wanted = SCHEMA["messages"][message.__name__]["fields"]
         assert [f.name for f in fields] == [f["name"] for f in wanted]
         for field, facts in zip(fields, wanted, strict=True):
             assert field.kind is expected_kind(facts), (message, field)
             assert field.always == (f"{message.__name__}.{field.name}" in always)
-            if field.kind is Kind.NUMBER:
+            if field.kind is FieldKind.NUMBER:
                 assert (field.low, field.high) == NUMBERS[facts["type"]]
             if field.message is not None:
                 inner = facts["map_value"] if facts["type"] == "map" else facts["type"]

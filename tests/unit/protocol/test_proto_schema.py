@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 import flyball.protocol
-from flyball.protocol.protobuf_codec import CLASSES, PACKAGE
+from flyball.protocol.client import CLIENT, PACKAGE
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "tests/golden/client-protocol.json").read_text())
@@ -65,7 +65,7 @@ def type_name(field: FieldProto) -> str:
 def test_every_struct_has_its_class_in_a_pool_of_its_own():
     from google.protobuf import descriptor_pool
 
-    for struct, cls in CLASSES.items():
+    for struct, cls in CLIENT.protobuf.classes.items():
         assert cls.DESCRIPTOR.full_name == f"{PACKAGE}.{struct.__name__}"
     # Another package's client.proto may be in the common pool; nothing of ours is.
     with pytest.raises(KeyError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
+from flyball.protocol.client import CLIENT
 from flyball.protocol.codec import DecodeError, EncodeError
 from flyball.protocol.messages import (
     NO_DATA,
@@ -27,7 +28,7 @@ from flyball.protocol.messages import (
     SubscribeRequest,
     SubscribeResult,
 )
-from flyball.protocol.protobuf_codec import CLASSES, PROTOBUF, split_frame
+from flyball.protocol.protobuf_codec import PROTOBUF, split_frame
 
 
 def decode(frame: bytes) -> list[Command]:
@@ -67,7 +68,7 @@ def test_broken_frames(frame, before):
 
 def reference(message: bytes) -> Command:
     """``message`` read without the paths made by hand."""
-    return PROTOBUF.decode_message(Command, message)
+    return CLIENT.protobuf.read(Command, message)
 
 
 COMMANDS = [
@@ -161,7 +162,7 @@ def test_publication_pushes_are_what_the_library_writes(publication, channel):
     line = PROTOBUF.encode_publication_push(channel, publication)
     assert line == PROTOBUF.encode_reply(Reply(push=push))
     assert PROTOBUF.decode_push(uni).pub.offset == publication.offset
-    parsed = CLASSES[Reply].FromString(split_frame(line)[0])
+    parsed = CLIENT.protobuf.classes[Reply].FromString(split_frame(line)[0])
     assert parsed.push.pub.data == bytes(publication.data)
 
 

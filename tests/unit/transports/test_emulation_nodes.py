@@ -10,8 +10,8 @@ from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
+from flyball.protocol.client import CLIENT
 from flyball.protocol.messages import EmulationRequest
-from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.testing import ControlBus, TestClock
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
@@ -102,7 +102,7 @@ async def test_protobuf(servers, web):
     request = EmulationRequest(data=RPC.encode(), **address)
     async with web.post(
         f"{servers[1].url}/emulation",
-        data=PROTOBUF.encode_message(request),
+        data=CLIENT.protobuf.write(request),
         headers={"Content-Type": "application/octet-stream"},
     ) as answer:
         assert answer.status == 204

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.messages import Response, Route, empty
+from flyball.protocol.client import CLIENT
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
@@ -70,7 +71,7 @@ class EmulationEndpoint:
         if all(info.uid != request.node for info in await node.info()):
             return self._answer(404, headers)
         try:
-            await node.survey(OP, PROTOBUF.encode_message(request), request.node)
+            await node.survey(OP, CLIENT.protobuf.write(request), request.node)
         except TimeoutError:
             return self._answer(500, headers)
         return self._answer(204, headers)
@@ -78,7 +79,7 @@ class EmulationEndpoint:
     def _from_another_node(self, data: bytes) -> bytes:
         from flyball.protocol.messages import EmulationRequest
 
-        deliver(self.node, PROTOBUF.decode_message(EmulationRequest, data))
+        deliver(self.node, CLIENT.protobuf.read(EmulationRequest, data))
         return b""
 
     def too_large(self, head: RequestHead) -> Response:

@@ -15,9 +15,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from grpc import aio
 
+from flyball.protocol.client import CLIENT
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.messages import ConnectRequest
-from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.unigrpc.transport import UniGrpcTransport
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class UniGrpcListener:
         if self._limits is not None and not self._limits.admits():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "too many connections")
         try:
-            connect = PROTOBUF.decode_message(ConnectRequest, request)
+            connect = CLIENT.protobuf.read(ConnectRequest, request)
         except DecodeError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"ConnectRequest: {error}")
             return
