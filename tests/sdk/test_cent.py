@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
 import cent
 import pytest
-import uvicorn
-from flyball.server.api.asgi import asgi_app
 
 from flyball.core.node import Node
+from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.routes import Routes
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.service import ApiService
 from flyball.server.channels.options import ChannelOptions
@@ -27,17 +26,14 @@ async def url() -> AsyncIterator[str]:
     node = Node()
     history = ChannelOptions(presence=True, history_size=10, history_ttl=60.0)
     service = ApiService(node, ChannelRules(ChannelRulesOptions(namespaces={"hist": history})))
-    app = asgi_app(ApiHandler(service, HttpApiOptions(key=KEY)))
-    config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, loop="none")
-    server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
-    host, port = listener.getsockname()
+    routes = ApiHandler(service, HttpApiOptions(key=KEY)).routes()
+    listener = Listener(ListenerOptions("127.0.0.1"), Routes(routes))
     await node.start()
-    serving = asyncio.create_task(server.serve([listener]))
-    yield f"http://{host}:{port}/api"
-    server.should_exit = True
-    await serving
+    await listener.start()
+    yield f"http://127.0.0.1:{listener.port}/api"
+    listener.stop_accepting()
     await node.shutdown()
+    await listener.close()
 
 
 @pytest.fixture
