@@ -7,15 +7,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flyball.http.asgi_tools import headers_of, local_path
-from flyball.http.messages import (
-    NOT_FOUND,
-    HttpLimits,
-    RequestHead,
-    Response,
-    StreamingResponse,
-)
+from flyball.http.messages import NOT_FOUND, HttpLimits, RequestHead, Response
 from flyball.http.routes import outcome
-from flyball.http.streams import ResponseStream
+from flyball.http.streams import ResponseStream, StreamingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

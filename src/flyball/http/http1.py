@@ -16,15 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from flyball.http.body import BadChunks, ChunkedBody
 from flyball.http.encoding import encode_response
 from flyball.http.head import HEAD_END, BadRequestHead, parse_head, path_of
-from flyball.http.messages import (
-    JSON_TYPE,
-    NOT_FOUND,
-    Response,
-    StreamingResponse,
-    plain_error,
-)
+from flyball.http.messages import JSON_TYPE, NOT_FOUND, Response, plain_error
 from flyball.http.routes import outcome
-from flyball.http.streams import Http1Stream
+from flyball.http.streams import Http1Stream, StreamingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,12 +16,13 @@ from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
 from flyball.http._h2_private import has_oversized_frame
+from flyball.http.multiplex.request import open_stream
 from flyball.http.multiplex.wire import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flyball.http.multiplex.request import Service
+    from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import Fields, StreamWire
 
 logger = logging.getLogger("flyball.transports")
@@ -92,7 +93,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
     high: ClassVar[int] = 0
     low: ClassVar[int] = 0
 
-    def __init__(self, service: Service, options: Http2Options) -> None:
+    def __init__(self, service: StreamService, options: Http2Options) -> None:
         self._service = service
         self._options = options
         self._h2 = _Connection(H2Configuration(client_side=False, header_encoding=None))
@@ -192,7 +193,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
             self._reset(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         self._age = 0.0
-        self._service.open(self, stream_id, list(fields or ()))
+        open_stream(self._service, self, stream_id, list(fields or ()))
 
     def _on_data(self, event: h2.events.DataReceived) -> None:
         stream_id = event.stream_id

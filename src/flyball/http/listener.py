@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import ssl
 
     from flyball.http.asgi_server import AsgiServer
-    from flyball.http.multiplex.request import Service
+    from flyball.http.multiplex.service import StreamService
     from flyball.http.routes import Routes
 
 logger = logging.getLogger("flyball.transports")
@@ -81,7 +81,7 @@ class Listener:
             h2c=options.h2c,
         )
         self._asgi: AsgiServer | None = None
-        self._http2: Service | None = None
+        self._http2: StreamService | None = None
         self._server: asyncio.Server | None = None
         self._stopping = False
         self.port = self.options.port
@@ -126,9 +126,9 @@ class Listener:
             )
             self._http1.switch_to_app = self._switch_to_app
         if options.ssl_context is not None or options.h2c:
-            from flyball.http.multiplex.request import Service
+            from flyball.http.multiplex.service import StreamService
 
-            self._http2 = Service(self.routes, options.http, self.watch, "2")
+            self._http2 = StreamService(self.routes, options.http, self.watch, "2")
 
     def stop_accepting(self) -> None:
         """Closes the port; connections live on."""

@@ -1,21 +1,11 @@
-"""Requests, answers, and who answers: the same values in every version of HTTP.
-
-A request is its head and its body. Whoever answers gets both, and gives one :class:`Response`,
-now or later, or a :class:`StreamingResponse`.
-"""
+"""Requests, answers and their limits: the same values in every version of HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from flyball.http.streams import ResponseStream
 
 JSON_TYPE: Final = "application/json"
 TEXT_TYPE: Final = "text/plain; charset=utf-8"
@@ -125,67 +115,6 @@ FAILED: Final = plain_error(500)
 """The answer when a handler raised."""
 CANCELLED: Final = plain_error(503)
 """The answer when a handler was cancelled."""
-
-
-class StreamingResponse(msgspec.Struct, frozen=True):
-    """An answer that does not end: whoever gives it takes the connection."""
-
-    take: Callable[[ResponseStream, RequestHead], None]
-    """Called with the answering side and the request's head; answers by itself from then on."""
-
-
-Answer = Response | StreamingResponse
-Handler = Callable[[RequestHead, bytes], "Answer | Awaitable[Response]"]
-"""Called with a request's head and body. Answers at once or later."""
-Admit = Callable[[RequestHead], Response | None]
-"""Called with a request's head, before its body is read: why it is refused, or None."""
-
-
-class UpgradeEndpoint(Protocol):
-    """Answers a handshake, and then has the wire for a protocol of its own."""
-
-    def answer(self, head: RequestHead, protocol: str | None = None) -> Any:
-        """Decides on one request; nothing is sent.
-
-        Args:
-            head: the request.
-            protocol: its ``:protocol`` if it came over HTTP/2 or HTTP/3, empty if it has none;
-                None for the upgrade of HTTP/1.1.
-
-        Returns:
-            A :class:`Response` that refuses, or a value of the endpoint's own for :meth:`open`,
-            whose ``headers`` are those of the answer to an extended CONNECT.
-        """
-
-    def open(self, head: RequestHead, acceptance: Any, wire: asyncio.Transport) -> object:
-        """Takes ``wire``. The 101 answer of HTTP/1.1 is sent here, that of an extended CONNECT
-        has been.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Who serves a path: a row of the route table. Has a ``handler`` or an ``upgrade``."""
-
-    path: str
-    """Matches exactly, as sent. ``*`` stands for one segment, or the rest of one, without dots."""
-    handler: Handler | None = None
-    upgrade: UpgradeEndpoint | None = None
-    """Serves connections of another protocol, WebSocket."""
-    methods: tuple[str, ...] = ()
-    """Those that are served, others get 405. Empty: the handler looks at the method."""
-    admit: Admit | None = None
-    """Asked before the body is read."""
-    max_body_size: int = 0
-    """Bytes; 0: what :class:`HttpLimits` says."""
-    too_large: Callable[[RequestHead], Response] | None = None
-    """The answer to a longer body; a plain 413 if not given."""
-    subtree: bool = False
-    """All paths below belong to it too, where no other row has them."""
-    internal: bool = False
-    """For operators and backends: may move to a port of its own."""
-    option: str = ""
-    """What sets the path, for messages."""
 
 
 @dataclass(frozen=True, slots=True)

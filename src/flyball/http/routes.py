@@ -1,30 +1,29 @@
-"""The route table: what is served on a port, whatever the version of HTTP that asks for it."""
+"""The route table: what is served on a port, whatever the version of HTTP that asks for it.
+
+A request is its head and its body. Whoever answers gets both, and gives one :class:`Response`,
+now or later, or a :class:`StreamingResponse`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from flyball.aio.eager import start_eagerly
-from flyball.http.messages import (
-    CANCELLED,
-    FAILED,
-    Response,
-    StreamingResponse,
-    empty,
-    plain_error,
-)
+from flyball.http.messages import CANCELLED, FAILED, RequestHead, Response, empty, plain_error
+from flyball.http.streams import StreamingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from flyball.http.messages import HttpLimits, RequestHead, Route, UpgradeEndpoint
+    from flyball.http.messages import HttpLimits
     from flyball.http.streams import ResponseStream
 
     Pending = Response | StreamingResponse | asyncio.Future[Response]
@@ -40,6 +39,60 @@ _METHODS: Final = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 )
 """Methods that are counted by name: strangers could send any number of others."""
+
+
+Answer = Response | StreamingResponse
+Handler = Callable[[RequestHead, bytes], "Answer | Awaitable[Response]"]
+"""Called with a request's head and body. Answers at once or later."""
+Admit = Callable[[RequestHead], Response | None]
+"""Called with a request's head, before its body is read: why it is refused, or None."""
+
+
+class UpgradeEndpoint(Protocol):
+    """Answers a handshake, and then has the wire for a protocol of its own."""
+
+    def answer(self, head: RequestHead, protocol: str | None = None) -> Any:
+        """Decides on one request; nothing is sent.
+
+        Args:
+            head: the request.
+            protocol: its ``:protocol`` if it came over HTTP/2 or HTTP/3, empty if it has none;
+                None for the upgrade of HTTP/1.1.
+
+        Returns:
+            A :class:`Response` that refuses, or a value of the endpoint's own for :meth:`open`,
+            whose ``headers`` are those of the answer to an extended CONNECT.
+        """
+
+    def open(self, head: RequestHead, acceptance: Any, wire: asyncio.Transport) -> object:
+        """Takes ``wire``. The 101 answer of HTTP/1.1 is sent here, that of an extended CONNECT
+        has been.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who serves a path: a row of the route table. Has a ``handler`` or an ``upgrade``."""
+
+    path: str
+    """Matches exactly, as sent. ``*`` stands for one segment, or the rest of one, without dots."""
+    handler: Handler | None = None
+    upgrade: UpgradeEndpoint | None = None
+    """Serves connections of another protocol, WebSocket."""
+    methods: tuple[str, ...] = ()
+    """Those that are served, others get 405. Empty: the handler looks at the method."""
+    admit: Admit | None = None
+    """Asked before the body is read."""
+    max_body_size: int = 0
+    """Bytes; 0: what :class:`HttpLimits` says."""
+    too_large: Callable[[RequestHead], Response] | None = None
+    """The answer to a longer body; a plain 413 if not given."""
+    subtree: bool = False
+    """All paths below belong to it too, where no other row has them."""
+    internal: bool = False
+    """For operators and backends: may move to a port of its own."""
+    option: str = ""
+    """What sets the path, for messages."""
 
 
 class RouteClash(ValueError):

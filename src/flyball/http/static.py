@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.messages import TEXT_TYPE, Headers, Response, Route, empty
+from flyball.http.messages import TEXT_TYPE, Headers, Response, empty
+from flyball.http.routes import Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
 
 from flyball.http.encoding import encode_head, encode_response
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from flyball.http.messages import RequestHead, Response
 
@@ -77,6 +80,13 @@ class ResponseStream(ABC):
         True if it goes on with the client's next request; the wire is somebody else's then.
         False: the wire is to be closed.
         """
+
+
+class StreamingResponse(msgspec.Struct, frozen=True):
+    """An answer that does not end: whoever gives it takes the connection."""
+
+    take: Callable[[ResponseStream, RequestHead], None]
+    """Called with the answering side and the request's head; answers by itself from then on."""
 
 
 class Http1Stream(ResponseStream):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.messages import Route
+from flyball.http.routes import Route
 from flyball.transports.common.init import init_route
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
@@ -21,7 +21,7 @@ from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketO
 
 if TYPE_CHECKING:
     from flyball.core.node import Node
-    from flyball.http.messages import UpgradeEndpoint
+    from flyball.http.routes import UpgradeEndpoint
 
 _STREAMS: Final = {
     "http_stream": streaming.HTTP_STREAM,

@@ -13,8 +13,8 @@ from flyball.core.node import Node
 from flyball.http.asgi_bridge import serve
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import Response, Route, empty
-from flyball.http.routes import RouteClash, Routes
+from flyball.http.messages import Response, empty
+from flyball.http.routes import Route, RouteClash, Routes
 from flyball.server import build
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming

@@ -12,8 +12,7 @@ from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import Route
-from flyball.http.routes import Routes
+from flyball.http.routes import Route, Routes
 from flyball.testing.clock import TestClock
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy

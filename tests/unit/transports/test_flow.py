@@ -20,9 +20,8 @@ from flyball.core.node import Node, NodeOptions
 from flyball.http.http2 import Http2Connection
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import Route
 from flyball.http.multiplex.wire import StreamWire
-from flyball.http.routes import Routes
+from flyball.http.routes import Route, Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.endpoint import StreamEndpoint

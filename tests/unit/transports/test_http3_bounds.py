@@ -13,8 +13,8 @@ from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW
 from flyball.http.http3.listener import Http3Listener, Http3Options
-from flyball.http.messages import Response, Route
-from flyball.http.routes import Routes
+from flyball.http.messages import Response
+from flyball.http.routes import Route, Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 

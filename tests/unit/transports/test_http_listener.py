@@ -12,7 +12,8 @@ from wsclient import RawClient, client_frame, request
 
 from flyball.http.body import BadChunks, ChunkedBody
 from flyball.http.head import BadRequestHead, parse_head
-from flyball.http.messages import HttpLimits, Response, StreamingResponse
+from flyball.http.messages import HttpLimits, Response
+from flyball.http.streams import StreamingResponse
 
 DATE = re.compile(r"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
 

@@ -11,8 +11,8 @@ from wsclient import RawClient
 
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import HttpLimits, Response, Route
-from flyball.http.routes import Routes
+from flyball.http.messages import HttpLimits, Response
+from flyball.http.routes import Route, Routes
 
 LIMITS = HttpLimits(head_timeout=0.2, request_timeout=0.3, write_timeout=0.3)
 

@@ -17,8 +17,8 @@ from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import HttpLimits, Response, Route
-from flyball.http.routes import Routes
+from flyball.http.messages import HttpLimits, Response
+from flyball.http.routes import Route, Routes
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.transports.common.limits import ConnectionLimits

@@ -13,8 +13,7 @@ from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import Route
-from flyball.http.routes import Routes
+from flyball.http.routes import Route, Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint

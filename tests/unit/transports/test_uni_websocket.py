@@ -11,8 +11,7 @@ from flyball.core import types
 from flyball.core.errors import Disconnect
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import Route
-from flyball.http.routes import Routes
+from flyball.http.routes import Route, Routes
 from flyball.protocol.json_codec import JSON
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy

@@ -33,13 +33,14 @@ from flyball.http.http3._private import (
     stop_receiving,
     unsent_bytes,
 )
+from flyball.http.multiplex.request import open_stream
 from flyball.http.multiplex.wire import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flyball.http.http3.sessions import Session, SessionEndpoint
-    from flyball.http.multiplex.request import Service
+    from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import Fields, StreamWire
 
 logger = logging.getLogger("flyball.transports")
@@ -67,7 +68,7 @@ class Http3Connection(Carrier, QuicProtocol):
 
     def __init__(
         self,
-        service: Service,
+        service: StreamService,
         webtransports: Mapping[str, SessionEndpoint],
         max_connections: int,
         *args: Any,
@@ -179,7 +180,7 @@ class Http3Connection(Carrier, QuicProtocol):
         if self._is_closing:
             self._answer(stream_id, 503)
         elif endpoint is None:
-            return self._service.open(self, stream_id, fields)
+            return open_stream(self._service, self, stream_id, fields)
         elif headers.get(b":method") != b"CONNECT":
             self._answer(stream_id, 405)
         elif headers.get(b":protocol") != b"webtransport":

@@ -16,7 +16,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW, ConnectionTable
 from flyball.http.http3.connection import Http3Connection
 from flyball.http.messages import HttpLimits
-from flyball.http.multiplex.request import Service
+from flyball.http.multiplex.service import StreamService
 from flyball.http.routes import Routes
 from flyball.http.watch import Watch
 
@@ -72,7 +72,7 @@ class Http3Listener:
         """The port in use, once started."""
         self._webtransports = dict(webtransports or {})
         self.watch = Watch()
-        self.service = Service(routes or Routes(), options.http, self.watch, "3")
+        self.service = StreamService(routes or Routes(), options.http, self.watch, "3")
         self._server: ConnectionTable | None = None
 
     async def start(self) -> None:

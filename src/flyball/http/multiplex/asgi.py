@@ -12,7 +12,7 @@ from flyball.http.messages import plain_error
 if TYPE_CHECKING:
     from flyball.http.asgi_tools import Message, Scope
     from flyball.http.messages import RequestHead
-    from flyball.http.multiplex.request import Service
+    from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import StreamWire
 
 logger = logging.getLogger("flyball.transports")
@@ -44,7 +44,7 @@ class AsgiRequest(asyncio.Protocol):
         "_wire",
     )
 
-    def __init__(self, service: Service, wire: StreamWire, head: RequestHead) -> None:
+    def __init__(self, service: StreamService, wire: StreamWire, head: RequestHead) -> None:
         """Becomes the protocol of ``wire`` and calls the app."""
         self._age = 0.0  # seconds that the body, or the client, lets us wait
         self._service = service

@@ -3,67 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flyball.http.messages import (
-    NOT_FOUND,
-    RequestHead,
-    Response,
-    StreamingResponse,
-    plain_error,
-)
+from flyball.http.messages import NOT_FOUND, RequestHead, Response, plain_error
 from flyball.http.multiplex.asgi import AsgiRequest
 from flyball.http.multiplex.wire import MultiplexedStream, StreamWire
 from flyball.http.routes import outcome
+from flyball.http.streams import StreamingResponse
 
 if TYPE_CHECKING:
-    from flyball.http.messages import HttpLimits
+    from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import Carrier, Fields
-    from flyball.http.routes import Endpoint, Routes
-    from flyball.http.watch import Watch
-
-
-@dataclass(slots=True)
-class Service:
-    """What the streams of a listener's connections are served with."""
-
-    routes: Routes
-    limits: HttpLimits
-    watch: Watch
-    version: str
-    """``2`` or ``3``."""
-    connections: set[Carrier] = field(default_factory=set)
-    """Those that are open; each adds and discards itself."""
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    """ASGI requests under way."""
-    stopping: bool = False
-    """No more connections are wanted."""
-
-    def open(self, carrier: Carrier, stream_id: int, fields: Fields) -> StreamWire:
-        """Makes the wire of a stream whose request head has come; the caller feeds what follows."""
-        request = Request(self)
-        wire = carrier.wires[stream_id] = StreamWire(carrier, stream_id, request)
-        request.begin(wire, fields)
-        return wire
-
-    def shutdown(self) -> None:
-        """Ends idle connections at once, others with their last request."""
-        self.stopping = True
-        for connection in list(self.connections):
-            connection.shutdown()
-
-    @property
-    def is_busy(self) -> bool:
-        """Requests are still being answered."""
-        return any(connection.is_busy for connection in self.connections)
-
-    def abort(self) -> None:
-        """Cancels what is still being answered and drops all connections."""
-        for task in list(self.tasks):
-            task.cancel()
-        for connection in list(self.connections):
-            connection.abort()
+    from flyball.http.routes import Endpoint
 
 
 class BadFields(ValueError):
@@ -104,12 +55,22 @@ def read_head(fields: Fields, *, max_headers: int) -> tuple[RequestHead, str]:
     return head, pseudo.get(b":protocol", b"").decode("latin-1")
 
 
-class Request(asyncio.Protocol):
+def open_stream(
+    service: StreamService, carrier: Carrier, stream_id: int, fields: Fields
+) -> StreamWire:
+    """Makes the wire of a stream whose request head has come; the caller feeds what follows."""
+    request = StreamRequest(service)
+    wire = carrier.wires[stream_id] = StreamWire(carrier, stream_id, request)
+    request.begin(wire, fields)
+    return wire
+
+
+class StreamRequest(asyncio.Protocol):
     """Reads a request and hands its wire to a transport, or answers it."""
 
     __slots__ = ("_age", "_body", "_endpoint", "_head", "_service", "_size", "_wire")
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: StreamService) -> None:
         self._service = service
         self._wire: StreamWire = None  # type: ignore[assignment]  # set by begin()
         self._head: RequestHead | None = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from flyball.aio.clock import Clock
-    from flyball.http.messages import Route
+    from flyball.http.routes import Route
     from flyball.server.acme.cache import Cache
     from flyball.server.acme.options import AutocertOptions
 

@@ -6,7 +6,8 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.messages import NO_SNIFF, TEXT_TYPE, Response, Route, empty
+from flyball.http.messages import NO_SNIFF, TEXT_TYPE, Response, empty
+from flyball.http.routes import Route
 
 if TYPE_CHECKING:
     from flyball.http.messages import RequestHead

@@ -13,7 +13,8 @@ import structlog
 from msgspec import Raw, Struct
 
 from flyball.aio.eager import start_eagerly
-from flyball.http.messages import FAILED, Response, Route, empty, plain_error
+from flyball.http.messages import FAILED, Response, empty, plain_error
+from flyball.http.routes import Route
 from flyball.server.api import messages as m
 from flyball.server.api.auth import ApiKeyCheck
 from flyball.server.api.decode import RequestDecoder, split_values

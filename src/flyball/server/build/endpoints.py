@@ -12,7 +12,7 @@ from flyball.server.metrics import process_registry
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
-    from flyball.http.messages import Route
+    from flyball.http.routes import Route
     from flyball.server.api.service import ApiService
     from flyball.server.config import Config
 

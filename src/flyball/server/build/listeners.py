@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from flyball.aio.clock import Clock
     from flyball.core.node import Node
     from flyball.http.http3.listener import Http3Listener
-    from flyball.http.messages import Route
-    from flyball.http.routes import RequestCounts
+    from flyball.http.routes import RequestCounts, Route
     from flyball.server.acme import Autocert
     from flyball.server.config import Config
     from flyball.transports.common.limits import ConnectionLimits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flyball.http.messages import Route
+from flyball.http.routes import Route
 from flyball.server.config.schema_server import (
     SSE,
     HTTPStream,

@@ -18,12 +18,14 @@ import structlog
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from flyball.http.messages import NO_SNIFF, Response, Route, plain_error
+from flyball.http.messages import NO_SNIFF, Response, plain_error
+from flyball.http.routes import Route
 from flyball.http.static import METHODS, content_type, static_route
 from flyball.server.http.endpoints import JSON
 
 if TYPE_CHECKING:
-    from flyball.http.messages import Handler, RequestHead
+    from flyball.http.messages import RequestHead
+    from flyball.http.routes import Handler
 
 logger = structlog.get_logger("flyball.server.demo")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.messages import NO_SNIFF, Response, Route
+from flyball.http.messages import NO_SNIFF, Response
+from flyball.http.routes import Route
 from flyball.server.metrics import CONTENT_TYPE, exposition
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.messages import NO_SNIFF, Response, Route, empty
+from flyball.http.messages import NO_SNIFF, Response, empty
+from flyball.http.routes import Route
 from flyball.transports.common.origin import cors_headers
 
 if TYPE_CHECKING:

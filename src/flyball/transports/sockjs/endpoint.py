@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 from flyball.http.address import remote_address
-from flyball.http.messages import NO_SNIFF, Response, Route, StreamingResponse, empty
+from flyball.http.messages import NO_SNIFF, Response, empty
 from flyball.http.messages import TEXT_TYPE as PLAIN
+from flyball.http.routes import Route
+from flyball.http.streams import StreamingResponse
 from flyball.transports.common.origin import OriginPolicy, cors_headers
 from flyball.transports.sockjs import pages
 from flyball.transports.sockjs.framing import ANOTHER_RECEIVER, OPEN, BadPayload, read_messages

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flyball.http.messages import Response, Route, empty
+from flyball.http.messages import Response, empty
+from flyball.http.routes import Route
 from flyball.protocol.client import CLIENT
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON

@@ -9,14 +9,10 @@ from urllib.parse import parse_qs
 
 from flyball.http.address import remote_address
 from flyball.http.head import kept
-from flyball.http.messages import (
-    STATUS_TEXTS,
-    Response,
-    Route,
-    StreamingResponse,
-    empty,
-)
+from flyball.http.messages import STATUS_TEXTS, Response, empty
 from flyball.http.messages import TEXT_TYPE as TEXT
+from flyball.http.routes import Route
+from flyball.http.streams import StreamingResponse
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF

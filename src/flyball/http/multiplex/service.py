@@ -1,0 +1,49 @@
+"""What all requests that come as streams share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from flyball.http.messages import HttpLimits
+    from flyball.http.multiplex.wire import Carrier
+    from flyball.http.routes import Routes
+    from flyball.http.watch import Watch
+
+
+@dataclass(slots=True)
+class StreamService:
+    """What the streams of a listener's connections are served with."""
+
+    routes: Routes
+    limits: HttpLimits
+    watch: Watch
+    version: str
+    """``2`` or ``3``."""
+    connections: set[Carrier] = field(default_factory=set)
+    """Those that are open; each adds and discards itself."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """ASGI requests under way."""
+    stopping: bool = False
+    """No more connections are wanted."""
+
+    def shutdown(self) -> None:
+        """Ends idle connections at once, others with their last request."""
+        self.stopping = True
+        for connection in list(self.connections):
+            connection.shutdown()
+
+    @property
+    def is_busy(self) -> bool:
+        """Requests are still being answered."""
+        return any(connection.is_busy for connection in self.connections)
+
+    def abort(self) -> None:
+        """Cancels what is still being answered and drops all connections."""
+        for task in list(self.tasks):
+            task.cancel()
+        for connection in list(self.connections):
+            connection.abort()
