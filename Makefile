@@ -20,6 +20,10 @@ GO     := go
 PEBBLE_VERSION := v2.10.1
 PEBBLE         := $(VENV)/pebble/$(PEBBLE_VERSION)
 
+# Conformance cases for HTTP/2; likewise.
+H2SPEC_VERSION := v2.2.1+incompatible
+H2SPEC         := $(VENV)/h2spec/$(H2SPEC_VERSION)
+
 # As many tests at a time as there are cores; one that needs nothing else's programs is quick.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 QUICK  := --ignore=$(dir $(SDK_JS)) --ignore=tests/autocert/test_pebble.py
@@ -27,10 +31,10 @@ QUICK  := --ignore=$(dir $(SDK_JS)) --ignore=tests/autocert/test_pebble.py
 # Recipes speak up for themselves.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick check format bench clean
+.PHONY: help setup run test quick check format bench conformance clean
 
 help: ## Show this list
-	sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(VENV)/.dev ## Create .venv and install everything for development
 
@@ -41,7 +45,7 @@ run: $(VENV)/.run ## Start the server with the demo configuration
 	echo
 	exec $(BIN)/flyball -c demo/config.toml --http_server.port $(PORT) --demo
 
-test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) $(PEBBLE)/pebble ## Run all tests (PYTHON=python3.13: on that Python)
+test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) $(PEBBLE)/pebble $(H2SPEC)/h2spec ## Run all tests (PYTHON=python3.13: on that Python)
 	$(PYTEST) $(PYTEST_ARGS)
 
 quick: $(VENV)/.dev ## Run the tests that need no browser, Node.js or Go (PYTHON=... too)
@@ -59,6 +63,9 @@ format: $(VENV)/.dev ## Format the code
 
 bench: $(VENV)/.run ## Compare the server's cost with a C floor (BENCH_ARGS=--quick)
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+conformance: $(VENV)/.dev $(H2SPEC)/h2spec ## Run all cases of Autobahn (WebSocket) and h2spec (HTTP/2)
+	$(BIN)/python tests/conformance/conformance.py
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .venv-* bench/bin $(SDK_JS)/node_modules .mypy_cache .ruff_cache .pytest_cache
@@ -96,3 +103,7 @@ $(PEBBLE)/pebble: | $(BIN)/python
 	GOBIN=$(abspath $(PEBBLE)) $(GO) install \
 		github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv@$(PEBBLE_VERSION) \
 		github.com/letsencrypt/pebble/v2/cmd/pebble@$(PEBBLE_VERSION)
+
+$(H2SPEC)/h2spec: | $(BIN)/python
+	command -v $(GO) >/dev/null || { echo "the conformance cases for HTTP/2 need Go, 1.21 or newer" >&2; exit 1; }
+	GOBIN=$(abspath $(H2SPEC)) $(GO) install github.com/summerwind/h2spec/cmd/h2spec@$(H2SPEC_VERSION)
