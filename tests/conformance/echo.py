@@ -10,8 +10,8 @@ from certificates import self_signed
 
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
-from flyball.http.messages import TEXT_TYPE, HttpLimits, Response, Route
-from flyball.http.routes import Routes
+from flyball.http.messages import TEXT_TYPE, HttpLimits, Response
+from flyball.http.routes import Route, Routes
 from flyball.protocol.json_codec import JSON
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.common.websocket import deflate, frames
