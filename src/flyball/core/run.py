@@ -135,7 +135,7 @@ class NodeRun:
         self._become(RunState.STOPPING)
         self._end_all()
         tasks, engine = self.runtime.tasks, self._engine
-        steps = [tasks.drain, self.membership.drain, self._close_timers]
+        steps = [tasks.drain, self.membership.drain, self._stop_telling]
         if engine.controller is not None:
             if joined:
                 steps.append(self.cluster.leave)
@@ -153,7 +153,6 @@ class NodeRun:
         """
         self._become(RunState.STOPPING)
         self.cluster.stop_telling()
-        self.runtime.timers.close()
         engine = self._engine
         steps = [engine.broker.close, engine.presence_manager.close]
         if engine.controller is not None:
@@ -168,9 +167,9 @@ class NodeRun:
         for listener in self.hub.listeners():
             listener.stop()
 
-    async def _close_timers(self) -> None:
+    async def _stop_telling(self) -> None:
         self.cluster.stop_telling()
-        self.runtime.timers.close()
+        self.runtime.timers.rest()
 
     # -- BrokerEvents
 

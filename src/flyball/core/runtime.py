@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """Services of one run of a node. Its timers and tasks end with the run."""
+    """Services of one run of a node. Its tasks end with the run; its timers
+    run out by themselves, for clients that still leave.
+    """
 
     __slots__ = ("clock", "handlers", "metrics", "options", "random", "tasks", "timers")
 

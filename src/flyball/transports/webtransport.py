@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -12,10 +11,10 @@ from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.http.address import format_address
 from flyball.http.head import kept
+from flyball.http.timeouts import WriteDeadline
 from flyball.protocol import codes
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.transports.common.deadline import NEVER, Deadlines
 from flyball.transports.common.stream_framing import StreamFraming, stream_framing
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ OPEN_TIMEOUT: Final = 10.0
 """Seconds for the client to open its stream."""
 WRITE_TIMEOUT: Final = 1.0
 """Seconds for which a slow client may take no byte at all."""
-END_PAUSE: Final = 1.0
-"""Seconds between the end of the stream and that of the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,8 @@ class WebTransportOptions:
 
     message_size_limit: int = 65536
     """Bytes of one command line or Protobuf message."""
+    end_pause: float = 1.0
+    """Seconds between the end of the stream and that of the session, for clients to read on."""
     keep_headers: frozenset[str] | None = None
     """Request headers (lower case) that sessions keep; None: all."""
 
@@ -82,7 +81,7 @@ class Phase(Enum):
     GONE = "gone"
 
 
-class WebTransportTransport(Deadlines, Transport):
+class WebTransportTransport(Transport):
     """The stream of one session."""
 
     __slots__ = (
@@ -94,10 +93,8 @@ class WebTransportTransport(Deadlines, Transport):
         "_phase",
         "_reason",
         "_stream_id",
-        "_stuck_bytes",
         "_unread",
         "session_id",
-        "timer_tick",
     )
 
     name: ClassVar[str] = "webtransport"
@@ -123,10 +120,8 @@ class WebTransportTransport(Deadlines, Transport):
         self._unread: int | None = None  # bytes that came while the session has enough
         self._phase = Phase.WAITING
         self._reason = Disconnect(codes.DISCONNECT_STALE)
-        self._stuck_bytes = 0
-        self._deadline = NEVER
-        self.timer_tick = 0
-        self._arm(OPEN_TIMEOUT)
+        self._deadline = WriteDeadline(node.timers, self)
+        self._deadline.set(OPEN_TIMEOUT)
 
     # -- input
 
@@ -155,7 +150,7 @@ class WebTransportTransport(Deadlines, Transport):
     def _begin(self, stream_id: int) -> None:
         self._stream_id = stream_id
         self._phase = Phase.OPEN
-        self._disarm()
+        self._deadline.clear()
         endpoint = self._endpoint
         address = format_address(self._link.info("peername"))
         remembered = kept(self._headers, endpoint.options.keep_headers)
@@ -200,7 +195,7 @@ class WebTransportTransport(Deadlines, Transport):
         if self._phase is Phase.GONE:
             return
         self._phase = Phase.GONE
-        self._disarm()
+        self._deadline.close()
         self.resume_reading()
         session, self.session = self.session, None
         if session is not None:
@@ -215,13 +210,13 @@ class WebTransportTransport(Deadlines, Transport):
         if unsent > HIGH and not self._paused:
             self.pause()
             if self._phase is Phase.OPEN:
-                self._expect_progress(WRITE_TIMEOUT)
+                self._deadline.expect_progress(WRITE_TIMEOUT)
 
     def acknowledged(self) -> None:
         """The client took something."""
         if self._paused and self._link.unsent(self._stream_id) < LOW:
             if self._phase is Phase.OPEN:
-                self._disarm()
+                self._deadline.clear()
             self.resume()
 
     def _close(self, disconnect: Disconnect) -> None:
@@ -243,35 +238,27 @@ class WebTransportTransport(Deadlines, Transport):
             self._end_session()
         else:
             self._link.write(self._stream_id, b"", end=True)
-            if self._endpoint.node.shutting_down:
-                # The node's timers end with it.
-                asyncio.get_running_loop().call_later(END_PAUSE, self._on_deadline)
-            else:
-                self._arm(END_PAUSE)
+            self._deadline.set(self._endpoint.options.end_pause)
 
     def _end_session(self) -> None:
         self._phase = Phase.GONE
-        self._disarm()
+        self._deadline.close()
         reason = self._reason
         quiet = reason.code == codes.DISCONNECT_CONNECTION_CLOSED.code
         code, text = (0, "") if quiet else (reason.code, reason.reason)
         self._link.end_session(self.session_id, code, text)
 
-    # -- deadlines
+    # -- time limits
 
-    @property
-    def _clock_node(self) -> Node:
-        return self._endpoint.node
-
-    def _unsent_bytes(self) -> int:
+    def unsent_bytes(self) -> int:
+        """What the client has not acknowledged."""
         return self._link.unsent(self._stream_id)
 
-    def _on_deadline(self) -> None:
-        if self._phase is Phase.GONE:
-            return
+    def on_deadline(self) -> None:
+        """The client opened no stream or took nothing, or the session may end now."""
         if self._phase is not Phase.OPEN:
             self._end_session()
-        elif not self._progresses(WRITE_TIMEOUT) and self.session is not None:
+        elif self.session is not None:
             self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
 
 

@@ -41,9 +41,17 @@ async def serve():
     running = []
 
     async def start(
-        *, origins=(), node_options=None, limits=None, api=None, app=None, listener=None, **options
+        *,
+        origins=(),
+        node_options=None,
+        limits=None,
+        api=None,
+        app=None,
+        listener=None,
+        clock=None,
+        **options,
     ):
-        node = Node(NodeOptions(**{"ping_interval": 0.0, **(node_options or {})}))
+        node = Node(NodeOptions(**{"ping_interval": 0.0, **(node_options or {})}), clock=clock)
 
         @node.on_connecting
         def connecting(event):

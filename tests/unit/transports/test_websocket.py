@@ -10,6 +10,7 @@ import pytest
 from wsclient import ACCEPT, UPGRADE, RawClient, client_frame, request
 
 from flyball.core.errors import Disconnect
+from flyball.testing.clock import TestClock
 from flyball.transports.common.websocket.deflate import Deflater, Inflater
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "wire-examples.jsonl"
@@ -362,16 +363,36 @@ async def test_close_by_the_server_waits_for_the_client(serve):
     await client.close()
 
 
-async def test_close_by_the_server_gives_up_after_a_while(serve, monkeypatch):
-    monkeypatch.setattr("flyball.transports.common.websocket.transport.CLOSE_TIMEOUT", 0.1)
-    server = await serve()
+async def test_close_by_the_server_gives_up_after_a_while(serve):
+    clock = TestClock()
+    server = await serve(clock=clock)
     client = await RawClient.websocket(server.port)
     client.text(CONNECT)
     await client.frame()
     server.sessions[0].disconnect(Disconnect(3503))
     assert (await client.frame())[1] == b"\x0d\xafforce disconnect"
+    clock.advance(4.9)
+    assert server.node.timers.num_armed == 1
+    clock.advance(0.2)
     with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
         await client.read(1)
+    await client.close()
+
+
+async def test_a_client_that_ignores_its_close_frame_is_dropped_after_shutdown_too(serve):
+    clock = TestClock()
+    server = await serve(clock=clock)
+    client = await RawClient.websocket(server.port)
+    client.text(CONNECT)
+    await client.frame()
+    server.listener.stop_accepting()
+    await server.node.shutdown()
+    await server.listener.close(grace=0.1)
+    assert (await client.frame())[1] == b"\x0b\xb9shutdown"
+    clock.advance(5.1)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await client.read(1)
+    assert not server.node.timers.num_armed
     await client.close()
 
 
@@ -424,7 +445,7 @@ async def test_end_of_the_connection_frees_everything(serve):
     await until(lambda: not server.sessions)
     assert seen == [session.client_id]
     await until(lambda: transport.session is None)
-    assert transport.timer_tick == 0
+    assert not server.node.timers.num_armed
 
 
 # -- flow control

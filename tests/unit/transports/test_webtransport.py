@@ -12,6 +12,7 @@ from flyball.core import types
 from flyball.core.errors import Disconnect, Error
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3.listener import Http3Listener, Http3Options
+from flyball.testing.clock import TestClock
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
@@ -31,19 +32,13 @@ class Server:
         self.node, self.listener, self.port = node, listener, listener.port
 
 
-@pytest.fixture(autouse=True)
-def short_pause(request, monkeypatch):
-    """Sessions end soon after their streams; test_a_session waits as long as clients do."""
-    if request.node.originalname != "test_a_session":
-        monkeypatch.setattr("flyball.transports.webtransport.END_PAUSE", 0.05)
-
-
 @pytest.fixture
 async def serve(certificate):
     running = []
 
-    async def start(node_options=None, limits=None, **options):
-        node = Node(NodeOptions(**{"ping_interval": 0.0, **(node_options or {})}))
+    async def start(node_options=None, limits=None, clock=None, **options):
+        node = Node(NodeOptions(**{"ping_interval": 0.0, **(node_options or {})}), clock=clock)
+        options.setdefault("end_pause", 0.05)
 
         @node.on_connecting
         def connecting(event):
@@ -97,7 +92,8 @@ def lines(client):
 
 
 async def test_a_session(serve):
-    server = await serve()
+    clock = TestClock()
+    server = await serve(clock=clock, end_pause=1.0)
     async with dial(server.port) as client:
         await joined(client)
         (session,) = server.node.hub.sessions.values()
@@ -115,6 +111,9 @@ async def test_a_session(serve):
             "push": {"disconnect": {"code": 3503, "reason": "force disconnect"}}
         }
         assert client.close_capsule is None
+        clock.advance(0.9)
+        assert server.node.timers.num_armed == 1
+        clock.advance(0.2)
         await client.until(lambda: client.session in client.ended, "end of session")
         assert client.close_capsule == (3503, "force disconnect")
 
@@ -240,11 +239,12 @@ async def test_connection_limit(serve):
         assert await other.request() == 503
 
 
-async def test_a_session_without_a_stream_is_closed(serve, monkeypatch):
-    monkeypatch.setattr("flyball.transports.webtransport.OPEN_TIMEOUT", 0.1)
-    server = await serve()
+async def test_a_session_without_a_stream_is_closed(serve):
+    clock = TestClock()
+    server = await serve(clock=clock)
     async with dial(server.port) as client:
         assert await client.request() == 200
+        clock.advance(10.1)
         await client.until(lambda: client.session in client.ended, "end of session")
         assert client.close_capsule == (3502, "stale")
 

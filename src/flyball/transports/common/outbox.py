@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
+from flyball.http.timeouts import NEVER, Deadline
 from flyball.protocol import codes
 
 if TYPE_CHECKING:
@@ -29,27 +30,26 @@ class OutboxTransport(Transport):
     """
 
     __slots__ = (
-        "_close_timer",
-        "_node",
+        "_deadline",
+        "_is_ending",
         "_outbox",
         "_runner",
         "_wake",
         "_writes",
         "_writes_seen",
-        "timer_tick",
     )
 
     def __init__(self, node: Node, framing: Framing) -> None:
         super().__init__(framing, max_queue_size=node.options.queue_max_size)
-        self._node = node
         self._outbox: list[bytes] = []
         self._wake: asyncio.Future[None] | None = None
         self._runner: asyncio.Task[object] | None = None
-        self._close_timer: asyncio.TimerHandle | None = None
+        self._is_ending = False
+        """The session is over; what was written may still get out."""
+        self._deadline = Deadline(node.timers, self)
         self._writes = 0
         """Twice the writes so far, and one more while one is under way."""
         self._writes_seen = 0  # at the last look
-        self.timer_tick = 0
 
     async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Writes until the session is closed and everything is out.
@@ -75,10 +75,7 @@ class OutboxTransport(Transport):
                     await self._wake
         finally:
             self._runner = None
-            if self._close_timer is not None:
-                self._close_timer.cancel()
-            if self.timer_tick:
-                self._node.timers.cancel(self)
+            self._deadline.close()
             self.lost()
 
     def lost(self) -> None:
@@ -102,8 +99,8 @@ class OutboxTransport(Transport):
     def _begin(self) -> None:
         self.pause()
         self._rouse()
-        if not self.timer_tick:
-            self._arm()
+        if self._deadline.due == NEVER:
+            self._watch_write()
 
     def _rouse(self) -> None:
         wake, self._wake = self._wake, None
@@ -118,23 +115,27 @@ class OutboxTransport(Transport):
         if disconnect.code == codes.DISCONNECT_WRITE_ERROR.code:
             runner.cancel()
         else:
-            loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(CLOSE_TIMEOUT, runner.cancel)
+            self._is_ending = True
+            self._deadline.set(CLOSE_TIMEOUT)
 
-    # -- writes that take too long, seen by the node's timer wheel
+    # -- writes that take too long
 
-    def _arm(self) -> None:
+    def _watch_write(self) -> None:
         self._writes_seen = self._writes
-        self._node.timers.arm(self, self._node.clock.monotonic() + WRITE_TIMEOUT)
+        self._deadline.set(WRITE_TIMEOUT)
 
-    def on_timer(self, now: float) -> None:  # noqa: ARG002 - the wheel's signature
-        """Looks whether the write of last time is still under way (called by the wheel)."""
-        if not self._writes & 1 or self._runner is None:
+    def on_deadline(self) -> None:
+        """Looks whether the write of last time is still under way, or ends what should be over."""
+        runner = self._runner
+        if runner is None:
             return
-        if self._writes != self._writes_seen:
-            self._arm()
-            return
-        if self.session is not None and not self.session.closed:
-            self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
-        elif self._runner is not None:
-            self._runner.cancel()
+        if not self._is_ending:
+            if not self._writes & 1:
+                return
+            if self._writes != self._writes_seen:
+                self._watch_write()
+                return
+            if self.session is not None and not self.session.closed:
+                self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+                return
+        runner.cancel()

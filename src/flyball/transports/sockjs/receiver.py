@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.messages import Response
-from flyball.transports.common.deadline import NEVER, Deadlines
+from flyball.http.timeouts import WriteDeadline
 from flyball.transports.sockjs.kinds import RESPONSE_LIMIT, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flyball.core.node import Node
     from flyball.http.streams import ResponseStream
     from flyball.transports.sockjs.kinds import Kind
     from flyball.transports.sockjs.transport import SockJsTransport
@@ -33,7 +32,7 @@ class Phase(Enum):
     GONE = "gone"
 
 
-class Receiver(Deadlines, asyncio.Protocol):
+class Receiver(asyncio.Protocol, ABC):
     """The wire of one request, for as long as its answer takes.
 
     Tells its transport when the wire is full, writable again, or lost. Once the answer is
@@ -45,10 +44,8 @@ class Receiver(Deadlines, asyncio.Protocol):
         "_is_full",
         "_phase",
         "_stream",
-        "_stuck_bytes",
         "_transport",
         "_wire",
-        "timer_tick",
     )
 
     def __init__(self, transport: SockJsTransport, stream: ResponseStream) -> None:
@@ -57,9 +54,7 @@ class Receiver(Deadlines, asyncio.Protocol):
         self._wire = wire = stream.wire
         self._phase = Phase.NEW
         self._is_full = False
-        self._stuck_bytes = 0
-        self._deadline = NEVER
-        self.timer_tick = 0
+        self._deadline = WriteDeadline(transport.node.timers, self)
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
 
@@ -101,7 +96,7 @@ class Receiver(Deadlines, asyncio.Protocol):
         """The connection is gone."""
         was_open = self.is_open
         self._phase = Phase.GONE
-        self._disarm()
+        self._deadline.close()
         if was_open:
             self._transport.interrupted()
 
@@ -116,7 +111,7 @@ class Receiver(Deadlines, asyncio.Protocol):
         """The client took everything."""
         self._is_full = False
         if self.is_open:
-            self._disarm()
+            self._deadline.clear()
             self._transport.resume()
         elif self._phase is Phase.LEAVING:
             self._leave()
@@ -127,19 +122,19 @@ class Receiver(Deadlines, asyncio.Protocol):
         """The answer is written: the connection goes on without us once it is taken."""
         self._phase = Phase.LEAVING
         if self._is_full:
-            self._arm(CLOSE_TIMEOUT)
+            self._deadline.set(CLOSE_TIMEOUT)
         else:
             self._leave()
 
     def _leave(self) -> None:
-        self._disarm()
+        self._deadline.close()
         self._phase = Phase.GONE  # the connection may find its next protocol in release()
         if self._wire.is_closing() or not self._stream.release():
             self._phase = Phase.LEAVING
-            self._arm(CLOSE_TIMEOUT)
+            self._deadline.set(CLOSE_TIMEOUT)
             self._wire.close()
 
-    # -- deadlines
+    # -- time limits
 
     @property
     def _write_timeout(self) -> float:
@@ -147,22 +142,18 @@ class Receiver(Deadlines, asyncio.Protocol):
         timeout = self._transport.write_timeout
         return max(timeout, self._stream.patience) if timeout else 0.0
 
-    @property
-    def _clock_node(self) -> Node:
-        return self._transport.node
-
-    def _unsent_bytes(self) -> int:
+    def unsent_bytes(self) -> int:
+        """What the client has not taken."""
         return self._wire.get_write_buffer_size()
 
     def _await_progress(self) -> None:
         timeout = self._write_timeout
         if timeout:
-            self._expect_progress(timeout)
+            self._deadline.expect_progress(timeout)
 
-    def _on_deadline(self) -> None:
+    def on_deadline(self) -> None:
+        """The client took nothing, or not all in time."""
         if self.is_open:
-            if self._progresses(self._write_timeout):
-                return
             self._transport.write_failed()
         self._wire.abort()
 

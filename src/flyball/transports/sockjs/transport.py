@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
+from flyball.http.timeouts import Deadline
 from flyball.protocol import codes
 from flyball.transports.sockjs.framing import FRAMING, INTERRUPTED, close_frame, join
 
@@ -28,7 +29,7 @@ class SockJsTransport(Transport):
     receivers for some time: a poll that finds nothing would open a new session.
     """
 
-    __slots__ = ("_goodbye", "_receiver", "_rest", "_sessions", "id", "node", "timer_tick")
+    __slots__ = ("_deadline", "_goodbye", "_receiver", "_rest", "_sessions", "id", "node")
     name: ClassVar[str] = "sockjs"
 
     def __init__(self, sessions: Sessions, id_: str) -> None:
@@ -41,7 +42,7 @@ class SockJsTransport(Transport):
         self._receiver: Receiver | None = None
         self._rest = b""  # waited for a receiver when the session was closed
         self._goodbye = b""
-        self.timer_tick = 0
+        self._deadline = Deadline(node.timers, self)
         self.pause()
 
     @property
@@ -64,7 +65,7 @@ class SockJsTransport(Transport):
     def attach(self, receiver: Receiver) -> None:
         """Takes a receiver; it is given what waits."""
         self._receiver = receiver
-        self.node.timers.cancel(self)
+        self._deadline.clear()
         if receiver.open():
             self.resume()
 
@@ -149,17 +150,17 @@ class SockJsTransport(Transport):
             session.connection_lost()
         self.mark_closed()
 
-    # -- time without a receiver, on the node's timer wheel
+    # -- time without a receiver
 
     def _wait(self) -> None:
-        self.node.timers.arm(self, self.node.clock.monotonic() + DISCONNECT_DELAY)
+        self._deadline.set(DISCONNECT_DELAY)
 
     def keep_end(self) -> None:
         """Remembers the end of the session, for as long as it had waited for a receiver."""
         self._wait()
 
-    def on_timer(self, now: float) -> None:  # noqa: ARG002 - the wheel's signature
-        """No receiver came (called by the timer wheel)."""
+    def on_deadline(self) -> None:
+        """No receiver came."""
         if self._receiver is None:
             self._lose()
             self._sessions.forget(self)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
+from flyball.http.timeouts import WriteDeadline
 from flyball.protocol import codes
-from flyball.transports.common.deadline import NEVER, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class Start:
     """A whole answer in place of the stream when connect is refused; None: the stream tells."""
 
 
-class StreamTransport(Deadlines, Transport, asyncio.Protocol):
+class StreamTransport(Transport, asyncio.Protocol):
     """The connection of a streaming response; the client's side of it is not read any more."""
 
     __slots__ = (
@@ -54,9 +54,7 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         "_phase",
         "_start",
         "_stream",
-        "_stuck_bytes",
         "_wire",
-        "timer_tick",
     )
 
     def __init__(
@@ -73,9 +71,7 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         self._wire = wire = stream.wire
         self._start: Start | None = start
         self._phase = Phase.UNDECIDED
-        self._stuck_bytes = 0
-        self._deadline = NEVER
-        self.timer_tick = 0
+        self._deadline = WriteDeadline(node.timers, self)
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
         if start.refuse is None:
@@ -107,7 +103,7 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone."""
         self._phase = Phase.GONE
-        self._disarm()
+        self._deadline.close()
         session, self.session = self.session, None
         if session is not None:
             session.connection_lost()
@@ -117,12 +113,12 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         """The client does not take everything."""
         self.pause()
         if self._phase is Phase.OPEN:
-            self._expect_progress(max(WRITE_TIMEOUT, self._stream.patience))
+            self._deadline.expect_progress(max(WRITE_TIMEOUT, self._stream.patience))
 
     def resume_writing(self) -> None:
         """The client took everything."""
         if self._phase is Phase.OPEN:
-            self._disarm()
+            self._deadline.clear()
         self.resume()
 
     # -- output
@@ -152,28 +148,21 @@ class StreamTransport(Deadlines, Transport, asyncio.Protocol):
         self._phase = Phase.DRAINING
         if self._stream.release():
             self._phase = Phase.GONE
-            self._disarm()
+            self._deadline.close()
             return
-        self._arm(CLOSE_TIMEOUT)
+        self._deadline.set(CLOSE_TIMEOUT)
         self._wire.close()
 
-    # -- deadlines
+    # -- time limits
 
-    @property
-    def _clock_node(self) -> Node:
-        return self._node
-
-    def _unsent_bytes(self) -> int:
+    def unsent_bytes(self) -> int:
+        """What the client has not taken."""
         return self._wire.get_write_buffer_size()
 
-    def _on_deadline(self) -> None:
-        if self._phase is Phase.GONE:
-            return
-        if self._phase is Phase.OPEN:
-            if self._progresses(max(WRITE_TIMEOUT, self._stream.patience)):
-                return
-            if self.session is not None and not self.session.closed:
-                self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
+    def on_deadline(self) -> None:
+        """The client took nothing, or not all in time."""
+        if self._phase is Phase.OPEN and self.session is not None and not self.session.closed:
+            self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
         self._wire.abort()
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
+from flyball.http.timeouts import WriteDeadline
 from flyball.protocol import codes
-from flyball.transports.common.deadline import NEVER, Deadlines
 from flyball.transports.common.websocket import frames
 from flyball.transports.common.websocket.frames import FrameParser, Violation
 
@@ -50,7 +50,7 @@ class Shared:
     """A message says why, before the close frame."""
 
 
-class WebSocketTransport(Deadlines, Transport, asyncio.Protocol):
+class WebSocketTransport(Transport, asyncio.Protocol):
     """Messages in WebSocket frames over one TCP or TLS connection.
 
     At rest it is one slotted object: no task, no timer of its own, no parser. A chunk that
@@ -69,9 +69,7 @@ class WebSocketTransport(Deadlines, Transport, asyncio.Protocol):
         "_pinger",
         "_plain",
         "_shared",
-        "_stuck_bytes",
         "_wire",
-        "timer_tick",
     )
 
     name: ClassVar[str] = "websocket"
@@ -87,9 +85,7 @@ class WebSocketTransport(Deadlines, Transport, asyncio.Protocol):
         self._plain = True  # open, at a message boundary: the parser can be skipped
         self._parser: FrameParser | None = None
         self._pinger: FramePinger | None = None
-        self._stuck_bytes = 0  # in the wire's buffer when the write deadline was set
-        self._deadline = NEVER
-        self.timer_tick = 0
+        self._deadline: WriteDeadline | None = None
         wire.set_write_buffer_limits(high=1, low=0)
 
     @property
@@ -242,12 +238,12 @@ class WebSocketTransport(Deadlines, Transport, asyncio.Protocol):
         self.pause()
         timeout = self._shared.write_timeout
         if timeout and self._phase is Phase.OPEN:
-            self._expect_progress(timeout)
+            self._limit().expect_progress(timeout)
 
     def resume_writing(self) -> None:
         """The wire is empty again (asyncio's protocol)."""
-        if self._phase is Phase.OPEN:
-            self._disarm()
+        if self._phase is Phase.OPEN and self._deadline is not None:
+            self._deadline.clear()
         self.resume()
 
     # -- the end
@@ -290,23 +286,26 @@ class WebSocketTransport(Deadlines, Transport, asyncio.Protocol):
         self._phase = phase
         self._plain = False
         if timeout:
-            self._arm(timeout)
-        else:
-            self._disarm()
+            self._limit().set(timeout)
+        elif self._deadline is not None:
+            self._deadline.close()
+            self._deadline = None
 
-    # -- deadlines
+    # -- time limits
 
-    @property
-    def _clock_node(self) -> Node:
-        return self._shared.node
+    def _limit(self) -> WriteDeadline:
+        """Most connections need none until their end."""
+        if self._deadline is None:
+            self._deadline = WriteDeadline(self._shared.node.timers, self)
+        return self._deadline
 
-    def _unsent_bytes(self) -> int:
+    def unsent_bytes(self) -> int:
+        """What the client has not taken."""
         return self._wire.get_write_buffer_size()
 
-    def _on_deadline(self) -> None:
+    def on_deadline(self) -> None:
+        """The client took too long."""
         if self._phase is Phase.OPEN:
-            if self._progresses(self._shared.write_timeout):
-                return
             session = self.session
             if session is not None and not session.closed:
                 session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
@@ -323,11 +322,12 @@ _READING: Final = (Phase.OPEN, Phase.LINGERING, Phase.CLOSING)
 class FramePinger:
     """Keep-alive of one connection by WebSocket ping frames, for debugging tools."""
 
-    __slots__ = ("_awaits_pong", "_node", "_transport", "timer_tick")
+    __slots__ = ("_awaits_pong", "_node", "_timers", "_transport", "timer_tick")
 
     def __init__(self, transport: WebSocketTransport, node: Node) -> None:
         self._transport: WebSocketTransport | None = transport
         self._node = node
+        self._timers = node.timers
         self._awaits_pong = False
         self.timer_tick = 0
         interval = node.options.ping_interval
@@ -343,7 +343,7 @@ class FramePinger:
     def stop(self) -> None:
         """No more pings."""
         self._transport = None
-        self._node.timers.cancel(self)
+        self._timers.cancel(self)
 
     def on_timer(self, now: float) -> None:  # noqa: ARG002 - the wheel's signature
         """Time for a ping, or no pong came (called by the timer wheel)."""
@@ -362,4 +362,4 @@ class FramePinger:
             self._arm(options.ping_interval)
 
     def _arm(self, delay: float) -> None:
-        self._node.timers.arm(self, self._node.clock.monotonic() + delay)
+        self._timers.arm_in(self, delay)
