@@ -308,6 +308,7 @@ ORDERS = {
 """Sets of steps, of which every order is played."""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ORDERS)
 async def test_every_order(name):
     for steps in sorted(set(permutations(ORDERS[name]))):
@@ -317,6 +318,7 @@ async def test_every_order(name):
             raise AssertionError(f"{' '.join(steps)}: {error}") from error
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["unsubscribe", "drop", "loss"])
 async def test_every_order_with_delta(name):
     for steps in sorted(set(permutations(ORDERS[name]))):
@@ -326,6 +328,7 @@ async def test_every_order_with_delta(name):
             raise AssertionError(f"{' '.join(steps)}: {error}") from error
 
 
+@pytest.mark.exhaustive
 async def test_every_order_at_connect():
     steps = ("subscribe", "answer", "answer", "publish", "deliver", "drop")
     for order in sorted(set(permutations(steps))):
@@ -359,6 +362,7 @@ STEPS = (
 )
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=400, deadline=None)
 @given(
     steps=st.lists(st.sampled_from(STEPS), max_size=30),

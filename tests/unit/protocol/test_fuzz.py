@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, Struct
@@ -17,6 +18,8 @@ from flyball.protocol.json_codec import JSON
 from flyball.protocol.json_writer import is_json
 from flyball.protocol.messages import NO_DATA, Command, Publication, Push, Reply
 from flyball.protocol.protobuf_codec import PROTOBUF
+
+pytestmark = pytest.mark.exhaustive
 
 CODECS: tuple[Codec, ...] = (JSON, PROTOBUF)
 
