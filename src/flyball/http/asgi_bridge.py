@@ -196,7 +196,10 @@ async def serve(
     elif isinstance(found, StreamingResponse):
         await _stream(found, head, scope, receive, send)
     else:
-        await asyncio.wait((found,))
+        try:
+            await asyncio.wait((found,))
+        finally:
+            found.cancel()  # nothing, unless the server has given this request up
         await answer(send, head, outcome(head, found))
 
 

@@ -28,8 +28,8 @@ class AsgiServer:
         app: Any,
         limits: HttpLimits,
         watch: Watch,
-        wants_back: Callable[[bytes], bool],
-        hand_back: Callable[[asyncio.Transport, bytes], None],
+        has_row: Callable[[bytes], bool],
+        take_back: Callable[[asyncio.Transport, bytes], None],
     ) -> None:
         """Serves ``app``.
 
@@ -37,14 +37,14 @@ class AsgiServer:
             app: the ASGI application.
             limits: head size and timeouts.
             watch: for the timeout of heads.
-            wants_back: told the target of a later request on a kept connection; says whether
-                the listener serves it itself.
-            hand_back: gives such a connection and its unread bytes back.
+            has_row: told the target of a later request on a kept connection; says whether
+                the route table has it.
+            take_back: takes such a connection and its unread bytes.
         """
         self.limits = limits
         self.watch = watch
-        self.wants_back = wants_back
-        self.hand_back = hand_back
+        self.has_row = has_row
+        self.take_back = take_back
         self.config = uvicorn.Config(
             app,
             http="httptools",
@@ -129,8 +129,8 @@ class AsgiProtocol(HttpToolsProtocol):
         if cycle is not None and cycle.response_complete and not cycle.more_body:
             # Between two requests (a proxy in front of us keeps its connections).
             parts = data[:8192].split(b" ", 2)
-            if len(parts) == 3 and self._head_size == 0 and self._server.wants_back(parts[1]):
-                self._go(data)
+            if len(parts) == 3 and self._head_size == 0 and self._server.has_row(parts[1]):
+                self._leave(data)
                 return
         if self._head_size == 0:
             self._server.state.default_headers = _common_headers(self._server.watch)
@@ -140,7 +140,7 @@ class AsgiProtocol(HttpToolsProtocol):
         if not self._is_awaited and not self._is_blocked:
             self._server.watch.discard(self)
 
-    def _go(self, data: bytes) -> None:
+    def _leave(self, data: bytes) -> None:
         if self._is_blocked:
             # More requests, and no answer taken: the next owner would not know of a full wire.
             self.transport.abort()
@@ -149,7 +149,7 @@ class AsgiProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self._server.watch.discard(self)
         self.parser = None  # type: ignore[assignment]  # as uvicorn does at the end
-        self._server.hand_back(self.transport, data)
+        self._server.take_back(self.transport, data)
 
     def _await_head(self) -> None:
         self._head_size = 0

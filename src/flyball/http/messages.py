@@ -109,7 +109,8 @@ def plain_error(
     return Response(line, status, TEXT_TYPE, (*headers, NO_SNIFF), close)
 
 
-NOT_FOUND: Final = plain_error(404, "404 page not found")
+NOT_FOUND_TEXT: Final = "404 page not found"
+NOT_FOUND: Final = plain_error(404, NOT_FOUND_TEXT)
 """The answer where nothing is."""
 FAILED: Final = plain_error(500)
 """The answer when a handler raised."""

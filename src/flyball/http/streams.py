@@ -92,13 +92,13 @@ class StreamingResponse(msgspec.Struct, frozen=True):
 class Http1Stream(ResponseStream):
     """A stream that has the connection for itself."""
 
-    __slots__ = ("_common", "_give_back")
+    __slots__ = ("_common", "_take_back")
 
     def __init__(
         self,
         wire: asyncio.Transport,
         head: RequestHead,
-        give_back: Callable[[asyncio.Transport, bytes], None] | None,
+        take_back: Callable[[asyncio.Transport, bytes], None] | None,
         common: str = "",
     ) -> None:
         """Answers on a connection.
@@ -106,13 +106,13 @@ class Http1Stream(ResponseStream):
         Args:
             wire: the connection.
             head: the request's.
-            give_back: takes the connection, and no unread bytes, for its next request.
+            take_back: takes the connection, and no unread bytes, for its next request.
             common: lines of headers that all answers have.
         """
         super().__init__(wire, chunked=head.http11)
         self._common = common
         # HTTP/1.0 knows no chunks: the end of the connection ends the body.
-        self._give_back = give_back if head.keep_alive and head.http11 else None
+        self._take_back = take_back if head.keep_alive and head.http11 else None
 
     def _start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         if self.chunked:
@@ -122,7 +122,7 @@ class Http1Stream(ResponseStream):
         self.wire.write(encode_head(status, headers, self._common + ending) + body)
 
     def _answer(self, response: Response) -> None:
-        keep_alive = self._give_back is not None
+        keep_alive = self._take_back is not None
         self.wire.write(encode_response(response, self._common, keep_alive=keep_alive))
 
     def finish(self) -> None:
@@ -132,12 +132,12 @@ class Http1Stream(ResponseStream):
 
     def disable_keep_alive(self) -> None:
         """See :meth:`ResponseStream.disable_keep_alive`."""
-        self._give_back = None
+        self._take_back = None
 
     def release(self) -> bool:
         """See :meth:`ResponseStream.release`."""
-        give_back, self._give_back = self._give_back, None
-        if give_back is None or self.wire.get_write_buffer_size():
+        take_back, self._take_back = self._take_back, None
+        if take_back is None or self.wire.get_write_buffer_size():
             return False
-        give_back(self.wire, b"")
+        take_back(self.wire, b"")
         return True

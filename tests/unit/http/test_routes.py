@@ -309,3 +309,26 @@ async def test_requests_are_counted_through_asgi(node):
         scope = {"type": "http", "method": method, "path": path, "headers": []}
         await serve(routes, {**scope, "query_string": query.encode()}, receive, send)
     assert counts == COUNTED
+
+
+async def test_a_request_that_an_asgi_server_gives_up_is_given_up_by_its_handler():
+    ended = []
+
+    async def waits(_head, _body):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": "/waits", "headers": []}
+    request = asyncio.ensure_future(serve(Routes([Route("/waits", waits)]), scope, receive, None))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await asyncio.sleep(0)
+    assert ended

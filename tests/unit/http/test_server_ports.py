@@ -69,3 +69,24 @@ except OSError as error:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environ
     )
     assert (done.stdout, done.stderr) == ("the port is in use, or not ours to open\n", "")
+
+
+def test_a_server_needs_no_asgi_server():
+    program = """
+import asyncio, sys
+from flyball.server.app import Server
+from flyball.server.config import Config
+from flyball.server.config.schema_server import HTTPServer
+
+async def main():
+    server = Server(Config(http_server=HTTPServer(address="127.0.0.1", port=0)), demo=True)
+    await server.start()
+    await server.stop()
+
+asyncio.run(main())
+print({"uvicorn", "starlette", "fastapi"} & set(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"

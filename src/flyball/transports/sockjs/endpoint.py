@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 from flyball.http.address import remote_address
-from flyball.http.messages import NO_SNIFF, Response, empty
+from flyball.http.messages import NO_SNIFF, NOT_FOUND_TEXT, Response, empty
 from flyball.http.messages import TEXT_TYPE as PLAIN
 from flyball.http.routes import Route
 from flyball.http.streams import StreamingResponse
@@ -80,7 +80,7 @@ class SockJsEndpoint:
             row(f"{session}/xhr_send", "POST", self._xhr_send, preflight=True),
             row(f"{session}/jsonp_send", "POST", self._jsonp_send),
             *(
-                row(f"{prefix}/{name}", "GET", lambda head, _body: self._page.answer(head.headers))
+                row(f"{prefix}/{name}", "GET", lambda head, _body: self._page.answer(head))
                 for name in pages.IFRAME_PATHS
             ),
             *(
@@ -167,7 +167,7 @@ class SockJsEndpoint:
             return self._too_large(head)
         transport = self.sessions.get(session_id(head.path))
         if transport is None or transport.is_closed:
-            return self._text(404, "404 page not found\n", headers)
+            return self._text(404, f"{NOT_FOUND_TEXT}\n", headers)
         transport.receive(messages)
         return None
 
@@ -186,7 +186,7 @@ class SockJsEndpoint:
             return FORBIDDEN
         id_ = session_id(head.path)
         if len(id_) > MAX_ID:
-            return self._text(404, "404 page not found\n", headers)
+            return self._text(404, f"{NOT_FOUND_TEXT}\n", headers)
         transport = self.sessions.get(id_)
         if transport is None:
             if not self.sessions.admits():

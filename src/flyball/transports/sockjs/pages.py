@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import re
 import secrets
@@ -11,10 +10,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from flyball.http.messages import Response, empty
+from flyball.http.static import entity_tag, is_known
 from flyball.transports.sockjs.kinds import HTML
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from flyball.http.messages import RequestHead
 
 TEXT: Final = "text/plain; charset=UTF-8"
 GREETING: Final = Response(b"Welcome to SockJS!\n", content_type=TEXT)
@@ -68,17 +70,15 @@ class IframePage:
     def __init__(self, url: str, origins: Iterable[str]) -> None:
         """``url`` of the client's script; ``origins`` whose pages may frame this one (globs)."""
         self._body = _IFRAME.format(url=html.escape(url)).encode()
-        digest = hashlib.sha256(self._body).hexdigest()[:32]
-        self._tag = f'"{digest}"'
+        self._tag = entity_tag(self._body)
         self._headers: tuple[tuple[str, str], ...] = (FOREVER, ("ETag", self._tag))
         ancestors = frame_ancestors(origins)
         if ancestors:
             self._headers += (("Content-Security-Policy", f"frame-ancestors {ancestors}"),)
 
-    def answer(self, headers: Mapping[str, str]) -> Response:
+    def answer(self, head: RequestHead) -> Response:
         """The page, or that it has not changed."""
-        known = headers.get("if-none-match", "")
-        if self._tag in known or known == "*":
+        if is_known(head, self._tag):
             return empty(304, self._headers)
         return Response(self._body, content_type=HTML, headers=self._headers)
 
