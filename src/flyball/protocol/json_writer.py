@@ -172,17 +172,22 @@ class JsonWriter:
             all other text is. Otherwise both stay as they are, but for line breaks in payloads.
     """
 
-    __slots__ = ("_canonical", "_encode", "_keys", "_paths", "_table", "_visits", "_writers")
+    __slots__ = ("_canonical", "_encode", "_paths", "_plans")
 
     def __init__(self, table: FieldTable, *, canonical: bool = False) -> None:
-        self._table = table
         self._canonical = canonical
         order = "deterministic" if canonical else None
         self._encode = msgspec.json.Encoder(order=order).encode  # type: ignore[arg-type]
-        self._keys = {message: tuple(map(_key, fields)) for message, fields in table.items()}
-        self._paths = paths_to(table, lambda field: field.kind in _WATCHED)
-        self._visits = self._all_visits()
-        self._writers = self._all_writers()
+        visits, writers = self._all_visits(), self._all_writers()
+        # What is looked up once for each kind of field is not looked up for each message.
+        self._paths = {
+            message: tuple((f.name, visits[f.kind], f.always) for f in fields)
+            for message, fields in paths_to(table, lambda f: f.kind in _WATCHED).items()
+        }
+        self._plans = {
+            message: tuple((_key(f), writers[f.kind], f.always) for f in fields)
+            for message, fields in table.items()
+        }
 
     def encode(self, message: Struct) -> bytes:
         """``message`` as a line: by msgspec if that is right, else by :meth:`write`.
@@ -235,11 +240,11 @@ class JsonWriter:
         False if msgspec would write something that has to be left out: an empty payload that
         is not the default, an empty map.
         """
-        for field in self._paths[type(message)]:
-            value = getattr(message, field.name)
+        for name, visit, always in self._paths[type(message)]:
+            value = getattr(message, name)
             if value is None or value is NO_DATA:
                 continue
-            if not self._visits[field.kind](value, payloads) and not field.always:
+            if not visit(value, payloads) and not always:
                 return False
         return True
 
@@ -296,17 +301,16 @@ class JsonWriter:
         if message is None:  # a gap in a list
             parts.append(b"null")
             return
-        kind = type(message)
         mark = b"{"
-        for key, field, value in zip(
-            self._keys[kind], self._table[kind], as_tuple(message), strict=True
+        for (key, write, always), value in zip(
+            self._plans[type(message)], as_tuple(message), strict=True
         ):
             # Zero values, None, absent payloads and empty containers are all false; a message
             # never is.
-            if value or field.always:
+            if value or always:
                 parts.append(mark)
                 parts.append(key)
-                self._writers[field.kind](value, parts)
+                write(value, parts)
                 mark = b","
         if mark == b"{":
             parts.append(b"{")
