@@ -91,8 +91,15 @@ def structs_in(module: ModuleType) -> tuple[type[Struct], ...]:
 
 
 def field_table(structs: Iterable[type[Struct]]) -> FieldTable:
-    """The fields of all ``structs``."""
-    return {struct: _fields(struct) for struct in structs}
+    """The fields of all ``structs``, and of the messages inside them."""
+    table: dict[type[Struct], tuple[MessageField, ...]] = {}
+    waiting = list(structs)[::-1]
+    while waiting:
+        struct = waiting.pop()
+        if struct not in table:
+            table[struct] = _fields(struct)
+            waiting += [f.message for f in table[struct] if f.message is not None]
+    return table
 
 
 def _fields(struct: type[Struct]) -> tuple[MessageField, ...]:

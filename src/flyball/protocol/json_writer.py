@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -159,6 +160,7 @@ _WATCHED: Final = (
     FieldKind.PAYLOAD,
     FieldKind.MESSAGE_MAP,
     FieldKind.TEXT_MAP,
+    FieldKind.DECIMAL,
     FieldKind.DECIMAL_MAP,
 )
 
@@ -237,8 +239,8 @@ class JsonWriter:
     def collect(self, message: Struct, payloads: list[Raw]) -> bool:
         """Adds all payloads inside ``message`` to ``payloads``.
 
-        False if msgspec would write something that has to be left out: an empty payload that
-        is not the default, an empty map.
+        False if msgspec would write something in another form, or what has to be left out: an
+        empty payload that is not the default, an empty map, a whole number with a fraction.
         """
         for name, visit, always in self._paths[type(message)]:
             value = getattr(message, name)
@@ -270,6 +272,12 @@ class JsonWriter:
             payloads.append(value)
             return len(value) > 0
 
+        def decimal(value: float, _payloads: list[Raw]) -> bool:
+            return _is_plain_decimal(value)
+
+        def decimal_map(values: dict[str, float], _payloads: list[Raw]) -> bool:
+            return len(values) > 0 and all(map(_is_plain_decimal, values.values()))
+
         def is_filled(values: dict[str, Any], _payloads: list[Raw]) -> bool:
             return len(values) > 0
 
@@ -279,7 +287,8 @@ class JsonWriter:
             FieldKind.MESSAGES: messages,
             FieldKind.MESSAGE_MAP: message_map,
             FieldKind.TEXT_MAP: is_filled,
-            FieldKind.DECIMAL_MAP: is_filled,
+            FieldKind.DECIMAL: decimal,
+            FieldKind.DECIMAL_MAP: decimal_map,
         }
 
     def _all_writers(self) -> dict[FieldKind, _Write]:
@@ -357,7 +366,28 @@ def _write_number(value: int, parts: list[bytes]) -> None:
 
 
 def _write_decimal(value: float, parts: list[bytes]) -> None:
-    parts.append(msgspec.json.encode(value))
+    parts.append(write_decimal(value))
+
+
+def write_decimal(value: float) -> bytes:
+    """A finite number as the original writes it: Go's format ``g`` with the fewest digits."""
+    exponent = Decimal(repr(value)).adjusted() if value else 0
+    if _LOWEST_PLAIN <= exponent < _LOWEST_LARGE:
+        text = repr(value).removesuffix(".0")
+    else:
+        digits = format(Decimal(repr(value)).normalize(), "e").partition("e")[0]
+        text = f"{digits}e{exponent:+03d}"
+    return text.encode()
+
+
+_LOWEST_PLAIN: Final = -4
+_LOWEST_LARGE: Final = 6
+"""Powers of ten between which numbers are written without an exponent."""
+
+
+def _is_plain_decimal(value: float) -> bool:
+    """Whether msgspec writes ``value`` as :func:`write_decimal` does."""
+    return value != int(value) and 1e-4 <= abs(value) < 1e6
 
 
 def _key(field: MessageField) -> bytes:

@@ -24,7 +24,7 @@ class Schema:
     """All messages of a family.
 
     Args:
-        structs: the messages; those inside them included. Their fields stand in schema order,
+        structs: the messages; those inside them come by themselves. Their fields stand in schema order,
             which is the order of the JSON output. A field without a default is always written.
         package: of the messages in the Protobuf descriptors, where each has the name of its
             struct.

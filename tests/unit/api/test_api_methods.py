@@ -290,7 +290,7 @@ async def test_info_shows_metrics(api) -> None:
     items = {"b": 6.5e-06, "a": 2.0, "c": float("nan")}
     api.node.metrics_source = lambda: NodeMetrics(interval=60.0, items=items)
     body = await api.text("/api/info", "{}")
-    assert '"metrics":{"interval":60,"items":{"a":2,"b":6.5e-6}}' in body
+    assert '"metrics":{"interval":60,"items":{"a":2,"b":6.5e-06}}' in body
     (node,) = json.loads(body)["result"]["nodes"]
     assert node["name"] == "node"
     assert node["version"] == "1.0"

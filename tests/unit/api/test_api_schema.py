@@ -21,8 +21,7 @@ OWN = {
     for name, cls in {**vars(messages), "ClientInfo": ClientInfo}.items()
     if isinstance(cls, type) and issubclass(cls, msgspec.Struct)
 }
-RENAMED = {"BatchCommand": "Command", "BatchReply": "Reply"}
-NOT_IN_SCHEMA = {"Struct", "Request", "Result", "LegacyCommand", "LegacyReply", "BatchReply"}
+NOT_IN_SCHEMA = {"Struct", "Request", "Result", "Reply"}
 UNAVAILABLE = {name for name, method in METHODS.items() if not method.available}
 SCALARS = {
     "string": inspect.StrType,
@@ -37,11 +36,7 @@ SCALARS = {
 
 @pytest.mark.parametrize("name", sorted(set(OWN) - NOT_IN_SCHEMA - {"FilterNode"}))
 def test_fields(name: str) -> None:
-    wanted = [
-        f
-        for f in SCHEMA["messages"][RENAMED.get(name, name)]["fields"]
-        if f["name"] not in UNAVAILABLE
-    ]
+    wanted = [f for f in SCHEMA["messages"][name]["fields"] if f["name"] not in UNAVAILABLE]
     own = inspect.type_info(OWN[name]).fields
     assert [f.encode_name for f in own] == [f["json"] for f in wanted]
     for field, expected in zip(own, wanted, strict=True):
@@ -53,7 +48,7 @@ def test_fields(name: str) -> None:
 
 def test_reply_has_the_fields_of_the_schema() -> None:
     wanted = [f["name"] for f in SCHEMA["messages"]["Reply"]["fields"]]
-    own = list(messages.BatchReply.__struct_fields__)
+    own = list(messages.Reply.__struct_fields__)
     assert own == [name for name in wanted if name not in UNAVAILABLE]
 
 

@@ -4,108 +4,34 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
 
 import pytest
+from anymessage import messages, text, without_breaks
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from flyball.protocol.client import CLIENT
 from flyball.protocol.codec import Codec, DecodeError, EncodeError
-from flyball.protocol.fields import FieldKind, MessageField
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.json_writer import is_json
-from flyball.protocol.messages import NO_DATA, Command, Publication, Push, Reply
+from flyball.protocol.messages import Command, Publication, Push, Reply
 from flyball.protocol.protobuf_codec import PROTOBUF
 
 pytestmark = pytest.mark.exhaustive
 
 CODECS: tuple[Codec, ...] = (JSON, PROTOBUF)
 
-text = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["<", "\u2028", "\b"])
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | text,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
-    max_leaves=6,
-)
-payloads = (
-    st.just(NO_DATA)
-    | json_values.map(lambda v: Raw(json.dumps(v).encode()))
-    | (json_values.map(lambda v: Raw(json.dumps(v, ensure_ascii=False, indent=" ").encode())))
-)
-
-
-def values(field: MessageField, depth: int) -> st.SearchStrategy[Any]:
-    match field.kind:
-        case FieldKind.TEXT:
-            return text
-        case FieldKind.FLAG:
-            return st.booleans()
-        case FieldKind.NUMBER:
-            return st.integers(field.low, field.high)
-        case FieldKind.PAYLOAD:
-            return payloads
-        case FieldKind.TEXTS:
-            return st.lists(text, max_size=3)
-        case FieldKind.TEXT_MAP:
-            return st.dictionaries(text, text, min_size=1, max_size=3)
-    inner = messages(field.message, depth - 1)
-    match field.kind:
-        case FieldKind.MESSAGE:
-            return inner
-        case FieldKind.MESSAGES:
-            return st.lists(inner, max_size=2)
-        case _:
-            return st.dictionaries(text, inner, min_size=0 if field.always else 1, max_size=2)
-
-
-def messages(message: type[Struct], depth: int = 4) -> st.SearchStrategy[Any]:
-    fields = [f for f in CLIENT.table[message] if f.message is None or depth]
-    required = {f.name: values(f, depth) for f in fields if f.always}
-    optional = {f.name: st.deferred(lambda f=f: values(f, depth)) for f in fields if not f.always}
-    return st.fixed_dictionaries(required).flatmap(
-        lambda given_: (
-            st.lists(st.sampled_from(sorted(optional)), max_size=3, unique=True).flatmap(
-                lambda names: st.fixed_dictionaries({n: optional[n] for n in names}).map(
-                    lambda chosen: message(**given_, **chosen)
-                )
-            )
-            if optional
-            else st.just(message(**given_))
-        )
-    )
-
-
 relaxed = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=150)
 
 
-def without_breaks(value: Any) -> Any:
-    """``value`` as a JSON client gets it: payloads without line breaks."""
-    if isinstance(value, Raw):
-        return Raw(bytes(value).replace(b"\n", b"")) if value else NO_DATA
-    if isinstance(value, list):
-        return [without_breaks(v) for v in value]
-    if isinstance(value, dict):
-        return {k: without_breaks(v) for k, v in value.items()}
-    if isinstance(value, Struct):
-        return type(value)(
-            *(without_breaks(getattr(value, f.name)) for f in CLIENT.table[type(value)])
-        )
-    return value
-
-
 @relaxed
-@given(messages(Command))
+@given(messages(CLIENT.table, Command))
 def test_commands_survive(command):
     line = JSON.encode_command(command)
     assert b"\n" not in line
     assert line == CLIENT.json_writer.write(command), "the fast and the exact writer agree"
-    plain = without_breaks(command)
+    plain = without_breaks(CLIENT.table, command)
     assert JSON.decode_frame(line) == ([plain], None)
     assert CLIENT.json_reader.read(Command, line) == plain, (
         "the strict and the tolerant reader agree"
@@ -123,17 +49,17 @@ def swap_names(line: bytes) -> bytes:
 
 
 @relaxed
-@given(messages(Reply))
+@given(messages(CLIENT.table, Reply))
 def test_replies_survive(reply):
     line = JSON.encode_reply(reply)
     assert line == CLIENT.json_writer.write(reply)
-    assert JSON.decode_replies(line) == [without_breaks(reply)]
+    assert JSON.decode_replies(line) == [without_breaks(CLIENT.table, reply)]
     json.loads(line)
     assert PROTOBUF.decode_replies(PROTOBUF.encode_reply(reply)) == [reply]
 
 
 @relaxed
-@given(text, messages(Publication))
+@given(text, messages(CLIENT.table, Publication))
 def test_publication_pushes_are_the_general_form(channel, publication):
     push = Push(channel=channel, pub=publication)
     for codec in CODECS:
@@ -163,7 +89,7 @@ def test_random_bytes(frame):
 
 @relaxed
 @given(
-    st.lists(messages(Command), min_size=1, max_size=3),
+    st.lists(messages(CLIENT.table, Command), min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 2), st.binary(max_size=3)), max_size=3),
 )
 def test_damaged_frames(commands, damages):
@@ -204,7 +130,7 @@ def test_the_check_of_payloads_agrees_with_python(fragment):
 
 
 @settings(max_examples=500, deadline=None)
-@given(fragments, messages(Publication, 1))
+@given(fragments, messages(CLIENT.table, Publication, 1))
 def test_a_payload_cannot_change_the_message_around_it(fragment, publication):
     publication.data = Raw(fragment.encode())
     try:

@@ -53,11 +53,3 @@ class ApiError(FlyballError):
     def __str__(self) -> str:
         text = f"{self.entry.code} {self.entry.message}"
         return f"{text}: {self.detail}" if self.detail else text
-
-
-class MalformedRequestError(FlyballError):
-    """The bytes of a request are no message of its method (HTTP 400)."""
-
-
-class MalformedResultError(FlyballError):
-    """A result cannot be shown in JSON, as it holds binary data (HTTP 500)."""

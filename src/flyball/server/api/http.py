@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import structlog
 from msgspec import Raw, Struct
 
 from flyball.aio.eager import start_eagerly
 from flyball.http.messages import FAILED, Response, empty, plain_error
 from flyball.http.routes import Route
+from flyball.protocol.codec import DecodeError, EncodeError
+from flyball.protocol.json_reader import JsonDecoder, split_values
 from flyball.server.api import messages as m
+from flyball.server.api.answers import BARE_ERRORS, EMPTY_ANSWER, ERROR_ANSWERS, error_message
 from flyball.server.api.auth import ApiKeyCheck
-from flyball.server.api.decode import RequestDecoder, split_values
-from flyball.server.api.encode import (
-    BARE_ERRORS,
-    EMPTY_ANSWER,
-    ERROR_ANSWERS,
-    encode_json,
-    encode_result,
-    error_message,
-)
-from flyball.server.api.errors import (
-    BAD_REQUEST,
-    NOT_FOUND,
-    ApiError,
-    MalformedRequestError,
-    MalformedResultError,
-)
-from flyball.server.api.methods import LEGACY_METHODS, METHODS, Method
+from flyball.server.api.errors import BAD_REQUEST, NOT_FOUND, ApiError
+from flyball.server.api.legacy import LEGACY, LegacyCommand, LegacyReply, legacy_method
+from flyball.server.api.methods import METHODS, Method
 from flyball.server.api.metrics import MARSHAL, UNMARSHAL
+from flyball.server.api.schema import API
 from flyball.server.api.service import NO_POSITION, ApiService
 
 if TYPE_CHECKING:
@@ -52,7 +40,6 @@ ANSWER_SHUTDOWN: Final = empty(503)
 
 _ERRORS: Final = {e: Response(body) for e, body in ERROR_ANSWERS.items()}
 _STATUSES: Final = {e: Response(body, e.http_status) for e, body in BARE_ERRORS.items()}
-_INTEGER: Final = re.compile(rb"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +66,11 @@ class ApiHandler:
             logger.warning("INSECURE server API: requests are not asked for a key")
         self._key_ok = None if options.insecure else ApiKeyCheck(options.key)
         self._decoders = {
-            method.name: RequestDecoder(method.request)
+            method.name: API.json_decoder(method.request)
             for method in METHODS.values()
             if method.request is not None
         }
-        self._legacy_decoder = RequestDecoder(m.LegacyCommand)
+        self._legacy_decoder = LEGACY.json_decoder(LegacyCommand)
 
     def routes(self, *, internal: bool = True) -> list[Route]:
         """The legacy route at the prefix, and below it one for each method."""
@@ -110,12 +97,12 @@ class ApiHandler:
         return ANSWER_UNAUTHORIZED
 
     def _answer(
-        self, method: Method, decoder: RequestDecoder[Any], head: RequestHead, body: bytes
+        self, method: Method, decoder: JsonDecoder[Any], head: RequestHead, body: bytes
     ) -> Response | Awaitable[Response]:
         """Something to await only if the engine has to wait."""
         try:
             request = decoder.decode(body)
-        except MalformedRequestError as error:
+        except DecodeError as error:
             self._count(method, UNMARSHAL)
             logger.info("malformed api request", method=method.name, reason=str(error))
             return ANSWER_BAD_REQUEST
@@ -132,14 +119,14 @@ class ApiHandler:
         if result is NO_POSITION:
             return ANSWER_EMPTY
         try:
-            text = encode_result(result)
-        except MalformedResultError as error:
+            text = API.json_writer.encode(result)
+        except EncodeError as error:
             return self._unshowable(method, error)
         if method.result is not m.BatchResponse:
             text = b'{"result":' + text + b"}"
         return Response(text)
 
-    def _unshowable(self, method: Method, error: MalformedResultError) -> Response:
+    def _unshowable(self, method: Method, error: EncodeError) -> Response:
         self._count(method, MARSHAL)
         logger.error("api result cannot be shown", method=method.name, reason=str(error))
         return FAILED
@@ -161,49 +148,33 @@ class ApiHandler:
         replies: list[bytes] = []
         try:
             for text in split_values(body):
-                command = self._legacy_decoder.decode(bytes(text))
-                method = _legacy_method(command.method)
+                command = self._legacy_decoder.decode(text)
+                method = legacy_method(command.method)
                 try:
-                    replies.append(encode_json(await self._legacy_reply(command, method)))
-                except MalformedResultError as error:
+                    replies.append(
+                        LEGACY.json_writer.encode(await self._legacy_reply(command, method))
+                    )
+                except EncodeError as error:
                     return self._unshowable(method or METHODS["publish"], error)
-        except MalformedRequestError as error:
+        except DecodeError as error:
             logger.info("malformed legacy api request", reason=str(error))
             return ANSWER_BAD_REQUEST
         return Response(b"\n".join(replies))
 
-    async def _legacy_reply(self, command: m.LegacyCommand, method: Method | None) -> m.LegacyReply:
+    async def _legacy_reply(self, command: LegacyCommand, method: Method | None) -> LegacyReply:
         if method is None or method.request is None:
-            return m.LegacyReply(command.id, error=error_message(NOT_FOUND))
+            return LegacyReply(command.id, error=error_message(NOT_FOUND))
         try:
             if method.request is m.InfoRequest:  # its parameters were never looked at
                 request: Struct = m.InfoRequest()
             else:
                 request = self._decoders[method.name].decode(bytes(command.params))
-        except MalformedRequestError as error:
+        except DecodeError as error:
             self._count(method, UNMARSHAL)
             logger.info("malformed api request", method=method.name, reason=str(error))
-            return m.LegacyReply(command.id, error=error_message(BAD_REQUEST))
+            return LegacyReply(command.id, error=error_message(BAD_REQUEST))
         try:
             result = await self.service.call(method, request)
         except ApiError as error:
-            return m.LegacyReply(command.id, error=error_message(error.entry))
-        return m.LegacyReply(command.id, result=Raw(encode_result(result)))
-
-
-def _legacy_method(given: Raw) -> Method | None:
-    """The method of a legacy command, by name in any case or by number; None: no such number.
-
-    Raises:
-        MalformedRequestError: the name is unknown, or it is neither name nor number.
-    """
-    text = bytes(given) or b"0"
-    if _INTEGER.fullmatch(text):
-        return LEGACY_METHODS.get(int(text))
-    try:
-        method = METHODS.get(msgspec.json.decode(text, type=str).lower())
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        method = None
-    if method is None or method.legacy_number is None:
-        raise MalformedRequestError(f"unknown method {text[:64]!r}")
-    return method
+            return LegacyReply(command.id, error=error_message(error.entry))
+        return LegacyReply(command.id, result=Raw(API.json_writer.encode(result)))

@@ -10,13 +10,9 @@ Requests refuse unknown names, so that the fast decoder notices them; the tolera
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from msgspec import Raw, Struct, field
 
 from flyball.protocol.messages import I32, I64, NO_DATA, U32, U64, ClientInfo, FilterNode
-
-MAX_U64: Final = 2**64 - 1
 
 
 class Request(Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -27,20 +23,11 @@ class Result(Struct, omit_defaults=True, gc=False):
     """Base of what a caller gets."""
 
 
-def _check_u64(name: str, value: int) -> None:
-    # msgspec's own bounds end at 63 bits.
-    if value > MAX_U64:
-        raise ValueError(f"{name} does not fit in 64 bits")
-
-
 class StreamPosition(Request):
     """A place in a channel's stream."""
 
     offset: U64 = 0
     epoch: str = ""
-
-    def __post_init__(self) -> None:
-        _check_u64("offset", self.offset)
 
 
 class BoolValue(Request):
@@ -72,10 +59,6 @@ class PublishRequest(Request):
     version: U64 = 0
     version_epoch: str = ""
 
-    def __post_init__(self) -> None:
-        if self.version:
-            _check_u64("version", self.version)
-
 
 class BroadcastRequest(Request):
     """Publish the same into many channels."""
@@ -89,9 +72,6 @@ class BroadcastRequest(Request):
     delta: bool = False
     version: U64 = 0
     version_epoch: str = ""
-
-    def __post_init__(self) -> None:
-        _check_u64("version", self.version)
 
 
 class SubscribeRequest(Request):
@@ -219,9 +199,6 @@ class MapPublishRequest(Request):
     score: I64 = 0
     key_mode: str = ""
 
-    def __post_init__(self) -> None:
-        _check_u64("version", self.version)
-
 
 class MapRemoveRequest(Request):
     """Remove a key of a map channel."""
@@ -242,9 +219,6 @@ class MapReadStateRequest(Request):
     revision_offset: U64 = 0
     revision_epoch: str = ""
 
-    def __post_init__(self) -> None:
-        _check_u64("revision_offset", self.revision_offset)
-
 
 class MapReadStreamRequest(Request):
     """Read the changes of a map channel."""
@@ -254,9 +228,6 @@ class MapReadStreamRequest(Request):
     since_epoch: str = ""
     limit: I32 = 0
     reverse: bool = False
-
-    def __post_init__(self) -> None:
-        _check_u64("since_offset", self.since_offset)
 
 
 class MapStatsRequest(Request):
@@ -280,9 +251,6 @@ class SharedPollPublishRequest(Request):
     b64data: str = ""
     version: U64 = 0
     epoch: str = ""
-
-    def __post_init__(self) -> None:
-        _check_u64("version", self.version)
 
 
 class Error(Result):
@@ -372,8 +340,8 @@ class Process(Result):
 class Metrics(Result):
     """Values of a node's metrics over the last ``interval`` seconds."""
 
-    interval: float | int = 0
-    items: dict[str, float | int] | None = None
+    interval: float = 0.0
+    items: dict[str, float] | None = None
 
 
 class NodeResult(Result, kw_only=True):
@@ -476,7 +444,7 @@ class SharedPollPublishResult(Result):
     """Done."""
 
 
-class BatchCommand(Request):
+class Command(Request):
     """One command of a batch: exactly one field is set, the first one counts."""
 
     publish: PublishRequest | None = None
@@ -504,11 +472,11 @@ class BatchCommand(Request):
 class BatchRequest(Request):
     """Several commands in one request, in order or (``parallel``) concurrently."""
 
-    commands: list[BatchCommand | None] = field(default_factory=list)
+    commands: list[Command | None] = field(default_factory=list)
     parallel: bool = False
 
 
-class BatchReply(Result):
+class Reply(Result):
     """The answer to one command: the field of its method, or ``error``."""
 
     error: Error | None = None
@@ -537,20 +505,4 @@ class BatchReply(Result):
 class BatchResponse(Result):
     """A reply for each command, in request order. It has no ``result`` around it."""
 
-    replies: list[BatchReply] = field(default_factory=list)
-
-
-class LegacyCommand(Request):
-    """One command of the legacy route; ``method`` is a name in any case or a number."""
-
-    id: U32 = 0
-    method: Raw = NO_DATA
-    params: Raw = NO_DATA
-
-
-class LegacyReply(Result):
-    """The answer to one command of the legacy route."""
-
-    id: U32 = 0
-    error: Error | None = None
-    result: Any = None
+    replies: list[Reply] = field(default_factory=list)

@@ -20,8 +20,8 @@ from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
 from flyball.protocol.messages import payload
 from flyball.server.api import messages as m
+from flyball.server.api.answers import error_message
 from flyball.server.api.concurrent import map_concurrently
-from flyball.server.api.encode import error_message
 from flyball.server.api.errors import (
     BAD_REQUEST,
     INTERNAL,
@@ -55,7 +55,7 @@ _FROM_CORE: Final[dict[int, ApiErrorCode]] = {
 }
 """Errors of the node that callers may know; any other is an internal one to them."""
 
-_BATCH_METHODS: Final = tuple(METHODS[name] for name in m.BatchCommand.__struct_fields__)
+_BATCH_METHODS: Final = tuple(METHODS[name] for name in m.Command.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +321,9 @@ class ApiService:
             return m.BatchResponse(await map_concurrently(self._command, request.commands))
         return m.BatchResponse([await self._command(command) for command in request.commands])
 
-    async def _command(self, command: m.BatchCommand | None) -> m.BatchReply:
+    async def _command(self, command: m.Command | None) -> m.Reply:
         if command is None:
-            return m.BatchReply(error=error_message(BAD_REQUEST))
+            return m.Reply(error=error_message(BAD_REQUEST))
         for method in _BATCH_METHODS:
             request: Struct | None = getattr(command, method.name)
             if request is None:
@@ -331,10 +331,10 @@ class ApiService:
             try:
                 result = await self.call(method, request)
             except ApiError as error:
-                return m.BatchReply(error=error_message(error.entry))
-            return m.BatchReply(**{method.name: cast("Any", result)})
+                return m.Reply(error=error_message(error.entry))
+            return m.Reply(**{method.name: cast("Any", result)})
         self.metrics.count_error(self.options.protocol, "unknown", NOT_FOUND.code)
-        return m.BatchReply(error=error_message(NOT_FOUND))
+        return m.Reply(error=error_message(NOT_FOUND))
 
     # -- map and shared poll channels: only refused yet, as no engine keeps such channels
 
@@ -431,13 +431,8 @@ def _node_result(info: NodeInfo) -> m.NodeResult:
         metrics=None
         if metrics is None
         else m.Metrics(
-            _number(metrics.interval),
-            {n: _number(v) for n, v in metrics.items.items() if math.isfinite(v)} or None,
+            metrics.interval,
+            {n: v for n, v in metrics.items.items() if math.isfinite(v)} or None,
         ),
         num_subs=info.num_subs,
     )
-
-
-def _number(value: float) -> float | int:
-    """Whole numbers are written without a fraction."""
-    return int(value) if float(value).is_integer() else value

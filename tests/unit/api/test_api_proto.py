@@ -1,0 +1,118 @@
+"""Messages of the server API in both encodings, and ``api.proto`` beside the facts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from anymessage import messages
+from google.protobuf import descriptor_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import flyball.server.api
+from flyball.protocol.codec import DecodeError
+from flyball.server.api import messages as m
+from flyball.server.api.schema import API, PACKAGE
+
+ROOT = Path(__file__).parents[3]
+FACTS = json.loads((ROOT / "tests/golden/server-api.json").read_text())["messages"]
+FOLDER = Path(flyball.server.api.__file__).parent
+DESCRIPTORS = descriptor_pb2.FileDescriptorSet.FromString((FOLDER / "api.binpb").read_bytes())
+
+relaxed = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=200)
+any_message = st.sampled_from(sorted(API.table, key=lambda s: s.__name__)).flatmap(
+    lambda struct: messages(API.table, struct)
+)
+
+
+def test_the_compiled_set_is_up_to_date():
+    pytest.importorskip("grpc_tools")
+    spec = importlib.util.spec_from_file_location("compile", ROOT / "scripts/compile_protos.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    compiled = script.compile_proto(FOLDER / "api.proto")
+    assert descriptor_pb2.FileDescriptorSet.FromString(compiled) == DESCRIPTORS
+
+
+@pytest.mark.parametrize("struct", API.table, ids=lambda s: s.__name__)
+def test_names_numbers_and_types_are_those_of_the_facts(struct):
+    facts = {f["name"]: f for f in FACTS[struct.__name__]["fields"]}
+    descriptor = API.protobuf.classes[struct].DESCRIPTOR
+    assert descriptor.full_name == f"{PACKAGE}.{struct.__name__}"
+    assert [f.name for f in descriptor.fields] == [f.name for f in API.table[struct]]
+    for field in descriptor.fields:
+        fact = facts[field.name]
+        assert field.number == fact["number"]
+        assert type_name(field) == fact["type"].replace(" ", "")
+
+
+def type_name(field):
+    if field.message_type is None:
+        return (
+            descriptor_pb2.FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+        )
+    if field.message_type.GetOptions().map_entry:
+        key, value = field.message_type.fields
+        return f"map<{type_name(key)},{type_name(value)}>"
+    return field.message_type.name
+
+
+@relaxed
+@given(any_message)
+def test_messages_survive(message):
+    struct = type(message)
+    assert API.protobuf.read(struct, API.protobuf.write(message)) == message
+    line = API.json_writer.encode(message)
+    assert line == API.json_writer.write(message), "the fast and the exact writer agree"
+    json.loads(line)
+    plain = API.json_reader.read(struct, line)
+    assert API.json_writer.write(plain) == line
+    assert API.json_decoder(struct).decode(line) == plain
+
+
+@pytest.mark.parametrize(
+    ("struct", "body"),
+    [
+        (m.PublishRequest, b'{"channel":"a","data":1,"version":18446744073709551616}'),
+        (m.HistoryRequest, b'{"channel":"a","since":{"offset":18446744073709551616}}'),
+        (m.BatchRequest, b'{"commands":[null,{"publish":{"version":18446744073709551616}}]}'),
+        (m.PublishRequest, b'{"channel":"a","data":{"a":01}}'),
+        (m.PublishRequest, b'{"channel":"a"} x'),
+        (m.HistoryRequest, b'{"limit":1.5}'),
+        (m.HistoryRequest, b'{"limit":2147483648}'),
+        (m.PublishRequest, b"[" * 200_000),
+        (m.PublishRequest, b'{"data":' + b"[" * 200_000),
+        (m.PublishRequest, b'{"channel":"\xff"}'),
+    ],
+)
+def test_what_is_no_request(struct, body):
+    with pytest.raises(DecodeError):
+        API.json_decoder(struct).decode(body)
+
+
+def test_gaps_in_a_batch_stay():
+    batch = API.json_decoder(m.BatchRequest).decode(b'{"Commands":[null,{"info":{}},{}]}')
+    assert batch.commands == [None, m.Command(info=m.InfoRequest()), m.Command()]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1"),
+        (-3.0, "-3"),
+        (1.5, "1.5"),
+        (0.0001, "0.0001"),
+        (1e-5, "1e-05"),
+        (6.344e-06, "6.344e-06"),
+        (1e-10, "1e-10"),
+        (123456.0, "123456"),
+        (1e6, "1e+06"),
+        (12345678.5, "1.23456785e+07"),
+        (-1e100, "-1e+100"),
+    ],
+)
+def test_decimals(value, text):
+    assert API.json_writer.encode(m.Metrics(value)) == f'{{"interval":{text}}}'.encode()
