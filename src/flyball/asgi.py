@@ -147,7 +147,11 @@ class App:
                     return
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await self.node.shutdown()
+                try:
+                    await self.node.shutdown()
+                except Exception as error:  # noqa: BLE001 - the server is told
+                    await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

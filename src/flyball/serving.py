@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from flyball.aio.tasks import do_all
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
 from flyball.transports.endpoints import EndpointOptions
@@ -60,8 +61,7 @@ async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterato
         yield listener
     finally:
         listener.stop_accepting()
-        await node.shutdown()
-        await listener.close()
+        await do_all((node.shutdown, listener.close))
 
 
 def run(node: Node, options: ServeOptions | None = None, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from flyball.core.broker import Controller
 from flyball.core.errors import Error
 from flyball.core.memory import MemoryBroker
 from flyball.core.node import Node, NodeOptions
-from flyball.testing import ControlBus, TestClient, TestClock, settle
+from flyball.testing import ControlBus, ControlledBroker, TestClient, TestClock, settle
 
 
 @pytest.fixture
@@ -308,3 +308,150 @@ async def test_codes_of_other_nodes_are_looked_at_as_well(nodes, bus, caplog):
     )
     assert client.closed_code is None
     assert "65536 is no disconnect code" in caplog.text
+
+
+async def test_a_slow_controller_gets_one_heartbeat_at_a_time(nodes, clock, bus):
+    gate = asyncio.Event()
+
+    class Slow(Stumbling):
+        async def publish_control(self, message, node_id=""):
+            sent.append(message)
+            await gate.wait()
+
+    sent = []
+    async with Node(clock=clock, controller=Slow(bus.controller())):
+        pass_time(clock, 9)
+        assert len(sent) == 1
+        gate.set()
+        await settle()
+        pass_time(clock, 3)
+        assert len(sent) == 2
+
+
+async def test_an_answer_that_comes_too_late_is_dropped(nodes, bus):
+    gate = asyncio.Event()
+
+    async def slow(data):
+        await gate.wait()
+        return b""
+
+    nodes[1].on_survey("ask", slow)
+    asking = asyncio.ensure_future(nodes[0].survey("ask", b"", nodes[1].id))
+    await settle()
+    asking.cancel()
+    gate.set()
+    await settle()
+    assert not nodes[0].metrics.background_failures
+
+
+class TestSubscribeUser:
+    """Subscriptions that the server makes for live connections."""
+
+    @pytest.fixture
+    def broker(self, clock):
+        return ControlledBroker(clock)
+
+    @pytest.fixture
+    async def node(self, clock, broker):
+        async with Node(clock=clock, broker=broker) as node:
+            node.on_connecting(lambda event: flyball.Credentials(user=event.token))
+            node.on_subscribe(lambda event: flyball.SubscribeOptions())
+            yield node
+
+    async def test_there_already(self, node):
+        client = await connected(node)
+        await client.subscribe("news")
+        await node.subscribe_user("ann", "news", flyball.SubscribeOptions())
+        assert client.take() == []
+
+    async def test_expired(self, node, clock, caplog):
+        client = await connected(node)
+        over = flyball.SubscribeOptions(expire_at=clock.time() - 1)
+        await node.subscribe_user("ann", "news", over)
+        assert "cannot subscribe" in caplog.text
+        assert client.take() == []
+        assert not client.session.subscriptions
+        assert client.closed_code is None
+
+    async def test_a_failing_store_leaves_nothing_behind(self, node, broker):
+        client = await connected(node)
+        broker.fail_with(OSError("the store is away"))
+        with pytest.raises(OSError, match="the store is away"):
+            await node.subscribe_user("ann", "news", flyball.SubscribeOptions())
+        broker.fail_with(None)
+        assert not client.session.subscriptions
+        assert not node.hub.channels
+
+    async def test_a_connection_that_ends_meanwhile(self, node, broker):
+        client = await connected(node)
+        broker.hold("history")
+        options = flyball.SubscribeOptions(recoverable=True)
+        subscribing = asyncio.ensure_future(node.subscribe_user("ann", "news", options))
+        await settle()
+        client.drop()
+        broker.release()
+        await subscribing
+        assert not node.hub.channels
+
+    async def test_a_hole_ends_the_connection(self, node, broker):
+        client = await connected(node)
+        broker.hold("history")
+        options = flyball.SubscribeOptions(recoverable=True)
+        subscribing = asyncio.ensure_future(node.subscribe_user("ann", "news", options))
+        await settle()
+        broker.held[0].perform()
+        kept = {"history_size": 9, "history_ttl": 60}
+        broker.hold_deliveries()
+        await node.publish("news", 1, **kept)
+        broker.lose_deliveries()
+        broker.deliver()
+        await node.publish("news", 2, **kept)
+        broker.release()
+        await subscribing
+        assert client.closed_code == 3010
+
+
+class TestConnect:
+    """Subscriptions at connect that have to wait for the store."""
+
+    async def test_all_come_to_an_end_before_any_is_undone(self, clock):
+        broker = ControlledBroker(clock)
+        async with Node(clock=clock, broker=broker) as node:
+            options = flyball.SubscribeOptions(recoverable=True)
+            subs = {"a": options, "b": options, "c": options}
+            node.on_connecting(lambda event: flyball.Credentials(subs=subs))
+            broker.hold("history")
+            client = TestClient(node)
+            number = client.send(connect={})
+            await settle()
+            broker.held[0].fail(OSError("the store is away"))
+            await settle()
+            assert len(node.hub.channels) == 3
+            broker.release()
+            with pytest.raises(flyball.Disconnect) as raised:
+                await client.reply(number)
+            assert raised.value.code == 3004
+            await settle()
+            assert not node.hub.channels
+            assert not node.hub.sessions
+
+    async def test_a_client_that_goes_meanwhile(self, clock):
+        broker = ControlledBroker(clock)
+        async with Node(clock=clock, broker=broker) as node:
+            subs = {"a": flyball.SubscribeOptions(recoverable=True)}
+            node.on_connecting(lambda event: flyball.Credentials(subs=subs))
+            broker.hold("history")
+            client = TestClient(node)
+            client.send(connect={})
+            await settle()
+            client.drop()
+            broker.release()
+            await settle()
+            assert not node.hub.channels
+
+    async def test_server_time(self, clock):
+        options = NodeOptions(connect_include_server_time=True)
+        async with Node(options, clock=clock) as node:
+            node.on_connecting(lambda event: flyball.Credentials())
+            result = await TestClient(node).connect()
+            assert result.time == int(clock.time() * 1000)

@@ -7,6 +7,7 @@ import pytest
 
 import flyball
 from flyball.core.node import Node, NodeOptions
+from flyball.engines import MemoryBroker
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
@@ -355,14 +356,34 @@ async def test_preflight(make):
 
 async def test_lifespan(make):
     node, app = make()
-    peer = Peer(app, {"type": "lifespan"})
+    for _ in range(2):  # a test client may live through it in every test
+        peer = Peer(app, {"type": "lifespan"})
+        peer.give(type="lifespan.startup")
+        await peer.until(lambda peer=peer: peer.sent)
+        assert peer.sent == [{"type": "lifespan.startup.complete"}]
+        assert node.running
+        peer.give(type="lifespan.shutdown")
+        await peer.end()
+        assert peer.sent[-1] == {"type": "lifespan.shutdown.complete"}
+        assert not node.running
+
+
+@pytest.mark.parametrize("moment", ["startup", "shutdown"])
+async def test_a_failing_lifespan_is_told(moment):
+    class Broken(MemoryBroker):
+        async def start(self, events):
+            if moment == "startup":
+                raise OSError("no store")
+
+        async def close(self):
+            if moment == "shutdown":
+                raise OSError("no store")
+
+    peer = Peer(flyball.asgi.app(Node(broker=Broken())), {"type": "lifespan"})
     peer.give(type="lifespan.startup")
-    await peer.until(lambda: peer.sent)
-    assert peer.sent == [{"type": "lifespan.startup.complete"}]
-    assert node.running
     peer.give(type="lifespan.shutdown")
     await peer.end()
-    assert not node.running
+    assert peer.sent[-1] == {"type": f"lifespan.{moment}.failed", "message": "no store"}
 
 
 async def once(app):

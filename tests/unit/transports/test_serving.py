@@ -4,6 +4,7 @@ import aiohttp
 import pytest
 
 import flyball
+from flyball.engines import MemoryBroker
 
 CONNECT = '{"id":1,"connect":{}}'
 
@@ -38,6 +39,31 @@ async def test_all_transports(node):
         ):
             async with web.get(f"{url}/{path}") as answer:
                 assert answer.status == status
+
+
+async def test_a_node_can_be_served_again(node):
+    options = flyball.ServeOptions(port=0)
+    for _ in range(2):
+        async with flyball.serve(node, options) as listener, aiohttp.ClientSession() as web:
+            url = f"http://127.0.0.1:{listener.port}/connection/websocket"
+            async with web.ws_connect(url) as socket:
+                await socket.send_str(CONNECT)
+                assert "connect" in await socket.receive_str(timeout=5)
+                assert node.hub.num_clients == 1
+
+
+async def test_the_listener_is_closed_whatever_becomes_of_the_node(node):
+    class Broken(MemoryBroker):
+        async def close(self):
+            raise OSError("cannot close")
+
+    node = flyball.Node(broker=Broken())
+    with pytest.raises(OSError, match="cannot close"):
+        async with flyball.serve(node, flyball.ServeOptions(port=0)) as listener:
+            port = listener.port
+    async with aiohttp.ClientSession() as web:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await web.get(f"http://127.0.0.1:{port}/")
 
 
 async def test_default_transports_are_those_of_the_sdk(node):

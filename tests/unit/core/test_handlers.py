@@ -1,0 +1,182 @@
+"""Handlers: how they are registered and found, and what their answers do."""
+
+import pytest
+from core_harness import Wire, error
+
+import flyball
+from flyball.core.handlers import Handlers, HandlerSlot, PatternHandlers
+from flyball.core.metrics import Histogram
+
+
+def first(event):
+    return None
+
+
+def second(event):
+    return None
+
+
+class TestRegistration:
+    def test_one_for_everything(self):
+        slot = HandlerSlot("connected")
+        assert not slot.registered
+        assert slot.find() is None
+        assert slot(first) is first
+        assert slot.registered
+        assert slot.find() is first
+        with pytest.raises(flyball.ConfigError, match=r"on_connected has a handler already$"):
+            slot(second)
+
+    def test_with_and_without_brackets(self):
+        assert HandlerSlot("connected")()(first) is first
+        assert PatternHandlers("subscribe")()(first) is first
+
+    def test_a_pattern_where_none_is_taken(self):
+        with pytest.raises(flyball.ConfigError, match=r"on_connected takes a function, not 'x'"):
+            HandlerSlot("connected")("x")
+
+    def test_patterns_come_before_the_plain_one(self):
+        handlers = PatternHandlers("subscribe")
+        handlers("chat:*")(first)
+        assert handlers.registered
+        assert handlers.find("chat:1") is first
+        assert handlers.find("news") is None
+        handlers(second)
+        assert handlers.find("chat:1") is first
+        assert handlers.find("news") is second
+
+    def test_twice_the_same(self):
+        handlers = PatternHandlers("subscribe")
+        handlers("a")(first)
+        with pytest.raises(flyball.ConfigError, match=r"on_subscribe\('a'\) has a handler already"):
+            handlers("a")(second)
+        handlers(first)
+        with pytest.raises(flyball.ConfigError, match="already; give this one a pattern"):
+            handlers(second)
+
+    def test_every_kind_is_on_the_node(self):
+        node = flyball.Node()
+        for kind in Handlers.__slots__:
+            assert getattr(node, kind) is getattr(node.handlers, kind)
+            assert kind == f"on_{getattr(node, kind).kind}"
+
+
+class TestAnswers:
+    @pytest.fixture
+    async def bare(self, clock):
+        async with flyball.Node(clock=clock) as node:
+            yield node
+
+    async def test_nobody_connects_without_a_handler(self, bare):
+        wire = Wire(bare)
+        wire.ask(connect={})
+        assert wire.closed_by == 3501
+
+    async def test_what_connecting_must_return(self, bare, caplog):
+        bare.on_connecting(lambda event: "ann")
+        wire = Wire(bare)
+        wire.ask(connect={})
+        assert wire.closed_by == 3004
+        assert "must return Credentials, not 'ann'" in caplog.text
+
+    async def test_what_nobody_handles(self, bare):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        wire = Wire(bare)
+        wire.connect()
+        for request in (
+            {"subscribe": {"channel": "x"}},
+            {"publish": {"channel": "x", "data": 1}},
+            {"presence": {"channel": "x"}},
+            {"history": {"channel": "x"}},
+            {"rpc": {"method": "x"}},
+        ):
+            assert error(wire.one(**request)) == 108, request
+        wire.ask(refresh={"token": "t"})
+        assert wire.closed_by == 3508
+
+    async def test_a_message_to_nobody(self, bare):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        wire = Wire(bare)
+        wire.connect()
+        wire.raw('{"send":{"data":1}}')
+        assert wire.closed_by == 3508
+
+    async def test_messages(self, bare):
+        heard = []
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+
+        @bare.on_message
+        def message(event):
+            heard.append(event.json())
+            if event.data == b"2":
+                raise flyball.Error(400)
+
+        wire = Wire(bare)
+        wire.connect()
+        assert wire.raw('{"send":{"data":1}}\n{"send":{"data":2}}') == []
+        assert heard == [1, 2]
+
+    async def test_a_handler_that_publishes_itself(self, bare):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        bare.on_subscribe(lambda event: None)
+
+        @bare.on_publish
+        @flyball.eager
+        async def publish(event):
+            assert (event.user, event.client_id) == ("ann", wire.session.client_id)
+            return await bare.publish(event.channel, {"checked": event.json()})
+
+        wire = Wire(bare)
+        wire.connect()
+        wire.subscribe("x")
+        push, reply = wire.ask(publish={"channel": "x", "data": 1})
+        assert push["push"]["pub"]["data"] == {"checked": 1}
+        assert reply == {"id": 1, "publish": {}}
+
+    async def test_an_answer_that_the_protocol_cannot_carry(self, bare):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        bare.on_rpc(lambda event: b"\xff")
+        wire = Wire(bare)
+        wire.connect()
+        wire.ask(rpc={"method": "x"})
+        assert wire.closed_by == 3506
+
+    async def test_payloads_that_are_no_json(self, bare):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        seen = []
+
+        @bare.on_rpc
+        def rpc(event):
+            seen.append(event)
+            return event.json()
+
+        wire = Wire(bare)
+        wire.connect()
+        assert wire.one(rpc={"method": "x"}) == {"id": 1, "rpc": {}}
+        binary = flyball.Rpc(seen[0].connection, "x", flyball.Raw(b"\xff"))
+        with pytest.raises(flyball.Error, match="the payload is no JSON"):
+            binary.json()
+
+
+async def test_publishing_nowhere(node):
+    with pytest.raises(flyball.ConfigError, match="publish needs a channel"):
+        await node.publish("", 1)
+
+
+async def test_ready_options_and_repeats(node):
+    options = flyball.PublishOptions(history_size=1, history_ttl=9, idempotency_key="k")
+    first, second = [await node.publish("x", 1, options) for _ in range(2)]
+    assert (first.suppressed, second.suppressed) == ("", "idempotency")
+    assert node.metrics.publish_suppressed == {"idempotency": 1}
+
+
+def test_pings_must_leave_time_for_pongs():
+    with pytest.raises(flyball.ConfigError, match="must be longer than pong_timeout"):
+        flyball.NodeOptions(ping_interval=5, pong_timeout=8)
+
+
+def test_histograms_count():
+    histogram = Histogram()
+    histogram.observe(0.1)
+    histogram.observe(99)
+    assert (histogram.count, histogram.total) == (2, 99.1)
