@@ -38,8 +38,12 @@ class Error(FlyballError):
         temporary: bool | None = None,
         detail: str = "",
     ) -> None:
-        entry = code if isinstance(code, ErrorCode) else codes.ERRORS.get(code)
-        self.code: int = entry.code if entry else int(code)  # type: ignore[arg-type]
+        number, entry = (
+            (code.code, code)
+            if isinstance(code, ErrorCode)
+            else (int(code), codes.ERRORS.get(code))
+        )
+        self.code: int = number
         self.message: str = message if message is not None else (entry.message if entry else "")
         self.temporary: bool = (
             temporary if temporary is not None else (entry.temporary if entry else False)
@@ -77,8 +81,12 @@ class Disconnect(FlyballError):
         detail: str = "",
         error: Error | None = None,
     ) -> None:
-        entry = code if isinstance(code, DisconnectCode) else codes.DISCONNECTS.get(code)
-        self.code: int = entry.code if entry else int(code)  # type: ignore[arg-type]
+        number, entry = (
+            (code.code, code)
+            if isinstance(code, DisconnectCode)
+            else (int(code), codes.DISCONNECTS.get(code))
+        )
+        self.code: int = number
         if not codes.is_close_code(self.code):
             message = (
                 f"{self.code} is no disconnect code: "

@@ -75,7 +75,10 @@ class Membership:
 
     async def leave(self, sub: Subscription) -> None:
         """A subscription that never went live goes away; harmless if it is gone."""
-        await do_all(self._leave(sub))
+        if sub.state is SubscriptionState.ASKED:
+            sub.become(SubscriptionState.ENDED)
+        else:
+            await do_all(self._leave(sub))
 
     def _leave(self, sub: Subscription) -> list[Step]:
         """Takes ``sub`` out of the hub at once; returns what is to be done after that."""

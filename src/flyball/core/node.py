@@ -159,7 +159,11 @@ class Node(HandlerDecorators, UserOperations):
 
         A second call waits for the first one. Whatever fails, the node is stopped; the first
         failure is raised then.
+
+        Raises:
+            RuntimeError: the node runs in another event loop.
         """
+        await self._leave_other_loop(asyncio.get_running_loop())
         run = self._run
         async with run.lock:
             if run.state is not RunState.STOPPED:

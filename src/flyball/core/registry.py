@@ -63,6 +63,14 @@ class SessionRegistry:
             metrics.actions["remove_client"] += 1
             self._hub.remove_session(session)
 
+    def forget_all(self) -> None:
+        """Counts no session and no subscription any more: they are out of reach."""
+        self._runtime.metrics.subscriptions_inflight -= self._hub.num_subscriptions
+        for session in [*self._hub.sessions.values(), *self.pending_sessions]:
+            self._runtime.timers.cancel(session)
+            self.refused(session)
+        self.pending_sessions.clear()
+
     def ended(self, session: Session, disconnect: Disconnect, *, connected: bool) -> None:
         """The session is closed: forgets it and ends its subscriptions."""
         runtime = self._runtime

@@ -135,7 +135,7 @@ class NodeRun:
         self._become(RunState.STOPPING)
         self._end_all()
         tasks, engine = self.runtime.tasks, self._engine
-        steps = [tasks.drain, self.membership.drain, self._stop_telling]
+        steps = [tasks.drain, self.membership.drain, self._rest]
         if engine.controller is not None:
             if joined:
                 steps.append(self.cluster.leave)
@@ -152,7 +152,9 @@ class NodeRun:
             Exception: what a part of the engine raised that cannot be closed any more.
         """
         self._become(RunState.STOPPING)
+        self.registry.forget_all()
         self.cluster.stop_telling()
+        self.runtime.timers.rest()
         engine = self._engine
         steps = [engine.broker.close, engine.presence_manager.close]
         if engine.controller is not None:
@@ -167,7 +169,7 @@ class NodeRun:
         for listener in self.hub.listeners():
             listener.stop()
 
-    async def _stop_telling(self) -> None:
+    async def _rest(self) -> None:
         self.cluster.stop_telling()
         self.runtime.timers.rest()
 

@@ -132,6 +132,8 @@ def test_a_loop_that_was_closed_without_shutdown_is_left_behind(node, parts, cap
     for _ in range(3):
         asyncio.run(live())
     assert "closed without node.shutdown()" in caplog.text
+    assert node.metrics.subscriptions_inflight == 1
+    assert set(node.metrics.connections_inflight.values()) == {1}
     assert [part.calls.count("close") for part in parts] == [2, 2, 2]
     assert node.hub.num_clients == 1
     for part in parts:
@@ -141,11 +143,22 @@ def test_a_loop_that_was_closed_without_shutdown_is_left_behind(node, parts, cap
     assert "its loop is gone" in caplog.text
 
 
+def test_shutdown_in_another_loop_than_the_one_that_is_gone(node, parts):
+    asyncio.run(node.start())
+    asyncio.run(node.shutdown())
+    assert not node.running
+    assert all("close" in part.calls for part in parts)
+    asyncio.run(node.start())
+    assert node.running
+
+
 def test_not_in_two_loops_at_once(node):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(node.start())
     with pytest.raises(RuntimeError, match="runs in another event loop"):
         asyncio.run(node.start())
+    with pytest.raises(RuntimeError, match="runs in another event loop"):
+        asyncio.run(node.shutdown())
     assert node.running
     loop.run_until_complete(node.shutdown())
     loop.close()
