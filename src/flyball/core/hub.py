@@ -81,11 +81,6 @@ class Channel:
         """Top of the stream as last read for position checks, at monotonic ``top_at``."""
         self.top_at = 0.0
 
-    def subscribers(self) -> Iterator[Subscription]:
-        """All subscriptions, in no particular order."""
-        for group in self.groups.values():
-            yield from group
-
     @property
     def num_subscribers(self) -> int:
         """Number of subscriptions."""
