@@ -97,7 +97,7 @@ def parse_head(data: bytes, *, max_headers: int = 200) -> RequestHead:
         query,
         headers,
         http11,
-        parser.should_keep_alive(),
+        _keeps_alive(headers.get("connection"), http11=http11),
         _check_body(headers),
     )
 
@@ -120,6 +120,13 @@ def split_target(target: str) -> tuple[str, str]:
 def path_of(target: bytes) -> str:
     """The path in a request line's target."""
     return split_target(target.decode("latin-1"))[0]
+
+
+def _keeps_alive(connection: str | None, *, http11: bool) -> bool:
+    """Whether another request may follow; the parser has forgotten it once a message is whole."""
+    if http11:
+        return connection is None or not has_token(connection, "close")
+    return has_token(connection, "keep-alive")
 
 
 def _check_repeated(headers: dict[str, str]) -> None:

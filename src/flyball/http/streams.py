@@ -115,10 +115,9 @@ class Http1Stream(ResponseStream):
         self._take_back = take_back if head.keep_alive and head.http11 else None
 
     def _start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        ending = f"Connection: {'close' if self._take_back is None else 'keep-alive'}\r\n"
         if self.chunked:
-            ending = "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n"
-        else:
-            ending = "Connection: close\r\n"
+            ending += "Transfer-Encoding: chunked\r\n"
         self.wire.write(encode_head(status, headers, self._common + ending) + body)
 
     def _answer(self, response: Response) -> None:
