@@ -14,7 +14,7 @@ import msgspec
 from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
 from flyball.core.refresh import change_expiry
-from flyball.core.subscribe import SubscribeRun, push_of
+from flyball.core.subscribe import SubscribeRun, go_live, push_of
 from flyball.core.types import SubscribeOptions, SubscriptionSource, payload
 from flyball.protocol import codes, messages
 from flyball.protocol.codes import UnsubscribeCode
@@ -311,9 +311,10 @@ class Cluster:
             run.result.offset = op.since.offset
         session.push(Push(channel=op.channel, subscribe=push_of(run.result)), "push_subscribe")
         try:
-            await run.announce()
+            go_live((run,))
         except Disconnect as disconnect:
             session.disconnect(disconnect)
+        await run.announce()
 
     def _refresh(self, session: Session, op: RefreshUser) -> None:
         now = self._runtime.clock.time()

@@ -11,7 +11,7 @@ from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Connected, Connecting, Subscribing
 from flyball.core.expiry import cut_expiry, ttl_of
 from flyball.core.session_state import SessionState
-from flyball.core.subscribe import SubscribeRun
+from flyball.core.subscribe import SubscribeRun, go_live
 from flyball.core.types import SubscribeOptions, SubscriptionSource, to_payload
 from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push, Reply
@@ -64,6 +64,7 @@ class ConnectCommand:
         session.become(SessionState.CONNECTED)
         self._answer(session, credentials, runs, id_)
         session.started()
+        go_live(runs)
         for run in runs:
             await run.announce()
         if credentials.single_connection and session.user:

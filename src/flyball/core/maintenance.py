@@ -128,11 +128,13 @@ class SessionMaintenance:
 
     async def end_all_subscriptions(self, session: Session, disconnect: Disconnect) -> None:
         """Ends the subscriptions of a closed session and tells the program."""
-        for sub in list(session.subscriptions.values()):
-            if not sub.live:
-                continue  # its subscribe is still running and cleans up by itself
+        # The others' subscribes are still running and clean up by themselves.
+        live = [sub for sub in session.subscriptions.values() if sub.live]
+        # Out of all channels first: what follows may have to wait for the store.
+        ends = [self._membership.end_live(sub, codes.UNSUBSCRIBE_DISCONNECT) for sub in live]
+        for sub, steps in zip(live, ends, strict=True):
             try:
-                await do_all(self._membership.end_live(sub, codes.UNSUBSCRIBE_DISCONNECT))
+                await do_all(steps)
             except (Error, OSError) as error:
                 logger.warning("leaving %r failed: %s", sub.channel, error)
         ended = Disconnected(session.connection, disconnect.code, disconnect.reason)

@@ -27,6 +27,8 @@ from flyball.protocol.filter import FilterError, compile_filter
 from flyball.protocol.messages import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flyball.core.membership import Membership
     from flyball.core.runtime import Runtime
     from flyball.core.session import Session
@@ -39,7 +41,7 @@ LAST_KNOWN_TYPE = 4
 
 
 class SubscribeRun:
-    """One subscription in the making: :meth:`make`, then the reply, then :meth:`announce`."""
+    """One subscription in the making: :meth:`make`, the reply, :func:`go_live`, :meth:`announce`."""
 
     __slots__ = (
         "_membership",
@@ -184,14 +186,23 @@ class SubscribeRun:
         result.data = options.data
         result.delta = sub.delta
 
-    async def announce(self) -> None:
-        """After the reply: delivers what was buffered, goes live, tells others.
+    def deliver_buffered(self) -> bool:
+        """Right after the reply: goes live and gets what was buffered; False if that has a hole."""
+        sub, hub = self.sub, self._membership.hub
+        buffer, sub.buffer = sub.buffer, None
+        sub.become(SubscriptionState.LIVE)
+        if buffer is None:
+            return True
+        complete = all(hub.deliver_buffered(sub, b) for b in buffer)
+        # Only a subscriber that needs more than its neighbours stays among the individual ones.
+        hub.regroup(sub)
+        return complete
 
-        Raises:
-            Disconnect: 3010, there is a hole in what was buffered.
-        """
+    async def announce(self) -> None:
+        """Tells others of the new subscriber, unless it has ended meanwhile."""
         sub, session, runtime = self.sub, self.session, self._runtime
-        self._go_live()
+        if not sub.live:
+            return
         runtime.metrics.subscriptions_accepted += 1
         session.want_presence_tick()
         if sub.ended_by is not None:
@@ -202,20 +213,6 @@ class SubscribeRun:
         await runtime.handlers.subscribed(
             Subscribed(session.connection, sub.channel, self.options, recovered=self.recovered)
         )
-
-    def _go_live(self) -> None:
-        sub, hub = self.sub, self._membership.hub
-        buffer, sub.buffer = sub.buffer, None
-        sub.become(SubscriptionState.LIVE)
-        if buffer is None:
-            return
-        complete = all(hub.deliver_buffered(sub, b) for b in buffer)
-        # Only a subscriber that needs more than its neighbours stays among the individual ones.
-        hub.regroup(sub)
-        if not complete:
-            raise Disconnect(
-                codes.DISCONNECT_INSUFFICIENT_STATE, detail=f"a hole in {sub.channel!r}"
-            )
 
     async def abandon(self) -> None:
         """Undoes a subscription that failed before its reply."""
@@ -258,6 +255,7 @@ class SubscribeCommand:
             await run.abandon()
             return None
         session.reply(Reply(id=id_, subscribe=run.result), "subscribe")
+        go_live((run,))
         await run.announce()
         return None
 
@@ -294,6 +292,18 @@ class SubscribeCommand:
             raise Error(codes.ALREADY_SUBSCRIBED)
         if options.channel_limit and len(session.subscriptions) >= options.channel_limit:
             raise Error(codes.LIMIT_EXCEEDED, detail=f"channel_limit {options.channel_limit}")
+
+
+def go_live(runs: Sequence[SubscribeRun]) -> None:
+    """Right after the reply. All of them go live, whatever one finds: a session ends live ones.
+
+    Raises:
+        Disconnect: 3010, there is a hole in what one of them buffered.
+    """
+    holes = [run.channel for run in runs if not run.deliver_buffered()]
+    if holes:
+        detail = f"a hole in {', '.join(map(repr, holes))}"
+        raise Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE, detail=detail)
 
 
 def push_of(result: messages.SubscribeResult) -> messages.Subscribe:

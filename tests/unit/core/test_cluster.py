@@ -455,3 +455,44 @@ class TestConnect:
             node.on_connecting(lambda event: flyball.Credentials())
             result = await TestClient(node).connect()
             assert result.time == int(clock.time() * 1000)
+
+    async def test_a_hole_in_one_leaves_none_behind(self, clock):
+        broker = ControlledBroker(clock)
+        async with Node(clock=clock, broker=broker) as node:
+            options = flyball.SubscribeOptions(recoverable=True)
+            node.on_connecting(lambda event: flyball.Credentials(subs={"a": options, "b": options}))
+            broker.hold("history")
+            client = TestClient(node)
+            client.send(connect={})
+            await settle()
+            for call in broker.held:
+                call.perform()
+            kept = {"history_size": 9, "history_ttl": 60}
+            broker.hold_deliveries()
+            await node.publish("a", 1, **kept)
+            broker.lose_deliveries()
+            broker.deliver()
+            await node.publish("a", 2, **kept)
+            broker.release()
+            await settle()
+            assert client.closed_code == 3010
+            assert not node.hub.channels
+            assert node.metrics.subscriptions_inflight == 0
+
+    async def test_a_client_that_goes_while_others_are_told(self, clock):
+        broker = ControlledBroker(clock)
+        heard = []
+        async with Node(clock=clock, broker=broker) as node:
+            options = flyball.SubscribeOptions(join_leave=True)
+            node.on_connecting(lambda event: flyball.Credentials(subs={"a": options, "b": options}))
+            node.on_subscribed(lambda event: heard.append(("+", event.channel)))
+            node.on_unsubscribed(lambda event: heard.append(("-", event.channel)))
+            client = TestClient(node)
+            broker.hold("publish_join_leave")
+            client.send(connect={})
+            await settle()
+            client.drop()
+            broker.release()
+            await settle()
+            assert not node.hub.channels
+            assert ("+", "b") not in heard
