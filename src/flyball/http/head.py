@@ -90,14 +90,17 @@ def parse_head(data: bytes, *, max_headers: int = 200) -> RequestHead:
             raise BadRequestHead(400, "missing required Host header")
     elif version != "1.0":
         raise BadRequestHead(505, f"unsupported protocol version HTTP/{version}")
-    path, query = split_target(collector.url.decode("latin-1"))
+    target = collector.url.decode("latin-1")
+    path, _, query = target.partition("?")
+    if not path.startswith("/"):
+        path, query = split_target(target)
     return RequestHead(
         parser.get_method().decode("ascii"),
         path,
         query,
         headers,
         http11,
-        _keeps_alive(headers.get("connection"), http11=http11),
+        _keeps_alive(headers.get("connection", ""), http11=http11),
         _check_body(headers),
     )
 
@@ -122,11 +125,11 @@ def path_of(target: bytes) -> str:
     return split_target(target.decode("latin-1"))[0]
 
 
-def _keeps_alive(connection: str | None, *, http11: bool) -> bool:
+def _keeps_alive(connection: str, *, http11: bool) -> bool:
     """Whether another request may follow; the parser has forgotten it once a message is whole."""
-    if http11:
-        return connection is None or not has_token(connection, "close")
-    return has_token(connection, "keep-alive")
+    if not http11:
+        return has_token(connection, "keep-alive")
+    return not connection or connection == "Upgrade" or not has_token(connection, "close")
 
 
 def _check_repeated(headers: dict[str, str]) -> None:

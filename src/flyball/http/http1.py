@@ -49,6 +49,8 @@ class ConnectionState(Enum):
     ENDING = "ending"  # the last answer is written; nothing more is read
     GONE = "gone"  # lost, or another protocol has the wire
 
+    __hash__ = object.__hash__  # that of Enum is Python code, and each request looks states up
+
 
 # A connection goes round: a head begins with its first byte and ends with a blank line; then
 # comes the body, of no bytes where there is none; its request is answered at once or later; the
