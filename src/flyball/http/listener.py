@@ -97,6 +97,7 @@ class Listener:
         if not 0 <= options.port <= 65535:
             # The event loop would take the number modulo 65536, and open another port.
             raise OSError(errno.EINVAL, f"{options.port} is no port; ports are 0 to 65535")
+        self._stopping = False
         self._prepare()
         loop = asyncio.get_running_loop()
         arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}

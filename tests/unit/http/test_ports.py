@@ -168,3 +168,14 @@ async def test_the_api_is_on_one_of_the_ports(serve, is_external):
 async def test_a_wrong_certificate_is_named_by_its_section(serve):
     with pytest.raises(ConfigError, match=r"http_server\.internal_tls\.key_pem"):
         await serve("tls", internal_tls={"enabled": True, "cert_pem": self_signed()[0].decode()})
+
+
+async def test_a_server_starts_again_where_it_was_stopped(serve):
+    server = await serve("tls", http3={"enabled": True}, tls_external=True)
+    for _ in range(2):
+        external, internal = ports_of(server)
+        assert await http1(internal, INTERNAL, tls=False) == INTERNAL
+        assert await streams(dial_h2(external), OVER_HTTP2) == OVER_HTTP2
+        assert await streams(dial_h3(external), OVER_HTTP2) == OVER_HTTP2
+        await server.stop()
+        await server.start()

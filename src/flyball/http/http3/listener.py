@@ -82,6 +82,7 @@ class Http3Listener:
             OSError: it cannot be opened.
         """
         options = self.options
+        self.service.stopping = False
         first, *chain = load_pem_x509_certificates(options.certificate)
         configuration = QuicConfiguration(
             alpn_protocols=H3_ALPN,

@@ -102,6 +102,7 @@ class UniGrpcListener:
         Raises:
             OSError: it cannot be opened.
         """
+        self._stopping = False
         options = self.options
         size = options.max_receive_message_size or 4 * 1024 * 1024
         settings: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", size)]
