@@ -4,6 +4,7 @@ The limit is long, because it costs nothing when the thing happens, and machines
 """
 
 import asyncio
+import contextlib
 import time
 
 PATIENCE = 60.0
@@ -38,3 +39,21 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < end, f"no {what() if callable(what) else what}"
         time.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def time_flies(clock, step=0.05):
+    """Moves a clock on, ``step`` seconds in each of many turns of the loop."""
+
+    async def fly():
+        while True:
+            clock.advance(step)
+            await asyncio.sleep(0.001)
+
+    task = asyncio.ensure_future(fly())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -38,13 +38,9 @@ class LoopClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        """See :meth:`Clock.monotonic`."""
-        return time.monotonic()
-
-    def time(self) -> float:
-        """See :meth:`Clock.time`."""
-        return time.time()
+    # The functions themselves: to be told the time costs a third of a method's call.
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> TimerHandle:
         """See :meth:`Clock.call_later`."""

@@ -12,12 +12,14 @@ from uvicorn.server import ServerState
 from flyball.http.encoding import encode_response
 from flyball.http.http1 import close_gently
 from flyball.http.messages import plain_error
+from flyball.http.timeouts import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flyball.aio.timers import TimerWheel
+    from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits
-    from flyball.http.watch import Watch
 
 
 class AsgiServer:
@@ -27,7 +29,9 @@ class AsgiServer:
         self,
         app: Any,
         limits: HttpLimits,
-        watch: Watch,
+        timers: TimerWheel,
+        common: CommonHeaders,
+        *,
         has_row: Callable[[bytes], bool],
         take_back: Callable[[asyncio.Transport, bytes], None],
     ) -> None:
@@ -36,13 +40,15 @@ class AsgiServer:
         Args:
             app: the ASGI application.
             limits: head size and timeouts.
-            watch: for the timeout of heads.
+            timers: for the time limits of requests.
+            common: headers that all answers have.
             has_row: told the target of a later request on a kept connection; says whether
                 the route table has it.
             take_back: takes such a connection and its unread bytes.
         """
         self.limits = limits
-        self.watch = watch
+        self.timers = timers
+        self.common = common
         self.has_row = has_row
         self.take_back = take_back
         self.config = uvicorn.Config(
@@ -91,7 +97,7 @@ class AsgiProtocol(HttpToolsProtocol):
         self._server = server
         self._head_size = 0
         self._head_count = 0
-        self._age = 0.0
+        self._deadline = Deadline(server.timers, self._on_deadline)
         self._in_body = False
         self._is_awaited = False
         self._is_blocked = False
@@ -104,22 +110,20 @@ class AsgiProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._server.watch.discard(self)
+        self._deadline.close()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The client does not take everything."""
         super().pause_writing()
         self._is_blocked = True
-        self._age = 0.0
-        self._server.watch.add(self)
+        self._limit_time()
 
     def resume_writing(self) -> None:
         """The client took enough."""
         super().resume_writing()
         self._is_blocked = False
-        self._age = 0.0
-        self._unwatch()
+        self._limit_time()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
@@ -133,12 +137,11 @@ class AsgiProtocol(HttpToolsProtocol):
                 self._leave(data)
                 return
         if self._head_size == 0:
-            self._server.state.default_headers = _common_headers(self._server.watch)
+            self._server.state.default_headers = [
+                (name.lower().encode(), value.encode())
+                for name, value in self._server.common.fields
+            ]
         super().data_received(data)
-
-    def _unwatch(self) -> None:
-        if not self._is_awaited and not self._is_blocked:
-            self._server.watch.discard(self)
 
     def _leave(self, data: bytes) -> None:
         if self._is_blocked:
@@ -147,16 +150,15 @@ class AsgiProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self.connections.discard(self)
-        self._server.watch.discard(self)
+        self._deadline.close()
         self.parser = None  # type: ignore[assignment]  # as uvicorn does at the end
         self._server.take_back(self.transport, data)
 
     def _await_head(self) -> None:
         self._head_size = 0
         self._head_count = 0
-        self._age = 0.0
         self._is_awaited = True
-        self._server.watch.add(self)
+        self._limit_time()
 
     # -- httptools' callbacks
 
@@ -180,6 +182,7 @@ class AsgiProtocol(HttpToolsProtocol):
         """The head is whole; the body has its own time limit."""
         self._head_size = 0
         self._in_body = True
+        self._limit_time()
         if not self._is_refused:
             super().on_headers_complete()
 
@@ -191,7 +194,7 @@ class AsgiProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole: only for a client that does not read is there a limit yet."""
         self._in_body = self._is_awaited = False
-        self._unwatch()
+        self._limit_time()
         if not self._is_refused:
             super().on_message_complete()
 
@@ -206,24 +209,25 @@ class AsgiProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self.transport.write(
-            encode_response(plain_error(status, close=True), self._server.watch.common_lines)
+            encode_response(plain_error(status, close=True), self._server.common.lines)
         )
         close_gently(self.transport)
-        self._age = 0.0
-        self._is_awaited = True
-        self._server.watch.add(self)
+        self._limit_time()
 
     def _unsupported_upgrade_warning(self) -> None:
         """An upgrade to anything but what the listener serves: an ordinary request."""
 
-    def tick(self, seconds: float) -> None:
-        """Called every ``seconds`` while anything is awaited from the client."""
-        self._age += seconds
-        limits = self._server.limits
-        limit = limits.request_timeout if self._in_body else limits.head_timeout
-        if self._age > (limits.write_timeout if self._is_blocked else limit):
-            self.transport.abort()
+    def _limit_time(self) -> None:
+        """Sets how long the client may let us wait for what comes next."""
+        limits, deadline = self._server.limits, self._deadline
+        if self._is_blocked or self._is_refused:
+            deadline.set(limits.write_timeout)
+        elif self._in_body:
+            deadline.set(limits.request_timeout)
+        elif self._is_awaited:
+            deadline.set(limits.head_timeout)
+        else:
+            deadline.clear()
 
-
-def _common_headers(watch: Watch) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in watch.common]
+    def _on_deadline(self) -> None:
+        self.transport.abort()

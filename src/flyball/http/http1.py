@@ -19,13 +19,15 @@ from flyball.http.head import HEAD_END, BadRequestHead, parse_head, path_of
 from flyball.http.messages import JSON_TYPE, NOT_FOUND, Response, plain_error
 from flyball.http.routes import outcome
 from flyball.http.streams import Http1Stream, StreamingResponse
+from flyball.http.timeouts import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flyball.aio.timers import TimerWheel
+    from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits, RequestHead
     from flyball.http.routes import Endpoint, Routes
-    from flyball.http.watch import Watch
 
 logger = logging.getLogger("flyball.transports")
 
@@ -108,7 +110,8 @@ class Http1Service:
 
     routes: Routes
     limits: HttpLimits
-    watch: Watch
+    timers: TimerWheel
+    common: CommonHeaders
     take_back: Callable[[asyncio.Transport, bytes], None]
     """Takes a connection again after a stream that had it for itself."""
     switch_to_app: Callable[[asyncio.Transport, bytes], None] | None = None
@@ -120,6 +123,8 @@ class Http1Service:
     h2c: bool = False
     """Clients may begin with HTTP/2 unasked (prior knowledge)."""
     heads: HeadCache = field(default_factory=HeadCache)
+    connections: set[Http1Connection] = field(default_factory=set)
+    """Those that no other protocol has; each adds and discards itself."""
 
     @property
     def shares(self) -> bool:
@@ -149,8 +154,8 @@ class Http1Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_age",
         "_buffer",
+        "_deadline",
         "_incoming",
         "_is_blocked",
         "_pipelined",
@@ -167,7 +172,7 @@ class Http1Connection(asyncio.Protocol):
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
         self._buffer = bytearray()
         self._state = state
-        self._age = 0.0  # seconds in this state: bytes that drip do not prolong it
+        self._deadline = Deadline(service.timers, self._on_deadline)
         self._incoming: _Incoming | None = None
         self._is_blocked = False
         self._stopping = False
@@ -177,7 +182,7 @@ class Http1Connection(asyncio.Protocol):
     def _enter(self, state: ConnectionState) -> None:
         assert state in _TRANSITIONS[self._state], (self._state, state)
         self._state = state
-        self._age = 0.0
+        self._limit_time()
 
     # -- asyncio's protocol
 
@@ -185,7 +190,8 @@ class Http1Connection(asyncio.Protocol):
         """Takes the connection."""
         self._wire = wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
         service = self._service
-        service.watch.add(self)
+        service.connections.add(self)
+        self._limit_time()
         if service.alpn and service.switch_to_http2 is not None:
             tls = wire.get_extra_info("ssl_object")
             if tls is not None and tls.selected_alpn_protocol() == "h2":
@@ -195,7 +201,7 @@ class Http1Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone; an answer under way will be thrown away."""
         self._enter(_GONE)
-        self._service.watch.discard(self)
+        self._service.connections.discard(self)
         self._buffer.clear()
 
     def eof_received(self) -> bool:
@@ -207,13 +213,13 @@ class Http1Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read its answers: no more requests are read."""
         self._is_blocked = True
-        self._age = 0.0
+        self._limit_time()
         self._wire.pause_reading()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._is_blocked = False
-        self._age = 0.0
+        self._limit_time()
         self._wire.resume_reading()
         self._advance()
 
@@ -227,7 +233,6 @@ class Http1Connection(asyncio.Protocol):
                 head, endpoint = known
                 if len(data) == size + head.content_length:
                     self._state = _BODY  # the common request: without a look at the table above
-                    self._age = 0.0
                     refusal = endpoint.refuse(head, self._service.limits)
                     if refusal is None:
                         self._handle(head, endpoint, data[size:])
@@ -432,7 +437,7 @@ class Http1Connection(asyncio.Protocol):
             self._wire.abort()
             return
         service = self._service
-        stream = Http1Stream(self._wire, head, service.take_back, service.watch.common_lines)
+        stream = Http1Stream(self._wire, head, service.take_back, service.common.lines)
         if unread:
             stream.disable_keep_alive()
         answer.take(stream, head)
@@ -440,7 +445,7 @@ class Http1Connection(asyncio.Protocol):
     def _leave(self) -> None:
         """The wire is somebody else's from now on."""
         self._enter(_GONE)
-        self._service.watch.discard(self)
+        self._service.connections.discard(self)
         self._buffer.clear()
 
     # -- answering
@@ -484,11 +489,11 @@ class Http1Connection(asyncio.Protocol):
             and head.method == "POST"
         ):
             body = answer.body
-            self._write(b"%b%d\r\n\r\n%b" % (self._service.watch.json_head, len(body), body))
+            self._write(b"%b%d\r\n\r\n%b" % (self._service.common.json_head, len(body), body))
             return
         data = encode_response(
             answer,
-            self._service.watch.common_lines,
+            self._service.common.lines,
             keep_alive=keep,
             http11=head.http11,
             with_body=head.method != "HEAD",
@@ -500,7 +505,7 @@ class Http1Connection(asyncio.Protocol):
     def _refuse(self, status: int) -> None:
         """Answers a request that cannot be read; the connection is of no use after it."""
         answer = plain_error(status, close=True)
-        self._write(encode_response(answer, self._service.watch.common_lines))
+        self._write(encode_response(answer, self._service.common.lines))
         self._end()
 
     def _write(self, data: bytes) -> None:
@@ -527,23 +532,31 @@ class Http1Connection(asyncio.Protocol):
         self._buffer.clear()
         close_gently(self._wire)
 
-    # -- upkeep, by the listener
+    # -- time limits, and the end by the listener
 
-    def tick(self, seconds: float) -> None:
-        """Called every ``seconds``: ends what takes too long."""
-        self._age += seconds
-        limits, state = self._service.limits, self._state
-        if self._is_blocked or state is _ENDING:
-            if self._age > limits.write_timeout:
-                self._wire.abort()
+    def _limit_time(self) -> None:
+        """Sets how long this state may last; bytes that drip do not prolong it."""
+        limits, state, deadline = self._service.limits, self._state, self._deadline
+        if state is _GONE:
+            deadline.close()
+        elif self._is_blocked or state is _ENDING:
+            deadline.set(limits.write_timeout)
         elif state is _IDLE:
-            if self._age > limits.keep_alive_timeout:
-                self._wire.close()
+            deadline.extend(limits.keep_alive_timeout)
         elif state is _HEAD:
-            if self._age > limits.head_timeout:
-                self._wire.abort()
-        elif state is _BODY and self._age > limits.request_timeout:
+            deadline.set(limits.head_timeout)
+        elif state is _BODY:
+            deadline.set(limits.request_timeout)
+        else:
+            deadline.clear()
+
+    def _on_deadline(self) -> None:
+        if self._state is _BODY and not self._is_blocked:
             self._refuse(408)
+        elif self._state is _IDLE and not self._is_blocked:
+            self._wire.close()
+        else:
+            self._wire.abort()
 
     def abort(self) -> None:
         """Drops the connection."""
@@ -563,8 +576,8 @@ def close_gently(wire: asyncio.Transport) -> None:
     """Closes so that the peer still gets what was written, even if it is sending.
 
     Closing a socket with unread input resets the connection and may destroy answers that the
-    peer has not read. Where possible only our direction is ended; the owner's ``tick`` must
-    abort a peer that does not end its own.
+    peer has not read. Where possible only our direction is ended; the owner must abort a
+    peer that does not end its own in time.
     """
     if wire.can_write_eof():
         wire.write_eof()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import struct
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import h2.errors
@@ -18,6 +19,7 @@ from h2.settings import SettingCodes, Settings
 from flyball.http._h2_private import has_oversized_frame
 from flyball.http.multiplex.request import open_stream
 from flyball.http.multiplex.wire import Carrier
+from flyball.http.timeouts import Deadline, RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +31,7 @@ logger = logging.getLogger("flyball.transports")
 
 MAX_QUEUED: Final = 1048576
 """Bytes of answers that a client may leave unread before nothing more is read from it."""
-MAX_COMMOTION: Final = 1000
+MAX_CONTROL_FRAMES: Final = 1000
 """Frames in a second that bring no request any further: resets, pings, settings, empty data."""
 _DATA_HEAD: Final = struct.Struct(">HBBBI").pack
 """Length (high and low), type and flags (none), stream (RFC 9113, section 4.1)."""
@@ -58,13 +60,13 @@ class _Connection(H2Connection):
 class _Unsent:
     """What waits for a stream's window, or for the connection's."""
 
-    __slots__ = ("age", "chunks", "ended", "size")
+    __slots__ = ("chunks", "deadline", "size")
 
     def __init__(self) -> None:
-        self.age = 0.0  # seconds since the answer was complete
         self.chunks: list[bytes] = []
         self.size = 0
-        self.ended = False
+        self.deadline: Deadline | None = None
+        """Of an answer that is complete; others are looked after by those who write them."""
 
 
 class Http2Connection(Carrier, asyncio.Protocol):
@@ -74,8 +76,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_age",
-        "_commotion",
+        "_control_frames",
+        "_deadline",
         "_h2",
         "_is_blocked",
         "_is_closing",
@@ -115,8 +117,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._is_flushing = False  # this turn ends with a write
         self._is_closing = False  # no more requests
         self._is_lost = False
-        self._commotion = 0
-        self._age = 0.0  # seconds without a request, or without progress of a blocked wire
+        self._control_frames = RateLimit(service.timers.clock, MAX_CONTROL_FRAMES)
+        self._deadline = Deadline(service.timers, self._on_deadline)
 
     # -- asyncio's protocol
 
@@ -125,7 +127,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
         # TLS transports would take half a megabyte before they call themselves full.
         self._wire.set_write_buffer_limits(high=65536)
-        self._service.watch.add(self)
+        self._limit_time()
         self._service.connections.add(self)
         self._h2.initiate_connection()
         # The connection's window is for all requests together; the default holds back one.
@@ -135,9 +137,10 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone, and all its streams."""
         self._is_lost = True
-        self._service.watch.discard(self)
+        self._deadline.close()
         self._service.connections.discard(self)
-        self._unsent.clear()
+        for stream_id in list(self._unsent):
+            self._drop_unsent(stream_id)
         wires, self.wires = self.wires, {}
         for wire in wires.values():
             wire.gone()
@@ -148,11 +151,12 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read."""
         self._is_blocked = True
-        self._age = 0.0
+        self._deadline.set(self._service.limits.write_timeout)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._is_blocked = False
+        self._limit_time()
         self._wire.resume_reading()
         self._pump_all()
 
@@ -171,7 +175,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
                 handle(self, event)
             if self._is_lost:
                 return
-        if self._commotion > MAX_COMMOTION:
+        if self._control_frames.is_exceeded:
             self._close(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
         elif has_oversized_frame(self._h2):
             self._close(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
@@ -182,7 +186,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         """The client broke the rules: the library has a GOAWAY ready."""
         logger.debug("HTTP/2 connection failed: %s", error)
         self._flush()
-        self._wire.close()
+        self._close_wire()
 
     # -- events
 
@@ -192,8 +196,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
         if self._is_closing:
             self._reset(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
-        self._age = 0.0
         open_stream(self._service, self, stream_id, list(fields or ()))
+        self._limit_time()
 
     def _on_data(self, event: h2.events.DataReceived) -> None:
         stream_id = event.stream_id
@@ -201,7 +205,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         credit = event.flow_controlled_length or 0
         wire = self.wires.get(stream_id)
         if not event.data:
-            self._commotion += 1
+            self._control_frames.count()
         if wire is None:
             self._consumed_nothing(stream_id, credit)
         else:
@@ -213,7 +217,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
             wire.feed_eof()
 
     def _on_reset(self, event: h2.events.StreamReset) -> None:
-        self._commotion += 1
+        self._control_frames.count()
         self._forget(event.stream_id or 0)
 
     def _on_window(self, event: h2.events.WindowUpdated) -> None:
@@ -223,15 +227,15 @@ class Http2Connection(Carrier, asyncio.Protocol):
             self._pump_all()
 
     def _on_settings(self, _event: h2.events.RemoteSettingsChanged) -> None:
-        self._commotion += 1
+        self._control_frames.count()
         self._pump_all()  # the initial window applies to open streams too
 
-    def _on_commotion(self, _event: h2.events.Event) -> None:
-        self._commotion += 1
+    def _on_control_frame(self, _event: h2.events.Event) -> None:
+        self._control_frames.count()
 
     def _on_goaway(self, _event: h2.events.ConnectionTerminated) -> None:
         self._flush()  # the library sends nothing more from here on
-        self._wire.close()
+        self._close_wire()
 
     _handlers: ClassVar[dict[type[h2.events.Event], Callable[[Http2Connection, Any], None]]] = {
         h2.events.RequestReceived: _on_request,
@@ -240,8 +244,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
         h2.events.StreamReset: _on_reset,
         h2.events.WindowUpdated: _on_window,
         h2.events.RemoteSettingsChanged: _on_settings,
-        h2.events.PingReceived: _on_commotion,
-        h2.events.PriorityUpdated: _on_commotion,
+        h2.events.PingReceived: _on_control_frame,
+        h2.events.PriorityUpdated: _on_control_frame,
         h2.events.ConnectionTerminated: _on_goaway,
     }
     """Who is told of what the library has read; other events mean nothing to us."""
@@ -280,13 +284,15 @@ class Http2Connection(Carrier, asyncio.Protocol):
         if unsent is None:
             self._finish(stream_id)
         else:
-            unsent.ended = True
+            unsent.deadline = Deadline(self._service.timers, partial(self._give_up, stream_id))
+            unsent.deadline.set(self._service.limits.write_timeout)
 
     def reset(self, stream_id: int) -> None:
         """See :meth:`Carrier.reset`."""
         self._reset(stream_id, h2.errors.ErrorCodes.CANCEL)
-        self._unsent.pop(stream_id, None)
+        self._drop_unsent(stream_id)
         self.wires.pop(stream_id, None)
+        self._limit_time()
 
     def unsent(self, stream_id: int) -> int:
         """See :meth:`Carrier.unsent`."""
@@ -305,7 +311,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
 
     def _consumed_nothing(self, stream_id: int, credit: int) -> None:
         """Data for a stream that is over counts against the connection all the same."""
-        self._commotion += 1
+        self._control_frames.count()
         self.consumed(stream_id, credit)
 
     def info(self, name: str) -> Any:
@@ -358,9 +364,9 @@ class Http2Connection(Carrier, asyncio.Protocol):
         if rest:
             unsent.chunks, unsent.size = [rest], len(rest)
             return
-        del self._unsent[stream_id]
+        self._drop_unsent(stream_id)
         wire = self.wires.get(stream_id)
-        if unsent.ended:
+        if unsent.deadline is not None:
             self._finish(stream_id)
         elif wire is not None:
             wire.drained()
@@ -393,13 +399,20 @@ class Http2Connection(Carrier, asyncio.Protocol):
 
     def _forget(self, stream_id: int) -> None:
         """A stream is over."""
-        self._unsent.pop(stream_id, None)
+        self._drop_unsent(stream_id)
         wire = self.wires.pop(stream_id, None)
         if wire is not None:
             wire.gone()
         if self._is_closing and not self.wires and not self._is_lost:
             self._flush()
-            self._wire.close()
+            self._close_wire()
+        else:
+            self._limit_time()
+
+    def _drop_unsent(self, stream_id: int) -> None:
+        unsent = self._unsent.pop(stream_id, None)
+        if unsent is not None and unsent.deadline is not None:
+            unsent.deadline.close()
 
     def _flush_soon(self) -> None:
         if not self._is_flushing:
@@ -419,7 +432,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         if self._is_blocked and self._wire.get_write_buffer_size() > MAX_QUEUED:
             self._wire.pause_reading()  # it asks and asks, and does not listen
 
-    # -- upkeep and the end, by the listener
+    # -- the end, and time limits
 
     def _close(self, code: h2.errors.ErrorCodes) -> None:
         if self._is_lost:
@@ -427,26 +440,33 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._is_closing = True
         self._h2.close_connection(code)
         self._flush()
-        self._wire.close()
+        self._close_wire()
 
-    def tick(self, seconds: float) -> None:
-        """Called every ``seconds``: ends what takes too long."""
-        self._commotion = 0
-        self._age += seconds
-        limits = self._service.limits
-        for stream_id, unsent in list(self._unsent.items()):
-            if unsent.ended:  # others are looked after by those who write them
-                unsent.age += seconds
-                if unsent.age > limits.write_timeout:
-                    self._reset(stream_id, h2.errors.ErrorCodes.CANCEL)
-                    self._forget(stream_id)
-        if self._wire.is_closing() or self._is_blocked:
-            if self._age > limits.write_timeout:
-                self._wire.abort()
-        elif self.wires:
-            self._age = 0.0
-        elif self._age > limits.keep_alive_timeout:
+    def _close_wire(self) -> None:
+        """The client has some time to take what was written."""
+        self._wire.close()
+        if not self._is_lost:
+            self._deadline.set(self._service.limits.write_timeout)
+
+    def _limit_time(self) -> None:
+        """A client without requests may stay for some time; one that must read has its limit."""
+        if self._is_blocked or self._is_lost or self._wire.is_closing():
+            return
+        if self.wires:
+            self._deadline.clear()
+        else:
+            self._deadline.extend(self._service.limits.keep_alive_timeout)
+
+    def _on_deadline(self) -> None:
+        if self._is_blocked or self._wire.is_closing():
+            self._wire.abort()
+        elif not self.wires:
             self._close(h2.errors.ErrorCodes.NO_ERROR)
+
+    def _give_up(self, stream_id: int) -> None:
+        """A client does not take the rest of a complete answer."""
+        self._reset(stream_id, h2.errors.ErrorCodes.CANCEL)
+        self._forget(stream_id)
 
     def shutdown(self) -> None:
         """Takes no more requests; those under way may end."""

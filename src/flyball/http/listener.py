@@ -9,10 +9,11 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flyball.aio.timers import TimerWheel
+from flyball.http.common_headers import CommonHeaders
 from flyball.http.head import path_of
 from flyball.http.http1 import ConnectionState, Http1Connection, Http1Service
 from flyball.http.messages import HttpLimits
-from flyball.http.watch import Watch
 
 if TYPE_CHECKING:
     import ssl
@@ -67,14 +68,25 @@ class Listener:
         await listener.close()
     """
 
-    def __init__(self, options: ListenerOptions, routes: Routes) -> None:
+    def __init__(
+        self, options: ListenerOptions, routes: Routes, timers: TimerWheel | None = None
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            options: where and how to listen.
+            routes: what is served.
+            timers: for all time limits; by default a wheel of its own.
+        """
         self.options = options
         self.routes = routes
-        self.watch = Watch()
+        self.timers = timers or TimerWheel()
+        self._common = CommonHeaders(self.timers.clock)
         self._http1 = Http1Service(
             routes,
             options.http,
-            self.watch,
+            self.timers,
+            self._common,
             self._take_back,
             switch_to_http2=self._switch_to_http2,
             alpn=options.ssl_context is not None,
@@ -112,8 +124,7 @@ class Listener:
         self._server = await loop.create_server(self._accept, **arguments)
         self.port = self._server.sockets[0].getsockname()[1]
         if options.announce_http3:
-            self.watch.alternative = f'h3=":{self.port}"; ma=2592000'
-        self.watch.start()
+            self._common.announce(f'h3=":{self.port}"; ma=2592000')
         logger.debug("listening on %s:%d", options.host or "*", self.port)
 
     def _prepare(self) -> None:
@@ -123,13 +134,18 @@ class Listener:
             from flyball.http.asgi_server import AsgiServer
 
             self._asgi = AsgiServer(
-                self.routes.app, options.http, self.watch, self._has_row, self._take_back
+                self.routes.app,
+                options.http,
+                self.timers,
+                self._common,
+                has_row=self._has_row,
+                take_back=self._take_back,
             )
             self._http1.switch_to_app = self._switch_to_app
         if options.ssl_context is not None or options.h2c:
             from flyball.http.multiplex.service import StreamService
 
-            self._http2 = StreamService(self.routes, options.http, self.watch, "2")
+            self._http2 = StreamService(self.routes, options.http, self.timers, self._common, "2")
 
     def stop_accepting(self) -> None:
         """Closes the port; connections live on."""
@@ -144,9 +160,8 @@ class Listener:
         their node and are ended by its shutdown.
         """
         self.stop_accepting()
-        for member in self.watch.members:
-            if isinstance(member, Http1Connection):
-                member.shutdown()
+        for connection in list(self._http1.connections):
+            connection.shutdown()
         guests = [guest for guest in (self._asgi, self._http2) if guest is not None]
         for guest in guests:
             guest.shutdown()
@@ -154,18 +169,17 @@ class Listener:
         deadline = loop.time() + grace
         while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 - several protocols, no common event
             await asyncio.sleep(0.02)
-        for member in self.watch.members:
-            if isinstance(member, Http1Connection):
-                member.abort()
+        for connection in list(self._http1.connections):
+            connection.abort()
         for guest in guests:
             guest.abort()
-        self.watch.stop()
         self._server = None
 
     def _is_busy(self) -> bool:
-        busy = any(isinstance(m, Http1Connection) for m in self.watch.members)
         guests = (self._asgi, self._http2)
-        return busy or any(guest is not None and guest.is_busy for guest in guests)
+        return bool(self._http1.connections) or any(
+            guest is not None and guest.is_busy for guest in guests
+        )
 
     def _accept(self) -> Http1Connection:
         return Http1Connection(self._http1)

@@ -7,26 +7,15 @@ seconds.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.aio.clock import Clock
     from flyball.aio.timers import TimerWheel
 
 NEVER: Final = inf
-
-
-class Limited(Protocol):
-    """A connection with a time limit."""
-
-    def on_deadline(self) -> None:
-        """The time is over."""
-
-
-class Writer(Limited, Protocol):
-    """A connection that also looks whether its peer takes what it is sent."""
-
-    def unsent_bytes(self) -> int:
-        """What the peer has not taken."""
 
 
 class Deadline:
@@ -36,15 +25,15 @@ class Deadline:
     due. While nothing is set the wheel may still hold the entry, which then does nothing.
     """
 
-    __slots__ = ("_armed_for", "_owner", "_timers", "due", "timer_tick")
+    __slots__ = ("_armed_for", "_on_deadline", "_timers", "due", "timer_tick")
 
-    def __init__(self, timers: TimerWheel, owner: Limited) -> None:
+    def __init__(self, timers: TimerWheel, on_deadline: Callable[[], None]) -> None:
+        """``on_deadline`` is called when the time is over."""
         self._timers = timers
-        self._owner = owner
+        self._on_deadline = on_deadline
         self._armed_for = NEVER
         self.due = NEVER
-        """When the time is over, by the wheel's clock. May be assigned a later time than
-        :meth:`set` did."""
+        """When the time is over, by the wheel's clock."""
         self.timer_tick = 0
 
     def set(self, seconds: float) -> None:
@@ -53,6 +42,17 @@ class Deadline:
         if not self.timer_tick or due < self._armed_for:
             self._armed_for = due
             self._timers.arm(self, due)
+
+    def extend(self, seconds: float) -> None:
+        """As :meth:`set`, in a tenth of its time, and too early by what the wheel's ``now`` is old.
+
+        For limits that are long, where every request moves them.
+        """
+        due = self._timers.now + seconds
+        if self.timer_tick and due >= self._armed_for:
+            self.due = due
+        else:
+            self.set(seconds)
 
     def clear(self) -> None:
         """There is no limit for now; :meth:`set` is cheap after that."""
@@ -74,7 +74,7 @@ class Deadline:
             self._timers.arm(self, due)
 
     def _expire(self) -> None:
-        self._owner.on_deadline()
+        self._on_deadline()
 
 
 class WriteDeadline(Deadline):
@@ -83,11 +83,17 @@ class WriteDeadline(Deadline):
     Slow is allowed: it is the queue's limit that looks after that.
     """
 
-    __slots__ = ("_stuck_bytes", "_write_timeout", "_writer")
+    __slots__ = ("_stuck_bytes", "_unsent_bytes", "_write_timeout")
 
-    def __init__(self, timers: TimerWheel, owner: Writer) -> None:
-        super().__init__(timers, owner)
-        self._writer = owner
+    def __init__(
+        self,
+        timers: TimerWheel,
+        on_deadline: Callable[[], None],
+        unsent_bytes: Callable[[], int],
+    ) -> None:
+        """``unsent_bytes`` tells what the peer has not taken."""
+        super().__init__(timers, on_deadline)
+        self._unsent_bytes = unsent_bytes
         self._write_timeout = 0.0  # while progress is expected
         self._stuck_bytes = 0  # unsent when it was last looked for
 
@@ -100,11 +106,35 @@ class WriteDeadline(Deadline):
         """The wire is full: the time is over unless some of it is taken every ``seconds``."""
         super().set(seconds)
         self._write_timeout = seconds
-        self._stuck_bytes = self._writer.unsent_bytes()
+        self._stuck_bytes = self._unsent_bytes()
 
     def _expire(self) -> None:
         timeout = self._write_timeout
-        if timeout and self._writer.unsent_bytes() < self._stuck_bytes:
+        if timeout and self._unsent_bytes() < self._stuck_bytes:
             self.expect_progress(timeout)
         else:
             super()._expire()
+
+
+class RateLimit:
+    """How often a peer may do in a second what costs us more than it."""
+
+    __slots__ = ("_clock", "_count", "_limit", "_since")
+
+    def __init__(self, clock: Clock, limit: int) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._count = 0
+        self._since = clock.monotonic()
+
+    def count(self) -> None:
+        """It was done once more."""
+        now = self._clock.monotonic()
+        if now - self._since >= 1.0:
+            self._since, self._count = now, 0
+        self._count += 1
+
+    @property
+    def is_exceeded(self) -> bool:
+        """It was done too often in the last second."""
+        return self._count > self._limit

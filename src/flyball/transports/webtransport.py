@@ -120,7 +120,7 @@ class WebTransportTransport(Transport):
         self._unread: int | None = None  # bytes that came while the session has enough
         self._phase = Phase.WAITING
         self._reason = Disconnect(codes.DISCONNECT_STALE)
-        self._deadline = WriteDeadline(node.timers, self)
+        self._deadline = WriteDeadline(node.timers, self._on_deadline, self._unsent_bytes)
         self._deadline.set(OPEN_TIMEOUT)
 
     # -- input
@@ -250,11 +250,10 @@ class WebTransportTransport(Transport):
 
     # -- time limits
 
-    def unsent_bytes(self) -> int:
-        """What the client has not acknowledged."""
+    def _unsent_bytes(self) -> int:
         return self._link.unsent(self._stream_id)
 
-    def on_deadline(self) -> None:
+    def _on_deadline(self) -> None:
         """The client opened no stream or took nothing, or the session may end now."""
         if self._phase is not Phase.OPEN:
             self._end_session()

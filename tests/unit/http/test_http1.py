@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from flyball.aio.timers import TimerWheel
+from flyball.http.common_headers import CommonHeaders
 from flyball.http.head import BadRequestHead, parse_head, split_target
 from flyball.http.http1 import ConnectionState, HeadCache, Http1Connection, Http1Service
 from flyball.http.messages import HttpLimits, Response, empty
 from flyball.http.routes import Route, Routes
 from flyball.http.streams import StreamingResponse
-from flyball.http.watch import Watch
+from flyball.testing.clock import TestClock
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -67,6 +69,8 @@ class Stage:
         self.opened = []
         self.switched = []
         self.taken_back = []
+        self.clock = TestClock()
+        self.timers = TimerWheel(self.clock)
         rows = [
             Route("/echo", lambda head, body: Response(body or b"-")),
             Route("/later", self.later),
@@ -76,7 +80,8 @@ class Stage:
         self.service = Http1Service(
             Routes(rows),
             HttpLimits(max_head_size=300),
-            Watch(),
+            self.timers,
+            CommonHeaders(self.clock),
             lambda wire, data: self.taken_back.append(data),
             alpn=alpn is not None,
             h2c=h2c,
@@ -160,7 +165,8 @@ async def test_an_answer_that_nobody_waits_for_is_thrown_away():
     await asyncio.sleep(0)
     assert stage.wire.sent == b""
     assert stage.state is ConnectionState.GONE
-    assert not stage.service.watch.members
+    assert not stage.service.connections
+    assert not stage.timers.num_armed
 
 
 async def test_a_client_that_sends_no_more_gets_its_answer():
@@ -172,6 +178,49 @@ async def test_a_client_that_sends_no_more_gets_its_answer():
     assert b"Connection: close" in stage.wire.sent
     assert stage.state is ConnectionState.ENDING
     assert not Stage().connection.eof_received()
+
+
+BEFORE = {
+    "new": ((), 10, "abort"),
+    "in a head": ((b"GET /ec",), 10, "abort"),
+    "in a body": ((b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12",), 30, None),
+    "idle": ((b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n",), 60, "close"),
+    "ending": ((b"nonsense\r\n\r\n",), 10, "abort"),
+}
+"""What was sent, the seconds that a client has from there, and what becomes of the wire."""
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_each_state_has_its_time(name):
+    parts, seconds, end = BEFORE[name]
+    stage = Stage()
+    stage.clock.advance(1.0)
+    stage.send(*parts)
+    already = len(stage.wire.events)
+    passed = 1.0 if name in ("new", "in a head") else 0.0  # a head's time begins with its wire
+    stage.clock.advance(seconds - passed - 0.1)
+    assert stage.wire.events[already:] == []
+    stage.clock.advance(0.2)
+    if end is None:
+        assert stage.wire.statuses == [408]
+        assert stage.state is ConnectionState.ENDING
+    else:
+        assert stage.wire.events[already:] == [end]
+
+
+def test_a_handler_has_any_time_and_a_reader_has_not():
+    async def main():
+        stage = Stage()
+        stage.send(get("/later"))
+        stage.clock.advance(10_000)
+        assert stage.wire.events == []
+        stage.connection.pause_writing()
+        stage.clock.advance(9.9)
+        assert stage.wire.events == ["pause_reading"]
+        stage.clock.advance(0.2)
+        assert stage.wire.events == ["pause_reading", "abort"]
+
+    asyncio.run(main())
 
 
 async def test_the_end_of_a_listener():
@@ -213,7 +262,8 @@ def test_an_upgrade_takes_the_wire():
     stage.send(get("/up"))
     assert stage.opened == ["accepted"]
     assert stage.state is ConnectionState.GONE
-    assert not stage.service.watch.members
+    assert not stage.service.connections
+    assert not stage.timers.num_armed
 
 
 def test_frames_before_the_answer_are_not_answered():

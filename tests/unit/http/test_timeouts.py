@@ -3,7 +3,7 @@
 import pytest
 
 from flyball.aio.timers import TimerWheel
-from flyball.http.timeouts import NEVER, Deadline, WriteDeadline
+from flyball.http.timeouts import NEVER, Deadline, RateLimit, WriteDeadline
 from flyball.testing.clock import TestClock
 
 
@@ -35,7 +35,7 @@ def connection():
 
 
 def test_the_time_is_over_once(clock, timers, connection):
-    deadline = Deadline(timers, connection)
+    deadline = Deadline(timers, connection.on_deadline)
     deadline.set(1.0)
     clock.advance(0.99)
     assert not connection.expired
@@ -49,7 +49,7 @@ def test_the_time_is_over_once(clock, timers, connection):
 
 @pytest.mark.parametrize(("first", "then"), [(1.0, 3.0), (3.0, 1.0)])
 def test_the_last_limit_counts(clock, timers, connection, first, then):
-    deadline = Deadline(timers, connection)
+    deadline = Deadline(timers, connection.on_deadline)
     deadline.set(first)
     clock.advance(0.5)
     deadline.set(then)
@@ -59,11 +59,12 @@ def test_the_last_limit_counts(clock, timers, connection, first, then):
     assert connection.expired == 1
 
 
-def test_due_may_be_moved_by_hand(clock, timers, connection):
-    deadline = Deadline(timers, connection)
-    deadline.set(1.0)
+@pytest.mark.parametrize("first", [1.0, 5.0])
+def test_extending_counts_from_the_last_turn(clock, timers, connection, first):
+    deadline = Deadline(timers, connection.on_deadline)
+    deadline.set(first)
     clock.advance(0.9)
-    deadline.due = timers.now + 1.0
+    deadline.extend(1.0)
     clock.advance(0.9)
     assert not connection.expired
     clock.advance(0.2)
@@ -71,7 +72,7 @@ def test_due_may_be_moved_by_hand(clock, timers, connection):
 
 
 def test_a_cleared_limit_does_nothing_and_can_be_set_again(clock, timers, connection):
-    deadline = Deadline(timers, connection)
+    deadline = Deadline(timers, connection.on_deadline)
     deadline.set(1.0)
     deadline.clear()
     clock.advance(0.5)
@@ -88,7 +89,7 @@ def test_a_cleared_limit_does_nothing_and_can_be_set_again(clock, timers, connec
 
 
 def test_a_closed_limit_is_forgotten_at_once(clock, timers, connection):
-    deadline = Deadline(timers, connection)
+    deadline = Deadline(timers, connection.on_deadline)
     deadline.set(1.0)
     deadline.close()
     assert not timers.num_armed
@@ -97,7 +98,7 @@ def test_a_closed_limit_is_forgotten_at_once(clock, timers, connection):
 
 
 def test_progress_gives_more_time(clock, timers, connection):
-    deadline = WriteDeadline(timers, connection)
+    deadline = WriteDeadline(timers, connection.on_deadline, connection.unsent_bytes)
     connection.unsent = 100
     deadline.expect_progress(1.0)
     for left in (99, 50, 1):
@@ -109,7 +110,7 @@ def test_progress_gives_more_time(clock, timers, connection):
 
 
 def test_a_plain_limit_looks_at_no_progress(clock, timers, connection):
-    deadline = WriteDeadline(timers, connection)
+    deadline = WriteDeadline(timers, connection.on_deadline, connection.unsent_bytes)
     connection.unsent = 100
     deadline.expect_progress(5.0)
     deadline.set(1.0)
@@ -154,3 +155,24 @@ def test_entries_cancel_and_move_others_of_their_slot(clock, timers):
     assert (gone.calls, moved.calls) == (0, 0)
     clock.advance(1.05)
     assert (gone.calls, moved.calls) == (0, 1)
+
+
+def test_extending_what_is_not_set_sets_it(clock, timers, connection):
+    deadline = Deadline(timers, connection.on_deadline)
+    clock.advance(5.0)
+    deadline.extend(1.0)
+    clock.advance(0.9)
+    assert not connection.expired
+    clock.advance(0.2)
+    assert connection.expired == 1
+
+
+def test_a_rate_is_that_of_a_second(clock):
+    rate = RateLimit(clock, 2)
+    for _ in range(3):
+        assert not rate.is_exceeded
+        rate.count()
+    assert rate.is_exceeded
+    clock.advance(1.0)
+    rate.count()
+    assert not rate.is_exceeded

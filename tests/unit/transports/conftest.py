@@ -4,6 +4,7 @@ import pytest
 import uvloop
 from wsclient import RawClient
 
+from flyball.aio.timers import TimerWheel
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
@@ -83,6 +84,7 @@ async def serve():
                 ],
                 app=app,
             ),
+            TimerWheel(clock) if clock else None,
         )
         await port.start()
         running.append((node, port))

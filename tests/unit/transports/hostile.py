@@ -174,12 +174,12 @@ async def tls_server(tmp_path, monkeypatch):
 async def nothing_stays_behind(server, caplog):
     """Whatever clients do meanwhile: the server is as before, and has nothing to complain of."""
     node = server.node
-    watches = [port.watch for port in server.listeners if hasattr(port, "watch")]
+    wheels = [port.timers for port in server.listeners if hasattr(port, "timers")]
     quic = [port._server._protocols for port in server.listeners if hasattr(port, "service")]
     tasks, known = len(asyncio.all_tasks()), files()
     yield
-    for watch in watches:
-        await until_at_most(lambda watch=watch: len(watch.members), 0, "connections")
+    for wheel in wheels:
+        await until_at_most(lambda wheel=wheel: wheel.num_armed, 0, "connections")
     for protocols in quic:
         await until_at_most(lambda protocols=protocols: len(protocols), 0, "QUIC connections")
     await until_at_most(lambda: len(node.hub.sessions) + len(node.pending_sessions), 0, "sessions")

@@ -89,7 +89,7 @@ async def running(options):
     assert not node.hub.sessions
     assert not node.pending_sessions
     assert not node.tasks
-    assert not listener.watch.members
+    assert not listener.timers.num_armed
     assert not len(endpoint.sessions)
     assert not clock.pending
 

@@ -142,7 +142,7 @@ class Stage:
         """No client is left, nor what belonged to it."""
         async with asyncio.timeout(5):
             while self.node.hub.sessions or any(
-                listener.watch.members for listener in self.listeners[:3]
+                listener.timers.num_armed for listener in self.listeners[:3]
             ):
                 await asyncio.sleep(0.01)
         assert not self.node.hub.num_subscriptions

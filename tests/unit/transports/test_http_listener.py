@@ -8,12 +8,15 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import time_flies, until
 from wsclient import RawClient, client_frame, request
 
 from flyball.http.body import BadChunks, ChunkedBody
 from flyball.http.head import BadRequestHead, parse_head
+from flyball.http.http1 import ConnectionState
 from flyball.http.messages import HttpLimits, Response
 from flyball.http.streams import StreamingResponse
+from flyball.testing.clock import TestClock
 
 DATE = re.compile(r"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
 
@@ -240,29 +243,56 @@ async def test_an_answer_is_read_even_if_the_client_is_still_sending(serve):
         (b"GET /other HTTP/1.1\r\nHost", b""),
     ],
 )
-async def test_timeouts(serve, monkeypatch, data, answer):
-    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
-    limits = HttpLimits(head_timeout=0.1, request_timeout=0.2, keep_alive_timeout=0.2)
-    server = await serve(api=echo, app=app, listener={"http": limits})
+async def test_timeouts(serve, data, answer):
+    clock = TestClock()
+    server = await serve(api=echo, app=app, clock=clock)
     client = await RawClient.open(server.port)
     client.send(data)
-    try:
-        assert (await client.rest()).startswith(answer)
-    except ConnectionResetError:
-        assert not answer
+    async with time_flies(clock):
+        try:
+            assert (await client.rest()).startswith(answer)
+        except ConnectionResetError:
+            assert not answer
 
 
-async def test_idle_connections_are_closed(serve, monkeypatch):
-    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
-    server = await serve(api=echo, listener={"http": HttpLimits(keep_alive_timeout=0.1)})
+async def test_time_limits_are_those_of_the_options(serve):
+    clock = TestClock()
+    limits = HttpLimits(head_timeout=3, request_timeout=5, keep_alive_timeout=20)
+    server = await serve(api=echo, listener={"http": limits}, clock=clock)
     client = await RawClient.open(server.port)
-    client.send(post())
+    (connection,) = await connections(server, 1)
+    clock.advance(2.9)
+    client.send(post(b"{}")[:-1])
+    await until(lambda: connection._state is ConnectionState.BODY)
+    clock.advance(4.9)
+    client.send(b"}")
     await client.response()
+    clock.advance(19.8)
+    client.send(b"G")
+    await until(lambda: connection._state is ConnectionState.HEAD)
+    clock.advance(2.9)
+    assert await connections(server, 1)
+    clock.advance(0.2)
+    with contextlib.suppress(ConnectionResetError):
+        assert await client.rest() == b""
+    await connections(server, 0)
+
+
+async def test_idle_connections_are_closed(serve):
+    clock = TestClock()
+    server = await serve(api=echo, clock=clock)
+    client = await RawClient.open(server.port)
+    for _ in range(3):
+        client.send(post())
+        await client.response()
+        clock.advance(59)
+    assert await connections(server, 1)
+    clock.advance(1.1)
     assert await client.rest() == b""
 
 
-async def test_a_client_that_does_not_read_is_not_served_on(serve, monkeypatch):
-    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
+async def test_a_client_that_does_not_read_is_not_served_on(serve):
+    clock = TestClock()
     calls = 0
 
     def handler(*_):
@@ -270,14 +300,13 @@ async def test_a_client_that_does_not_read_is_not_served_on(serve, monkeypatch):
         calls += 1
         return Response(b"x" * 100_000)
 
-    server = await serve(api=handler, listener={"http": HttpLimits(write_timeout=0.1)})
+    server = await serve(api=handler, clock=clock)
     client = await RawClient.open(server.port)
     client.writer.transport.pause_reading()
     client.send(post() * 1000)
-    (connection,) = await members(server, 1)
-    async with asyncio.timeout(5):
-        while len(server.listener.watch):
-            await asyncio.sleep(0.01)
+    (connection,) = await connections(server, 1)
+    async with time_flies(clock):
+        await connections(server, 0)
     assert calls < 1000
     assert connection._wire.is_closing()
 
@@ -285,21 +314,22 @@ async def test_a_client_that_does_not_read_is_not_served_on(serve, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "has_app"), [("/connection/websocket", True), ("/nope", False), ("/big", True)]
 )
-async def test_a_client_that_reads_no_refusals_is_given_up(serve, monkeypatch, path, has_app):
-    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
-    limits = HttpLimits(write_timeout=0.2, head_timeout=20)
-    server = await serve(app=big if has_app else None, listener={"http": limits})
+async def test_a_client_that_reads_no_refusals_is_given_up(serve, path, has_app):
+    clock = TestClock()
+    server = await serve(app=big if has_app else None, clock=clock)
     client = await RawClient.open(server.port)
     client.writer.transport.pause_reading()
     client.send(request(path, headers={}) * 200_000)
     wires = []
-    async with asyncio.timeout(5):
-        while not wires or len(server.listener.watch):
-            wires += [
-                getattr(m, "_wire", None) or m.transport for m in server.listener.watch.members
-            ]
-            await asyncio.sleep(0.01)
-            assert all(w.get_write_buffer_size() < 3_000_000 for w in wires)
+
+    def are_gone():
+        open_ones = opened(server)
+        wires.extend(getattr(c, "_wire", None) or c.transport for c in open_ones)
+        assert all(w.get_write_buffer_size() < 3_000_000 for w in wires)
+        return wires and not open_ones
+
+    async with time_flies(clock):
+        await until(are_gone)
     assert wires[0].is_closing()
 
 
@@ -340,12 +370,12 @@ async def test_full_connections_are_not_taken_over(serve):
     await loop.sock_connect(small, ("127.0.0.1", server.port))
     try:
         await loop.sock_sendall(small, post())
-        (connection,) = await members(server, 1)
+        (connection,) = await connections(server, 1)
         async with asyncio.timeout(5):
             while not connection._wire.get_write_buffer_size():
                 await asyncio.sleep(0.001)
         await loop.sock_sendall(small, asked)
-        await members(server, 0)
+        await connections(server, 0)
     finally:
         small.close()
     assert owner.taken == 1
@@ -363,11 +393,16 @@ async def test_full_connections_are_handed_on_when_they_are_read(serve):
     assert (await client.response())[2] == b"asgi GET /other "
 
 
-async def members(server, count):
-    async with asyncio.timeout(5):
-        while len(server.listener.watch) != count:
-            await asyncio.sleep(0.001)
-    return server.listener.watch.members
+def opened(server):
+    """Connections that speak HTTP/1.1."""
+    listener = server.listener
+    guests = listener._asgi.state.connections if listener._asgi else ()
+    return [*listener._http1.connections, *guests]
+
+
+async def connections(server, count):
+    await until(lambda: len(opened(server)) == count)
+    return opened(server)
 
 
 # -- from one protocol to another
@@ -391,7 +426,7 @@ async def test_one_connection_for_everything(serve):
     assert (await client.head()).startswith(b"HTTP/1.1 101")
     client.send(client_frame(b'{"id":1,"connect":{}}'))
     assert b"connect" in (await client.frame())[1]
-    assert len(server.listener.watch) == 0
+    assert not opened(server)
 
 
 @pytest.mark.parametrize("path", ["/apix", "/ap", "/x/api", "/api/../x"])

@@ -7,14 +7,18 @@ import h2.settings
 import pytest
 from certificates import self_signed
 from streamclients import dial_h2, dial_h3
+from waiting import time_flies
 from wsclient import RawClient
 
+from flyball.aio.timers import TimerWheel
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.messages import HttpLimits, Response
 from flyball.http.routes import Route, Routes
+from flyball.testing.clock import TestClock
 
-LIMITS = HttpLimits(head_timeout=0.2, request_timeout=0.3, write_timeout=0.3)
+LIMITS = HttpLimits(head_timeout=0.2)
+"""Handshakes of TLS are limited by the event loop, on the real clock."""
 
 
 async def app(scope, receive, send):
@@ -61,19 +65,21 @@ def version(request):
 
 
 @pytest.fixture
-async def stage(monkeypatch, tmp_path):
-    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
+async def stage(tmp_path):
+    clock = TestClock()
     pem, key = self_signed()
     (tmp_path / "pem").write_bytes(pem + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pem")
     context.set_alpn_protocols(["h2", "http/1.1"])
     routes = Routes([Route("/route", lambda *_: Response(b"x" * 200_000))], app=app)
-    tcp = Listener(ListenerOptions("127.0.0.1", ssl_context=context, http=LIMITS), routes)
-    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=LIMITS), routes)
+    options = ListenerOptions("127.0.0.1", ssl_context=context, http=LIMITS)
+    tcp = Listener(options, routes, TimerWheel(clock))
+    udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key), routes, timers=TimerWheel(clock))
     await tcp.start()
     await udp.start()
-    yield Stage(tcp, udp)
+    async with time_flies(clock):
+        yield Stage(tcp, udp)
     while RawClient.opened:
         client = RawClient.opened.pop()
         client.writer.transport.abort()
@@ -81,8 +87,8 @@ async def stage(monkeypatch, tmp_path):
     for listener in (tcp, udp):
         await listener.close(grace=0.2)
     await asyncio.sleep(0.05)
-    assert not tcp.watch.members
-    assert not udp.watch.members
+    assert not tcp.timers.num_armed
+    assert not udp.timers.num_armed
 
 
 @pytest.mark.parametrize("path", ["/route", "/app"])
@@ -110,10 +116,10 @@ async def test_answers_that_are_not_taken(stage, version, path):
         await stage.until_quiet(client)
 
 
-async def test_chunks_that_drip(monkeypatch):
-    monkeypatch.setattr("flyball.http.watch.INTERVAL", 0.05)
+async def test_chunks_that_drip():
+    clock = TestClock()
     routes = Routes([Route("/route", lambda *_: Response())])
-    listener = Listener(ListenerOptions("127.0.0.1", http=HttpLimits(request_timeout=0.2)), routes)
+    listener = Listener(ListenerOptions("127.0.0.1"), routes, TimerWheel(clock))
     await listener.start()
     client = await RawClient.open(listener.port)
     client.send(b"POST /route HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -121,7 +127,8 @@ async def test_chunks_that_drip(monkeypatch):
     async with asyncio.timeout(5):
         while not head.done():
             client.send(b"1\r\nx\r\n")
-            await asyncio.sleep(0.02)
+            clock.advance(1.0)
+            await asyncio.sleep(0.002)
     assert (await head).startswith(b"HTTP/1.1 408 ")
     client.writer.transport.abort()
     await client.close()

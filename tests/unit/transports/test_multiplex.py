@@ -166,7 +166,7 @@ async def stage(request, certificate, tmp_path):
     assert not node.pending_sessions
     assert not node.tasks
     for listener in (tcp, udp):
-        assert not listener.watch.members
+        assert not listener.timers.num_armed
     assert not tcp._http2.connections
     assert not tcp._http2.tasks
     assert not udp.service.connections

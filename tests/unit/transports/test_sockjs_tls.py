@@ -75,7 +75,7 @@ async def stage(certificate, tmp_path):
     assert not node.hub.sessions
     assert not node.pending_sessions
     assert not node.tasks
-    assert not tcp.watch.members
+    assert not tcp.timers.num_armed
 
 
 async def poll(client):

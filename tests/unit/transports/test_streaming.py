@@ -72,7 +72,7 @@ async def server(request):
     assert not node.hub.sessions
     assert not node.pending_sessions
     assert not node.tasks
-    assert not listener.watch.members
+    assert not listener.timers.num_armed
 
 
 class Stream(RawClient):

@@ -61,7 +61,7 @@ async def serve():
         await asyncio.sleep(0)
         assert not node.hub.sessions
         assert not node.pending_sessions
-        assert not listener.watch.members
+        assert not listener.timers.num_armed
 
 
 async def message(client):

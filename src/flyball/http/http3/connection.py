@@ -35,6 +35,7 @@ from flyball.http.http3._private import (
 )
 from flyball.http.multiplex.request import open_stream
 from flyball.http.multiplex.wire import Carrier
+from flyball.http.timeouts import Deadline, RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,8 @@ MAX_SESSIONS: Final = 16
 """WebTransport sessions on one connection; a page needs one."""
 MAX_RESETS: Final = 1000
 """Requests in a second that a client may take back."""
+ENDINGS_INTERVAL: Final = 1.0
+"""Seconds between two looks at streams that are ended and not all taken."""
 MAX_REASON: Final = 1024
 """Bytes of the reason that a session's end is told with."""
 _CLOSE_CAPSULE: Final = 0x2843
@@ -83,17 +86,18 @@ class Http3Connection(Carrier, QuicProtocol):
         self._full: set[int] = set()
         """Streams whose writers pause."""
         self._ending: dict[int, float] = {}
-        """Streams with their end written, and for how many seconds they were not all taken."""
+        """Streams with their end written that may not all be taken, and when they must be."""
         self._sessions: dict[int, Session] = {}
         """WebTransport sessions by the stream of their request."""
         self._is_lost = False
         self._is_closing = service.stopping
-        self._resets = 0
-        self._age = 0.0
+        self._resets = RateLimit(service.timers.clock, MAX_RESETS)
+        self._endings = Deadline(service.timers, self._check_endings)
+        self._deadline = Deadline(service.timers, self._on_deadline)
         if len(service.connections) >= max_connections or service.stopping:
             self.quic.close(QuicErrorCode.CONNECTION_REFUSED)
         service.connections.add(self)
-        service.watch.add(self)
+        self._limit_time()
 
     # -- input
 
@@ -108,6 +112,8 @@ class Http3Connection(Carrier, QuicProtocol):
                 wire = self.wires.get(stream_id)
                 if wire is not None:
                     wire.drained()
+        if self._is_closing:
+            self._end_if_done()
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """What a packet, or time, has brought."""
@@ -121,7 +127,7 @@ class Http3Connection(Carrier, QuicProtocol):
             self._forget()
             return
         elif isinstance(event, StreamReset | StopSendingReceived):
-            self._resets += 1
+            self._resets.count()
             self._stream_over(event.stream_id)
         http = self._http
         if http is None or self._is_lost:
@@ -133,7 +139,7 @@ class Http3Connection(Carrier, QuicProtocol):
             size = incomplete_frame_size(http, event.stream_id)
             if size > self._service.limits.max_head_size:
                 self._fail("a frame is too long")
-        if self._resets > MAX_RESETS:
+        if self._resets.is_exceeded:
             self._fail("too many requests taken back")
 
     def _fail(self, reason: str) -> None:
@@ -164,7 +170,6 @@ class Http3Connection(Carrier, QuicProtocol):
         stream_id = event.stream_id
         wire = self.wires.get(stream_id)
         if wire is None and stream_id not in self._sessions:
-            self._age = 0.0
             wire = self._begin(stream_id, list(event.headers))
         if event.stream_ended:  # with the head, or with trailers
             if wire is not None:
@@ -180,7 +185,9 @@ class Http3Connection(Carrier, QuicProtocol):
         if self._is_closing:
             self._answer(stream_id, 503)
         elif endpoint is None:
-            return open_stream(self._service, self, stream_id, fields)
+            wire = open_stream(self._service, self, stream_id, fields)
+            self._limit_time()
+            return wire
         elif headers.get(b":method") != b"CONNECT":
             self._answer(stream_id, 405)
         elif headers.get(b":protocol") != b"webtransport":
@@ -211,6 +218,7 @@ class Http3Connection(Carrier, QuicProtocol):
         answer = [(b":status", b"200"), (b"sec-webtransport-http3-draft", b"draft02")]
         self.send_head(stream_id, answer)
         self._sessions[stream_id] = endpoint.open(self, stream_id, text, query)
+        self._limit_time()
 
     def _answer(self, stream_id: int, status: int) -> None:
         self.send_head(stream_id, [(b":status", b"%d" % status)], end=True)
@@ -253,7 +261,8 @@ class Http3Connection(Carrier, QuicProtocol):
             return
         self._is_lost = True
         self._service.connections.discard(self)
-        self._service.watch.discard(self)
+        self._deadline.close()
+        self._endings.close()
         self._full.clear()
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
@@ -283,7 +292,7 @@ class Http3Connection(Carrier, QuicProtocol):
     def end(self, stream_id: int) -> None:
         """See :meth:`Carrier.end`."""
         self._send_data(stream_id, b"", end=True)
-        self._ending[stream_id] = 0.0
+        self._expect_end(stream_id)
         stop_receiving(self.quic, stream_id, ErrorCode.H3_NO_ERROR)
         asyncio.get_running_loop().call_soon(self._let_go, stream_id)
 
@@ -301,6 +310,7 @@ class Http3Connection(Carrier, QuicProtocol):
         self._ending.pop(stream_id, None)
         self._windows.forget(stream_id)
         self.wires.pop(stream_id, None)
+        self._limit_time()
         self.transmit_soon()
 
     def unsent(self, stream_id: int) -> int:
@@ -344,7 +354,7 @@ class Http3Connection(Carrier, QuicProtocol):
         except _OVER:
             return  # the stream was ended or reset meanwhile
         if end:
-            self._ending[stream_id] = 0.0
+            self._expect_end(stream_id)
         self.transmit_soon()
 
     def end_session(self, session_id: int, code: int, reason: str) -> None:
@@ -355,37 +365,59 @@ class Http3Connection(Carrier, QuicProtocol):
         capsule = _varint(_CLOSE_CAPSULE) + _varint(len(value)) + value
         try:
             self._http.send_data(session_id, capsule, end_stream=True)
+            self._expect_end(session_id)
         except _OVER as error:
             logger.debug("a session's end could not be told: %s", error)
         self.transmit_soon()
         self._end_if_done()
 
-    # -- upkeep and the end, by the listener
+    # -- the end, and time limits
 
-    def tick(self, seconds: float) -> None:
-        """Called every ``seconds``: ends what is of no use."""
-        self._resets = 0
-        for stream_id, age in list(self._ending.items()):
+    def _limit_time(self) -> None:
+        """A client without requests and sessions may stay for some time."""
+        if self._is_lost:
+            return
+        if self._is_used:
+            self._deadline.clear()
+        else:
+            self._deadline.extend(self._service.limits.keep_alive_timeout)
+
+    def _on_deadline(self) -> None:
+        if not self._is_used:
+            self.abort()
+
+    def _expect_end(self, stream_id: int) -> None:
+        """A stream is ended: the client must take what is unsent in time."""
+        timers, limits = self._service.timers, self._service.limits
+        if not self._ending:
+            self._endings.set(ENDINGS_INTERVAL)
+        self._ending[stream_id] = timers.clock.monotonic() + limits.write_timeout
+
+    def _check_endings(self) -> None:
+        now = self._service.timers.clock.monotonic()
+        for stream_id, due in list(self._ending.items()):
             if not self.unsent(stream_id):
                 del self._ending[stream_id]
-            elif age > self._service.limits.write_timeout:
+            elif now >= due:
                 self.reset(stream_id)
-            else:
-                self._ending[stream_id] = age + seconds
-        self._age = 0.0 if self.is_busy else self._age + seconds
-        if self._age > self._service.limits.keep_alive_timeout:
-            self.abort()
+        if self._ending:
+            self._endings.set(ENDINGS_INTERVAL)
+
+    @property
+    def _is_used(self) -> bool:
+        return bool(self.wires or self._sessions)
 
     @property
     def is_busy(self) -> bool:
-        """See :attr:`Carrier.is_busy`."""
-        return bool(self.wires or self._sessions)
+        """See :attr:`Carrier.is_busy`: there are requests or sessions, or ends to be taken."""
+        return self._is_used or any(map(self.unsent, self._ending))
 
     def shutdown(self) -> None:
         """See :meth:`Carrier.shutdown`."""
         self._is_closing = True
 
     def _end_if_done(self) -> None:
+        self._limit_time()
         if self._is_closing and not self.is_busy and not self._is_lost:
             asyncio.get_running_loop().call_soon(self.abort)
 

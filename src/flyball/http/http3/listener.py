@@ -13,12 +13,13 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
+from flyball.aio.timers import TimerWheel
+from flyball.http.common_headers import CommonHeaders
 from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW, ConnectionTable
 from flyball.http.http3.connection import Http3Connection
 from flyball.http.messages import HttpLimits
 from flyball.http.multiplex.service import StreamService
 from flyball.http.routes import Routes
-from flyball.http.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,15 +65,25 @@ class Http3Listener:
         *,
         webtransports: Mapping[str, SessionEndpoint] | None = None,
         beside: Callable[[], int] | None = None,
+        timers: TimerWheel | None = None,
     ) -> None:
-        """``beside`` tells the TCP port whose number is taken if ``options`` name none."""
+        """Opens nothing yet.
+
+        Args:
+            options: where and how to listen.
+            routes: what is served.
+            webtransports: who takes WebTransport sessions, by their paths.
+            beside: tells the TCP port whose number is taken if ``options`` name none.
+            timers: for all time limits; by default a wheel of its own.
+        """
         self.options = options
         self._beside = beside
         self.port = options.port
         """The port in use, once started."""
         self._webtransports = dict(webtransports or {})
-        self.watch = Watch()
-        self.service = StreamService(routes or Routes(), options.http, self.watch, "3")
+        self.timers = timers or TimerWheel()
+        common = CommonHeaders(self.timers.clock)
+        self.service = StreamService(routes or Routes(), options.http, self.timers, common, "3")
         self._server: ConnectionTable | None = None
 
     async def start(self) -> None:
@@ -111,7 +122,6 @@ class Http3Listener:
             create, sock=_udp_socket(options.host, port)
         )
         self.port = wire.get_extra_info("sockname")[1]
-        self.watch.start()
 
     def stop_accepting(self) -> None:
         """Refuses new requests and sessions; those that are open live on."""
@@ -128,7 +138,6 @@ class Http3Listener:
         while self.service.is_busy and loop.time() < deadline:  # noqa: ASYNC110 - many connections, no common event
             await asyncio.sleep(0.02)
         self.service.abort()
-        self.watch.stop()
         server, self._server = self._server, None
         if server is not None:
             server.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from flyball.http.messages import plain_error
+from flyball.http.timeouts import Deadline
 
 if TYPE_CHECKING:
     from flyball.http.asgi_tools import Message, Scope
@@ -29,8 +30,8 @@ class AsgiRequest(asyncio.Protocol):
     """One request and the task of the app that answers it."""
 
     __slots__ = (
-        "_age",
         "_chunks",
+        "_deadline",
         "_ended",
         "_head",
         "_is_lost",
@@ -46,8 +47,8 @@ class AsgiRequest(asyncio.Protocol):
 
     def __init__(self, service: StreamService, wire: StreamWire, head: RequestHead) -> None:
         """Becomes the protocol of ``wire`` and calls the app."""
-        self._age = 0.0  # seconds that the body, or the client, lets us wait
         self._service = service
+        self._deadline = Deadline(service.timers, self._on_deadline)
         self._wire = wire
         self._head = head
         self._chunks: list[bytes] = []
@@ -61,7 +62,7 @@ class AsgiRequest(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         wire.set_protocol(self)
-        service.watch.add(self)
+        self._limit_time()
         task = asyncio.ensure_future(self._run())
         task.set_name(f"asgi {head.method} {head.path}")
         service.tasks.add(task)
@@ -81,7 +82,7 @@ class AsgiRequest(asyncio.Protocol):
         """The body is whole."""
         self._ended = True
         self._news.set()
-        self._unwatch()
+        self._limit_time()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -89,36 +90,37 @@ class AsgiRequest(asyncio.Protocol):
         self._is_lost = True
         self._news.set()
         self._may_write.set()
-        self._unwatch()
+        self._deadline.close()
 
     def pause_writing(self) -> None:
         """The client does not take everything."""
         self._may_write.clear()
-        self._age = 0.0
-        self._service.watch.add(self)
+        self._limit_time()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._may_write.set()
-        self._age = 0.0
-        self._unwatch()
+        self._limit_time()
 
-    # -- upkeep
+    # -- time limits
 
-    def tick(self, seconds: float) -> None:
-        """Called every ``seconds`` while something is awaited from the client."""
-        self._age += seconds
+    def _limit_time(self) -> None:
+        """Sets how long the body, or the client, may let us wait."""
         limits = self._service.limits
+        if self._is_lost:
+            return
         if not self._may_write.is_set():
-            if self._age > limits.write_timeout:
-                self._wire.abort()
-        elif self._age > limits.request_timeout:
-            self._unwatch()
-            self._fail(408)
+            self._deadline.set(limits.write_timeout)
+        elif not self._ended:
+            self._deadline.set(limits.request_timeout)
+        else:
+            self._deadline.clear()
 
-    def _unwatch(self) -> None:
-        if self._is_lost or (self._ended and self._may_write.is_set()):
-            self._service.watch.discard(self)
+    def _on_deadline(self) -> None:
+        if not self._may_write.is_set():
+            self._wire.abort()
+        else:
+            self._fail(408)
 
     # -- ASGI
 
@@ -144,7 +146,7 @@ class AsgiRequest(asyncio.Protocol):
             return
         self._started = True
         answer = plain_error(status)
-        fields = [*answer.fields(), *self._service.watch.common]
+        fields = [*answer.fields(), *self._service.common.fields]
         body = b"" if self._head.method == "HEAD" else answer.body
         self._wire.answer(answer.status, fields, body)
 
@@ -199,7 +201,7 @@ class AsgiRequest(asyncio.Protocol):
             self._started = True
             headers: Any = self._start.get("headers", ())
             fields = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers]
-            self._wire.start(self._start["status"], [*fields, *self._service.watch.common])
+            self._wire.start(self._start["status"], [*fields, *self._service.common.fields])
         if self._head.method != "HEAD":
             self._wire.write(body)
         if not more:

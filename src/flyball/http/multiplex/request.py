@@ -10,6 +10,7 @@ from flyball.http.multiplex.asgi import AsgiRequest
 from flyball.http.multiplex.wire import MultiplexedStream, StreamWire
 from flyball.http.routes import outcome
 from flyball.http.streams import StreamingResponse
+from flyball.http.timeouts import Deadline
 
 if TYPE_CHECKING:
     from flyball.http.multiplex.service import StreamService
@@ -68,7 +69,7 @@ def open_stream(
 class StreamRequest(asyncio.Protocol):
     """Reads a request and hands its wire to a transport, or answers it."""
 
-    __slots__ = ("_age", "_body", "_endpoint", "_head", "_service", "_size", "_wire")
+    __slots__ = ("_body", "_deadline", "_endpoint", "_head", "_service", "_size", "_wire")
 
     def __init__(self, service: StreamService) -> None:
         self._service = service
@@ -78,7 +79,7 @@ class StreamRequest(asyncio.Protocol):
         self._body: list[bytes] | None = []
         """None: the request is dealt with."""
         self._size = 0
-        self._age = 0.0
+        self._deadline: Deadline | None = None
 
     def begin(self, wire: StreamWire, fields: Fields) -> None:
         """The head of the request."""
@@ -103,7 +104,8 @@ class StreamRequest(asyncio.Protocol):
         else:
             refusal = endpoint.refuse(head, service.limits)
             if refusal is None:
-                service.watch.add(self)
+                self._deadline = Deadline(service.timers, self._on_deadline)
+                self._deadline.set(service.limits.request_timeout)
             else:
                 self._answer(refusal)
 
@@ -137,7 +139,7 @@ class StreamRequest(asyncio.Protocol):
         if isinstance(answer, Response):
             self._answer(answer)
         elif isinstance(answer, StreamingResponse):
-            answer.take(MultiplexedStream(self._wire, self._service.watch.common), head)
+            answer.take(MultiplexedStream(self._wire, self._service.common.fields), head)
         else:
             answer.add_done_callback(lambda done: self._answer(outcome(head, done)))
         return True
@@ -150,16 +152,16 @@ class StreamRequest(asyncio.Protocol):
 
     def _done(self) -> None:
         self._body = None
-        self._service.watch.discard(self)
+        if self._deadline is not None:
+            self._deadline.close()
+            self._deadline = None
 
     def _answer(self, response: Response) -> None:
         self._done()
         with_body = self._head is None or self._head.method != "HEAD"
-        fields = [*response.fields(), *self._service.watch.common]
+        fields = [*response.fields(), *self._service.common.fields]
         self._wire.answer(response.status, fields, response.body if with_body else b"")
 
-    def tick(self, seconds: float) -> None:
-        """Called every ``seconds`` while the body is awaited."""
-        self._age += seconds
-        if self._age > self._service.limits.request_timeout:
-            self._answer(plain_error(408))
+    def _on_deadline(self) -> None:
+        """The body did not come in time."""
+        self._answer(plain_error(408))

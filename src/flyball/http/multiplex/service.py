@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+    from flyball.aio.timers import TimerWheel
+    from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits
     from flyball.http.multiplex.wire import Carrier
     from flyball.http.routes import Routes
-    from flyball.http.watch import Watch
 
 
 @dataclass(slots=True)
@@ -20,7 +21,8 @@ class StreamService:
 
     routes: Routes
     limits: HttpLimits
-    watch: Watch
+    timers: TimerWheel
+    common: CommonHeaders
     version: str
     """``2`` or ``3``."""
     connections: set[Carrier] = field(default_factory=set)

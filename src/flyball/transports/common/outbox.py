@@ -46,7 +46,7 @@ class OutboxTransport(Transport):
         self._runner: asyncio.Task[object] | None = None
         self._is_ending = False
         """The session is over; what was written may still get out."""
-        self._deadline = Deadline(node.timers, self)
+        self._deadline = Deadline(node.timers, self._on_deadline)
         self._writes = 0
         """Twice the writes so far, and one more while one is under way."""
         self._writes_seen = 0  # at the last look
@@ -124,7 +124,7 @@ class OutboxTransport(Transport):
         self._writes_seen = self._writes
         self._deadline.set(WRITE_TIMEOUT)
 
-    def on_deadline(self) -> None:
+    def _on_deadline(self) -> None:
         """Looks whether the write of last time is still under way, or ends what should be over."""
         runner = self._runner
         if runner is None:

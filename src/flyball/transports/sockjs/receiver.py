@@ -54,7 +54,9 @@ class Receiver(asyncio.Protocol, ABC):
         self._wire = wire = stream.wire
         self._phase = Phase.NEW
         self._is_full = False
-        self._deadline = WriteDeadline(transport.node.timers, self)
+        self._deadline = WriteDeadline(
+            transport.node.timers, self._on_deadline, wire.get_write_buffer_size
+        )
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
 
@@ -142,16 +144,12 @@ class Receiver(asyncio.Protocol, ABC):
         timeout = self._transport.write_timeout
         return max(timeout, self._stream.patience) if timeout else 0.0
 
-    def unsent_bytes(self) -> int:
-        """What the client has not taken."""
-        return self._wire.get_write_buffer_size()
-
     def _await_progress(self) -> None:
         timeout = self._write_timeout
         if timeout:
             self._deadline.expect_progress(timeout)
 
-    def on_deadline(self) -> None:
+    def _on_deadline(self) -> None:
         """The client took nothing, or not all in time."""
         if self.is_open:
             self._transport.write_failed()

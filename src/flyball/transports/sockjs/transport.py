@@ -42,7 +42,7 @@ class SockJsTransport(Transport):
         self._receiver: Receiver | None = None
         self._rest = b""  # waited for a receiver when the session was closed
         self._goodbye = b""
-        self._deadline = Deadline(node.timers, self)
+        self._deadline = Deadline(node.timers, self._on_deadline)
         self.pause()
 
     @property
@@ -159,7 +159,7 @@ class SockJsTransport(Transport):
         """Remembers the end of the session, for as long as it had waited for a receiver."""
         self._wait()
 
-    def on_deadline(self) -> None:
+    def _on_deadline(self) -> None:
         """No receiver came."""
         if self._receiver is None:
             self._lose()

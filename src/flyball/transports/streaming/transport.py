@@ -71,7 +71,7 @@ class StreamTransport(Transport, asyncio.Protocol):
         self._wire = wire = stream.wire
         self._start: Start | None = start
         self._phase = Phase.UNDECIDED
-        self._deadline = WriteDeadline(node.timers, self)
+        self._deadline = WriteDeadline(node.timers, self._on_deadline, wire.get_write_buffer_size)
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
         if start.refuse is None:
@@ -155,11 +155,7 @@ class StreamTransport(Transport, asyncio.Protocol):
 
     # -- time limits
 
-    def unsent_bytes(self) -> int:
-        """What the client has not taken."""
-        return self._wire.get_write_buffer_size()
-
-    def on_deadline(self) -> None:
+    def _on_deadline(self) -> None:
         """The client took nothing, or not all in time."""
         if self._phase is Phase.OPEN and self.session is not None and not self.session.closed:
             self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))

@@ -296,14 +296,12 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     def _limit(self) -> WriteDeadline:
         """Most connections need none until their end."""
         if self._deadline is None:
-            self._deadline = WriteDeadline(self._shared.node.timers, self)
+            self._deadline = WriteDeadline(
+                self._shared.node.timers, self._on_deadline, self._wire.get_write_buffer_size
+            )
         return self._deadline
 
-    def unsent_bytes(self) -> int:
-        """What the client has not taken."""
-        return self._wire.get_write_buffer_size()
-
-    def on_deadline(self) -> None:
+    def _on_deadline(self) -> None:
         """The client took too long."""
         if self._phase is Phase.OPEN:
             session = self.session
