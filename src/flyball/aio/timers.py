@@ -80,6 +80,13 @@ class TimerWheel:
                 del self._slots[entry.timer_tick]
         entry.timer_tick = 0
 
+    def restart(self) -> None:
+        """Goes on in the event loop that runs now, if another one had the timer."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._go_on()
+
     def rest(self) -> None:
         """Stands still at once if nothing is armed; by itself it does so a little later."""
         if not self._slots and self._handle is not None:
@@ -102,6 +109,9 @@ class TimerWheel:
                 if entry.timer_tick == t:
                     self.cancel(entry)
                     self._call(entry, now)
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._slots and self._handle is None:
             self._handle = self.clock.call_later(self._resolution, self._turn)
 

@@ -110,6 +110,7 @@ class Listener:
             # The event loop would take the number modulo 65536, and open another port.
             raise OSError(errno.EINVAL, f"{options.port} is no port; ports are 0 to 65535")
         self._stopping = False
+        self.timers.restart()
         self._prepare()
         loop = asyncio.get_running_loop()
         arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}

@@ -157,6 +157,18 @@ def test_entries_cancel_and_move_others_of_their_slot(clock, timers):
     assert (gone.calls, moved.calls) == (0, 1)
 
 
+def test_a_wheel_goes_on_in_another_loop(clock, timers):
+    entry = Entry()
+    timers.arm_in(entry, 1.0)
+    timers.clock = other = TestClock()
+    timers.restart()
+    assert not clock.pending
+    other.advance(1.05)
+    assert entry.calls == 1
+    timers.restart()
+    assert not other.pending
+
+
 def test_extending_what_is_not_set_sets_it(clock, timers, connection):
     deadline = Deadline(timers, connection.on_deadline)
     clock.advance(5.0)

@@ -94,6 +94,7 @@ class Http3Listener:
         """
         options = self.options
         self.service.stopping = False
+        self.timers.restart()
         first, *chain = load_pem_x509_certificates(options.certificate)
         configuration = QuicConfiguration(
             alpn_protocols=H3_ALPN,

@@ -105,7 +105,7 @@ def _http_listener(config: Config, served: Served, routes: Routes, *, internal: 
         announce_http3=not internal and server.http3.enabled and not config.webtransport.enabled,
         websocket_streams=not internal and websocket_streams(os.environ),
     )
-    return Listener(options, routes)
+    return Listener(options, routes, served.node.timers)
 
 
 def websocket_streams(environ: Mapping[str, str]) -> bool:
@@ -148,7 +148,13 @@ def _http3_listener(
         )
         webtransports[options.handler_prefix.rstrip("/")] = endpoint
     where = Http3Options(server.address, server.port, certificate, key)
-    return Http3Listener(where, routes, webtransports=webtransports, beside=tcp_port)
+    return Http3Listener(
+        where,
+        routes,
+        webtransports=webtransports,
+        beside=tcp_port,
+        timers=served.node.timers,
+    )
 
 
 def _uni_grpc_listener(config: Config, served: Served) -> UniGrpcListener:
