@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flyball.http.messages import NOT_FOUND, RequestHead, Response, plain_error
 from flyball.http.multiplex.asgi import AsgiRequest
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import Carrier, Fields
     from flyball.http.routes import Endpoint
+
+
+_SPOKEN: Final = {"2": ("websocket",), "3": ("websocket", "webtransport")}
+"""What an extended CONNECT may ask for, by the version of HTTP."""
 
 
 class BadFields(ValueError):
@@ -110,10 +114,12 @@ class StreamRequest(asyncio.Protocol):
                 self._answer(refusal)
 
     def _begin_without_row(self, head: RequestHead, protocol: str) -> None:
-        if self._service.routes.app is None:
-            self._answer(NOT_FOUND)
-        elif protocol:
+        has_app = self._service.routes.app is not None
+        if protocol and (has_app or protocol not in _SPOKEN[self._service.version]):
+            # RFC 9220, section 3: a protocol that is not spoken here; ASGI apps get none at all.
             self._answer(plain_error(501))
+        elif not has_app:
+            self._answer(NOT_FOUND)
         else:
             AsgiRequest(self._service, self._wire, head)
 
