@@ -135,7 +135,7 @@ class AsgiStream(ResponseStream):
 
     __slots__ = ("_asgi",)
 
-    patience: ClassVar[float] = WRITE_TIMEOUT
+    min_write_timeout: ClassVar[float] = WRITE_TIMEOUT
 
     def __init__(self, wire: AsgiWire) -> None:
         super().__init__(wire)

@@ -18,7 +18,7 @@ from h2.settings import SettingCodes, Settings
 
 from flyball.http._h2_private import has_oversized_frame
 from flyball.http.multiplex.request import open_stream
-from flyball.http.multiplex.wire import Carrier
+from flyball.http.multiplex.wire import MultiplexedConnection
 from flyball.http.timeouts import Deadline, RateLimit
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _Unsent:
         """Of an answer that is complete; others are looked after by those who write them."""
 
 
-class Http2Connection(Carrier, asyncio.Protocol):
+class Http2Connection(MultiplexedConnection, asyncio.Protocol):
     """Reads requests, each a wire of its own, and writes what they are answered.
 
     Frames of one turn of the loop leave in one write.
@@ -89,7 +89,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         "_service",
         "_unsent",
         "_wire",
-        "wires",
+        "streams",
     )
 
     high: ClassVar[int] = 0
@@ -110,7 +110,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         )
         self._loop = asyncio.get_running_loop()
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
-        self.wires: dict[int, StreamWire] = {}
+        self.streams: dict[int, StreamWire] = {}
         self._unsent: dict[int, _Unsent] = {}
         self._output = bytearray()  # frames of this turn
         self._is_blocked = False  # the TCP connection takes nothing
@@ -141,8 +141,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._service.connections.discard(self)
         for stream_id in list(self._unsent):
             self._drop_unsent(stream_id)
-        wires, self.wires = self.wires, {}
-        for wire in wires.values():
+        streams, self.streams = self.streams, {}
+        for wire in streams.values():
             wire.gone()
 
     def eof_received(self) -> None:
@@ -203,7 +203,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         stream_id = event.stream_id
         assert stream_id is not None
         credit = event.flow_controlled_length or 0
-        wire = self.wires.get(stream_id)
+        wire = self.streams.get(stream_id)
         if not event.data:
             self._control_frames.count()
         if wire is None:
@@ -212,7 +212,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
             wire.feed(bytes(event.data or b""), credit)
 
     def _on_end(self, event: h2.events.StreamEnded) -> None:
-        wire = self.wires.get(event.stream_id or 0)
+        wire = self.streams.get(event.stream_id or 0)
         if wire is not None:
             wire.feed_eof()
 
@@ -250,10 +250,10 @@ class Http2Connection(Carrier, asyncio.Protocol):
     }
     """Who is told of what the library has read; other events mean nothing to us."""
 
-    # -- a stream's view (Carrier)
+    # -- a stream's view (MultiplexedConnection)
 
     def send_head(self, stream_id: int, fields: Fields, *, end: bool = False) -> None:
-        """See :meth:`Carrier.send_head`."""
+        """See :meth:`MultiplexedConnection.send_head`."""
         if self._is_lost:
             return
         try:
@@ -263,7 +263,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._flush_soon()
 
     def send(self, stream_id: int, data: bytes) -> None:
-        """See :meth:`Carrier.send`."""
+        """See :meth:`MultiplexedConnection.send`."""
         if self._is_lost:
             return
         unsent = self._unsent.get(stream_id)
@@ -277,7 +277,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self._pump(stream_id)
 
     def end(self, stream_id: int) -> None:
-        """See :meth:`Carrier.end`."""
+        """See :meth:`MultiplexedConnection.end`."""
         if self._is_lost:
             return
         unsent = self._unsent.get(stream_id)
@@ -288,19 +288,19 @@ class Http2Connection(Carrier, asyncio.Protocol):
             unsent.deadline.set(self._service.limits.write_timeout)
 
     def reset(self, stream_id: int) -> None:
-        """See :meth:`Carrier.reset`."""
+        """See :meth:`MultiplexedConnection.reset`."""
         self._reset(stream_id, h2.errors.ErrorCodes.CANCEL)
         self._drop_unsent(stream_id)
-        self.wires.pop(stream_id, None)
+        self.streams.pop(stream_id, None)
         self._limit_time()
 
     def unsent(self, stream_id: int) -> int:
-        """See :meth:`Carrier.unsent`."""
+        """See :meth:`MultiplexedConnection.unsent`."""
         unsent = self._unsent.get(stream_id)
         return 0 if unsent is None else unsent.size
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """See :meth:`Carrier.consumed`."""
+        """See :meth:`MultiplexedConnection.consumed`."""
         if self._is_lost or not size:
             return
         try:
@@ -315,7 +315,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self.consumed(stream_id, credit)
 
     def info(self, name: str) -> Any:
-        """See :meth:`Carrier.info`."""
+        """See :meth:`MultiplexedConnection.info`."""
         if name == "scheme":
             return "http" if self._wire.get_extra_info("ssl_object") is None else "https"
         return self._wire.get_extra_info(name)
@@ -365,7 +365,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
             unsent.chunks, unsent.size = [rest], len(rest)
             return
         self._drop_unsent(stream_id)
-        wire = self.wires.get(stream_id)
+        wire = self.streams.get(stream_id)
         if unsent.deadline is not None:
             self._finish(stream_id)
         elif wire is not None:
@@ -400,10 +400,10 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def _forget(self, stream_id: int) -> None:
         """A stream is over."""
         self._drop_unsent(stream_id)
-        wire = self.wires.pop(stream_id, None)
+        wire = self.streams.pop(stream_id, None)
         if wire is not None:
             wire.gone()
-        if self._is_closing and not self.wires and not self._is_lost:
+        if self._is_closing and not self.streams and not self._is_lost:
             self._flush()
             self._close_wire()
         else:
@@ -452,7 +452,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         """A client without requests may stay for some time; one that must read has its limit."""
         if self._is_blocked or self._is_lost or self._wire.is_closing():
             return
-        if self.wires:
+        if self.streams:
             self._deadline.clear()
         else:
             self._deadline.extend(self._service.limits.keep_alive_timeout)
@@ -460,7 +460,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def _on_deadline(self) -> None:
         if self._is_blocked or self._wire.is_closing():
             self._wire.abort()
-        elif not self.wires:
+        elif not self.streams:
             self._close(h2.errors.ErrorCodes.NO_ERROR)
 
     def _give_up(self, stream_id: int) -> None:
@@ -473,7 +473,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         if self._is_closing or self._is_lost:
             return
         self._is_closing = True
-        if not self.wires:
+        if not self.streams:
             self._close(h2.errors.ErrorCodes.NO_ERROR)
             return
         # The library would take this for the end of all streams: it is said by hand
@@ -486,7 +486,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """Requests are still being answered."""
-        return bool(self.wires)
+        return bool(self.streams)
 
     def abort(self) -> None:
         """Drops the connection."""

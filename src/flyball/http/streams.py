@@ -29,7 +29,7 @@ class ResponseStream(ABC):
 
     __slots__ = ("chunked", "on_status", "wire")
 
-    patience: ClassVar[float] = 0.0
+    min_write_timeout: ClassVar[float] = 0.0
     """Seconds within which the wire cannot tell a slow client from a stuck one."""
     wire: asyncio.Transport
     """Takes the bytes of the body."""

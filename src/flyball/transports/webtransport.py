@@ -72,7 +72,7 @@ class WebTransportEndpoint:
         return WebTransportTransport(self, framing, link, session_id, headers)
 
 
-class Phase(Enum):
+class WebTransportState(Enum):
     """How far a session is."""
 
     WAITING = "waiting"  # for the client's stream
@@ -90,8 +90,8 @@ class WebTransportTransport(Transport):
         "_headers",
         "_input",
         "_link",
-        "_phase",
         "_reason",
+        "_state",
         "_stream_id",
         "_unread",
         "session_id",
@@ -118,7 +118,7 @@ class WebTransportTransport(Transport):
         self._stream_id = -1
         self._input = bytearray()
         self._unread: int | None = None  # bytes that came while the session has enough
-        self._phase = Phase.WAITING
+        self._state = WebTransportState.WAITING
         self._reason = Disconnect(codes.DISCONNECT_STALE)
         self._deadline = WriteDeadline(node.timers, self._on_deadline, self._unsent_bytes)
         self._deadline.set(OPEN_TIMEOUT)
@@ -127,13 +127,13 @@ class WebTransportTransport(Transport):
 
     def stream_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
         """Bytes of a stream of this session."""
-        if self._stream_id < 0 and self._phase is Phase.WAITING:
+        if self._stream_id < 0 and self._state is WebTransportState.WAITING:
             self._begin(stream_id)
         elif stream_id != self._stream_id:
             self._link.reset(stream_id)  # one stream is all there is to a session
             return
         session = self.session
-        if session is None or self._phase is not Phase.OPEN:
+        if session is None or self._state is not WebTransportState.OPEN:
             return
         if self._unread is not None:
             self._unread += len(data)
@@ -142,14 +142,14 @@ class WebTransportTransport(Transport):
         self.cork()
         self._read(ended=ended)
         self.uncork()
-        if ended and self._phase is Phase.OPEN:
+        if ended and self._state is WebTransportState.OPEN:
             self.lost()
             self._link.write(self._stream_id, b"", end=True)
             self._link.end_session(self.session_id, 0, "")
 
     def _begin(self, stream_id: int) -> None:
         self._stream_id = stream_id
-        self._phase = Phase.OPEN
+        self._state = WebTransportState.OPEN
         self._deadline.clear()
         endpoint = self._endpoint
         address = format_address(self._link.info("peername"))
@@ -192,9 +192,9 @@ class WebTransportTransport(Transport):
 
     def lost(self) -> None:
         """The client ended the stream or the session, or its connection is gone."""
-        if self._phase is Phase.GONE:
+        if self._state is WebTransportState.GONE:
             return
-        self._phase = Phase.GONE
+        self._state = WebTransportState.GONE
         self._deadline.close()
         self.resume_reading()
         session, self.session = self.session, None
@@ -209,23 +209,23 @@ class WebTransportTransport(Transport):
         unsent = self._link.unsent(self._stream_id)
         if unsent > HIGH and not self._paused:
             self.pause()
-            if self._phase is Phase.OPEN:
+            if self._state is WebTransportState.OPEN:
                 self._deadline.expect_progress(WRITE_TIMEOUT)
 
     def acknowledged(self) -> None:
         """The client took something."""
         if self._paused and self._link.unsent(self._stream_id) < LOW:
-            if self._phase is Phase.OPEN:
+            if self._state is WebTransportState.OPEN:
                 self._deadline.clear()
             self.resume()
 
     def _close(self, disconnect: Disconnect) -> None:
-        if self._phase in (Phase.WAITING, Phase.OPEN):
+        if self._state in (WebTransportState.WAITING, WebTransportState.OPEN):
             self._end_stream(disconnect)
 
     def _end_stream(self, disconnect: Disconnect) -> None:
         """No more in this stream; the session ends a moment later, for clients to read on."""
-        self._phase = Phase.ENDING
+        self._state = WebTransportState.ENDING
         self._reason = disconnect
         self.resume_reading()
         session, self.session = self.session, None
@@ -241,7 +241,7 @@ class WebTransportTransport(Transport):
             self._deadline.set(self._endpoint.options.end_pause)
 
     def _end_session(self) -> None:
-        self._phase = Phase.GONE
+        self._state = WebTransportState.GONE
         self._deadline.close()
         reason = self._reason
         quiet = reason.code == codes.DISCONNECT_CONNECTION_CLOSED.code
@@ -255,7 +255,7 @@ class WebTransportTransport(Transport):
 
     def _on_deadline(self) -> None:
         """The client opened no stream or took nothing, or the session may end now."""
-        if self._phase is not Phase.OPEN:
+        if self._state is not WebTransportState.OPEN:
             self._end_session()
         elif self.session is not None:
             self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))

@@ -47,7 +47,7 @@ class Stage:
         service = self.tcp._http2 if self.tcp._http2.connections else self.udp.service
         (connection,) = service.connections
         async with asyncio.timeout(5):
-            while connection.wires or service.tasks or self.kept(connection):
+            while connection.streams or service.tasks or self.kept(connection):
                 await asyncio.sleep(0.01)
         assert not client.lost
 

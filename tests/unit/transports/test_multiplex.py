@@ -333,7 +333,7 @@ async def test_a_late_answer_to_a_client_that_left_leaves_nothing(stage):
         await (await client.request("POST", "/slow", {}, b"x")).complete()
         stream.cancel()
         (connection,) = stage.udp.service.connections
-        await stage.until(lambda: not connection.wires)
+        await stage.until(lambda: not connection.streams)
         await asyncio.sleep(0.4)  # the handler has answered
         assert stream.id not in connection._http._stream
 

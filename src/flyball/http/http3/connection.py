@@ -34,13 +34,13 @@ from flyball.http.http3._private import (
     unsent_bytes,
 )
 from flyball.http.multiplex.request import open_stream
-from flyball.http.multiplex.wire import Carrier
+from flyball.http.multiplex.wire import MultiplexedConnection
 from flyball.http.timeouts import Deadline, RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flyball.http.http3.sessions import Session, SessionEndpoint
+    from flyball.http.http3.sessions import SessionEndpoint, WebTransportSession
     from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import Fields, StreamWire
 
@@ -60,7 +60,7 @@ _OVER: Final = (ProtocolError, RuntimeError, ValueError, AssertionError)
 """What the library raises for a stream that was ended or reset meanwhile."""
 
 
-class Http3Connection(Carrier, QuicProtocol):
+class Http3Connection(MultiplexedConnection, QuicProtocol):
     """Reads requests, each a wire of its own, and writes what they are answered.
 
     Unsent bytes are those that the client has not acknowledged: QUIC keeps no others apart.
@@ -82,12 +82,12 @@ class Http3Connection(Carrier, QuicProtocol):
         self._webtransports = webtransports
         self._windows = Windows(self.quic)
         self._http: BoundedH3 | None = None
-        self.wires: dict[int, StreamWire] = {}
+        self.streams: dict[int, StreamWire] = {}
         self._full: set[int] = set()
         """Streams whose writers pause."""
         self._ending: dict[int, float] = {}
         """Streams with their end written that may not all be taken, and when they must be."""
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, WebTransportSession] = {}
         """WebTransport sessions by the stream of their request."""
         self._is_lost = False
         self._is_closing = service.stopping
@@ -109,7 +109,7 @@ class Http3Connection(Carrier, QuicProtocol):
         for stream_id in list(self._full):
             if self.unsent(stream_id) <= self.low:
                 self._full.discard(stream_id)
-                wire = self.wires.get(stream_id)
+                wire = self.streams.get(stream_id)
                 if wire is not None:
                     wire.drained()
         if self._is_closing:
@@ -156,7 +156,7 @@ class Http3Connection(Carrier, QuicProtocol):
             elif not event.stream_id & 3:  # a client's, in both directions; others carry nothing
                 session.stream_data(event.stream_id, event.data, ended=event.stream_ended)
         elif isinstance(event, DataReceived):
-            wire = self.wires.get(event.stream_id)
+            wire = self.streams.get(event.stream_id)
             if wire is not None:
                 if event.data:
                     self.hold(event.stream_id, len(event.data))
@@ -168,7 +168,7 @@ class Http3Connection(Carrier, QuicProtocol):
 
     def _on_headers(self, event: HeadersReceived) -> None:
         stream_id = event.stream_id
-        wire = self.wires.get(stream_id)
+        wire = self.streams.get(stream_id)
         if wire is None and stream_id not in self._sessions:
             wire = self._begin(stream_id, list(event.headers))
         if event.stream_ended:  # with the head, or with trailers
@@ -232,7 +232,7 @@ class Http3Connection(Carrier, QuicProtocol):
                 session.lost()
                 self.end_session(session.session_id, 0, "")
                 return
-        wire = self.wires.get(stream_id)
+        wire = self.streams.get(stream_id)
         if wire is None:
             self._session_over(stream_id)
         else:
@@ -243,7 +243,7 @@ class Http3Connection(Carrier, QuicProtocol):
     def _let_go(self, stream_id: int) -> None:
         self._full.discard(stream_id)
         self._windows.forget(stream_id)
-        wire = self.wires.pop(stream_id, None)
+        wire = self.streams.pop(stream_id, None)
         if wire is not None:
             wire.gone()
         self._end_if_done()
@@ -267,14 +267,14 @@ class Http3Connection(Carrier, QuicProtocol):
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             session.lost()
-        wires, self.wires = self.wires, {}
-        for wire in wires.values():
+        streams, self.streams = self.streams, {}
+        for wire in streams.values():
             wire.gone()
 
-    # -- a stream's view (Carrier)
+    # -- a stream's view (MultiplexedConnection)
 
     def send_head(self, stream_id: int, fields: Fields, *, end: bool = False) -> None:
-        """See :meth:`Carrier.send_head`."""
+        """See :meth:`MultiplexedConnection.send_head`."""
         if self._is_lost or self._http is None:
             return
         try:
@@ -284,20 +284,20 @@ class Http3Connection(Carrier, QuicProtocol):
         self.transmit_soon()
 
     def send(self, stream_id: int, data: bytes) -> None:
-        """See :meth:`Carrier.send`."""
+        """See :meth:`MultiplexedConnection.send`."""
         self._send_data(stream_id, data, end=False)
         if self.unsent(stream_id) > self.high:
             self._full.add(stream_id)
 
     def end(self, stream_id: int) -> None:
-        """See :meth:`Carrier.end`."""
+        """See :meth:`MultiplexedConnection.end`."""
         self._send_data(stream_id, b"", end=True)
         self._expect_end(stream_id)
         stop_receiving(self.quic, stream_id, ErrorCode.H3_NO_ERROR)
         asyncio.get_running_loop().call_soon(self._let_go, stream_id)
 
     def reset(self, stream_id: int) -> None:
-        """See :meth:`Carrier.reset`."""
+        """See :meth:`MultiplexedConnection.reset`."""
         if self._is_lost or stream_id < 0:
             return
         stop_receiving(self.quic, stream_id, ErrorCode.H3_NO_ERROR)
@@ -309,21 +309,21 @@ class Http3Connection(Carrier, QuicProtocol):
         self._full.discard(stream_id)
         self._ending.pop(stream_id, None)
         self._windows.forget(stream_id)
-        self.wires.pop(stream_id, None)
+        self.streams.pop(stream_id, None)
         self._limit_time()
         self.transmit_soon()
 
     def unsent(self, stream_id: int) -> int:
-        """See :meth:`Carrier.unsent`."""
+        """See :meth:`MultiplexedConnection.unsent`."""
         return unsent_bytes(self.quic, stream_id)
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """See :meth:`Carrier.consumed`."""
+        """See :meth:`MultiplexedConnection.consumed`."""
         if self._windows.release(stream_id, size):
             self.transmit_soon()
 
     def info(self, name: str) -> Any:
-        """See :meth:`Carrier.info`."""
+        """See :meth:`MultiplexedConnection.info`."""
         if name == "scheme":
             return "https"
         if name == "peername":
@@ -331,7 +331,7 @@ class Http3Connection(Carrier, QuicProtocol):
         return self.udp.get_extra_info(name) if self.udp is not None else None
 
     def _send_data(self, stream_id: int, data: bytes, *, end: bool) -> None:
-        if self._is_lost or self._http is None or stream_id not in self.wires:
+        if self._is_lost or self._http is None or stream_id not in self.streams:
             return
         try:
             self._http.send_data(stream_id, data, end_stream=end)
@@ -405,15 +405,15 @@ class Http3Connection(Carrier, QuicProtocol):
 
     @property
     def _is_used(self) -> bool:
-        return bool(self.wires or self._sessions)
+        return bool(self.streams or self._sessions)
 
     @property
     def is_busy(self) -> bool:
-        """See :attr:`Carrier.is_busy`: there are requests or sessions, or ends to be taken."""
+        """See :attr:`MultiplexedConnection.is_busy`: there are requests or sessions, or ends to be taken."""
         return self._is_used or any(map(self.unsent, self._ending))
 
     def shutdown(self) -> None:
-        """See :meth:`Carrier.shutdown`."""
+        """See :meth:`MultiplexedConnection.shutdown`."""
         self._is_closing = True
 
     def _end_if_done(self) -> None:
@@ -422,7 +422,7 @@ class Http3Connection(Carrier, QuicProtocol):
             asyncio.get_running_loop().call_soon(self.abort)
 
     def abort(self) -> None:
-        """See :meth:`Carrier.abort`."""
+        """See :meth:`MultiplexedConnection.abort`."""
         if not self._is_lost:
             self.close(ErrorCode.H3_NO_ERROR)
             self._forget()

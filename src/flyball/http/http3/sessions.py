@@ -33,7 +33,7 @@ class SessionLink(Protocol):
         """See :meth:`asyncio.BaseTransport.get_extra_info`."""
 
 
-class Session(Protocol):
+class WebTransportSession(Protocol):
     """One WebTransport session, as its connection sees it."""
 
     @property
@@ -61,5 +61,5 @@ class SessionEndpoint(Protocol):
 
     def open(
         self, link: SessionLink, session_id: int, headers: Mapping[str, str], query: str
-    ) -> Session:
+    ) -> WebTransportSession:
         """A session that was answered with 200."""

@@ -14,7 +14,7 @@ from flyball.http.timeouts import Deadline
 
 if TYPE_CHECKING:
     from flyball.http.multiplex.service import StreamService
-    from flyball.http.multiplex.wire import Carrier, Fields
+    from flyball.http.multiplex.wire import Fields, MultiplexedConnection
     from flyball.http.routes import Endpoint
 
 
@@ -61,11 +61,11 @@ def read_head(fields: Fields, *, max_headers: int) -> tuple[RequestHead, str]:
 
 
 def open_stream(
-    service: StreamService, carrier: Carrier, stream_id: int, fields: Fields
+    service: StreamService, connection: MultiplexedConnection, stream_id: int, fields: Fields
 ) -> StreamWire:
     """Makes the wire of a stream whose request head has come; the caller feeds what follows."""
     request = StreamRequest(service)
-    wire = carrier.wires[stream_id] = StreamWire(carrier, stream_id, request)
+    wire = connection.streams[stream_id] = StreamWire(connection, stream_id, request)
     request.begin(wire, fields)
     return wire
 

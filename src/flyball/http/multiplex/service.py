@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flyball.aio.timers import TimerWheel
     from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits
-    from flyball.http.multiplex.wire import Carrier
+    from flyball.http.multiplex.wire import MultiplexedConnection
     from flyball.http.routes import Routes
 
 
@@ -25,7 +25,7 @@ class StreamService:
     common: CommonHeaders
     version: str
     """``2`` or ``3``."""
-    connections: set[Carrier] = field(default_factory=set)
+    connections: set[MultiplexedConnection] = field(default_factory=set)
     """Those that are open; each adds and discards itself."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """ASGI requests under way."""

@@ -17,7 +17,7 @@ Fields = list[tuple[bytes, bytes]]
 """Header fields with lower-case names, pseudo-headers first."""
 
 
-class Carrier(ABC):
+class MultiplexedConnection(ABC):
     """A connection of many streams, as one of its streams sees it.
 
     Calls for streams that are over do nothing. What happens to a stream is told to its wire:
@@ -26,7 +26,7 @@ class Carrier(ABC):
 
     __slots__ = ()
 
-    wires: dict[int, StreamWire]
+    streams: dict[int, StreamWire]
     """The requests under way, by the number of their streams."""
     high: ClassVar[int]
     """Unsent bytes of a stream above which its writer should pause."""
@@ -82,10 +82,12 @@ class StreamWire(asyncio.Transport):
     connection, is ``connection_lost``. :meth:`close` ends our side after what was written.
     """
 
-    __slots__ = ("_carrier", "_is_closing", "_is_full", "_is_gone", "_protocol", "_unread", "id")
+    __slots__ = ("_connection", "_is_closing", "_is_full", "_is_gone", "_protocol", "_unread", "id")
 
-    def __init__(self, carrier: Carrier, stream_id: int, protocol: asyncio.Protocol) -> None:
-        self._carrier = carrier
+    def __init__(
+        self, connection: MultiplexedConnection, stream_id: int, protocol: asyncio.Protocol
+    ) -> None:
+        self._connection = connection
         self._protocol = protocol
         self._is_closing = False
         self._is_full = False
@@ -99,8 +101,8 @@ class StreamWire(asyncio.Transport):
         """See :meth:`asyncio.WriteTransport.write`."""
         if self._is_closing or not data:
             return
-        self._carrier.send(self.id, bytes(data))
-        if not self._is_full and self._carrier.unsent(self.id) > self._carrier.high:
+        self._connection.send(self.id, bytes(data))
+        if not self._is_full and self._connection.unsent(self.id) > self._connection.high:
             self._is_full = True
             self._protocol.pause_writing()
 
@@ -108,13 +110,13 @@ class StreamWire(asyncio.Transport):
         """Ends our side once everything is out; ``connection_lost`` follows."""
         if not self._is_closing:
             self._is_closing = True
-            self._carrier.end(self.id)
+            self._connection.end(self.id)
 
     def abort(self) -> None:
         """Ends the stream at once."""
         self._is_closing = True
         if not self._is_gone:
-            self._carrier.reset(self.id)
+            self._connection.reset(self.id)
             asyncio.get_running_loop().call_soon(self.gone)
 
     def is_closing(self) -> bool:
@@ -123,7 +125,7 @@ class StreamWire(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait for the peer."""
-        return 0 if self._is_gone else self._carrier.unsent(self.id)
+        return 0 if self._is_gone else self._connection.unsent(self.id)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """The limits are the connection's."""
@@ -143,7 +145,7 @@ class StreamWire(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See :meth:`asyncio.BaseTransport.get_extra_info`."""
-        found = self._carrier.info(name)
+        found = self._connection.info(name)
         return default if found is None else found
 
     def pause_reading(self) -> None:
@@ -155,7 +157,7 @@ class StreamWire(asyncio.Transport):
         """The peer may send on."""
         unread, self._unread = self._unread, None
         if unread and not self._is_gone:
-            self._carrier.consumed(self.id, unread)
+            self._connection.consumed(self.id, unread)
 
     # -- for the connection
 
@@ -165,7 +167,7 @@ class StreamWire(asyncio.Transport):
             self._protocol.data_received(data)
         if self._unread is None:
             if not self._is_gone:
-                self._carrier.consumed(self.id, credit)
+                self._connection.consumed(self.id, credit)
         else:
             self._unread += credit
 
@@ -194,7 +196,7 @@ class StreamWire(asyncio.Transport):
             return
         fields: Fields = [(b":status", b"%d" % status)]
         fields += [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
-        self._carrier.send_head(self.id, fields)
+        self._connection.send_head(self.id, fields)
 
     def answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         """Sends a whole answer and closes."""

@@ -20,7 +20,7 @@ from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
-from flyball.transports.streaming.endpoint import Kind, StreamEndpoint, StreamOptions
+from flyball.transports.streaming.endpoint import StreamEndpoint, StreamKind, StreamOptions
 from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
@@ -94,7 +94,7 @@ def _websocket_options(config: Config, options: WebSocketCommon) -> dict[str, An
 
 def _stream_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
     """The streaming endpoints that are on, and ``/emulation`` if they need it."""
-    kinds: tuple[tuple[str, Kind, SSE | HTTPStream | UniSSE | UniHTTPStream], ...] = (
+    kinds: tuple[tuple[str, StreamKind, SSE | HTTPStream | UniSSE | UniHTTPStream], ...] = (
         ("sse", streaming.SSE, config.sse),
         ("http_stream", streaming.HTTP_STREAM, config.http_stream),
         ("uni_sse", streaming.UNI_SSE, config.uni_sse),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flyball.http.messages import RequestHead
     from flyball.http.streams import ResponseStream
     from flyball.transports.common.limits import ConnectionLimits
-    from flyball.transports.sockjs.kinds import Kind
+    from flyball.transports.sockjs.kinds import ReceiverKind
     from flyball.transports.sockjs.transport import SockJsTransport
 
     Answer = Response | StreamingResponse
@@ -173,7 +173,7 @@ class SockJsEndpoint:
 
     # -- to the client
 
-    def _receive(self, kind: Kind, head: RequestHead, _body: bytes) -> Answer:
+    def _receive(self, kind: ReceiverKind, head: RequestHead, _body: bytes) -> Answer:
         headers, callback = head.headers, b""
         if kind.callback:
             given = form_field(head.query.encode("latin-1"), "c").decode("utf-8", "replace")
@@ -201,7 +201,12 @@ class SockJsEndpoint:
         return StreamingResponse(partial(self._attach, kind, transport, callback))
 
     def _open(
-        self, kind: Kind, id_: str, callback: bytes, stream: ResponseStream, head: RequestHead
+        self,
+        kind: ReceiverKind,
+        id_: str,
+        callback: bytes,
+        stream: ResponseStream,
+        head: RequestHead,
     ) -> None:
         """The first receiver of a session."""
         headers = head.headers
@@ -215,7 +220,7 @@ class SockJsEndpoint:
 
     def _attach(
         self,
-        kind: Kind,
+        kind: ReceiverKind,
         transport: SockJsTransport,
         callback: bytes,
         stream: ResponseStream,
@@ -230,7 +235,7 @@ class SockJsEndpoint:
 
     def _stream(
         self,
-        kind: Kind,
+        kind: ReceiverKind,
         transport: SockJsTransport,
         callback: bytes,
         stream: ResponseStream,
@@ -243,7 +248,7 @@ class SockJsEndpoint:
         transport.attach(receiver)
 
     def _whole(
-        self, kind: Kind, callback: bytes, headers: Mapping[str, str], frame: bytes
+        self, kind: ReceiverKind, callback: bytes, headers: Mapping[str, str], frame: bytes
     ) -> Response:
         """One frame as a complete answer."""
         body = opening_of(kind, callback) + kind.wrap(frame, callback)
@@ -285,7 +290,7 @@ def _origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else url and "null"
 
 
-def opening_of(kind: Kind, callback: bytes) -> bytes:
+def opening_of(kind: ReceiverKind, callback: bytes) -> bytes:
     """What an answer of a kind begins with."""
     return kind.opening(callback) if kind.opening is not None else b""
 

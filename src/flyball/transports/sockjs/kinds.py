@@ -20,7 +20,7 @@ RESPONSE_LIMIT: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ReceiverKind:
     """One kind of receiver."""
 
     name: str
@@ -85,8 +85,8 @@ def _page(callback: bytes) -> bytes:
 
 
 KINDS: Final = (
-    Kind("xhr", "POST", SCRIPT, _line, streaming=False, preflight=True),
-    Kind(
+    ReceiverKind("xhr", "POST", SCRIPT, _line, streaming=False, preflight=True),
+    ReceiverKind(
         "xhr_streaming",
         "POST",
         SCRIPT,
@@ -94,9 +94,9 @@ KINDS: Final = (
         opening=lambda _: b"h" * 2048 + b"\n",
         preflight=True,
     ),
-    Kind("eventsource", "GET", EVENTS, _event, opening=lambda _: b"\r\n"),
-    Kind("htmlfile", "GET", HTML, _script, opening=_page, callback=True),
-    Kind("jsonp", "GET", SCRIPT, _call, streaming=False, callback=True),
+    ReceiverKind("eventsource", "GET", EVENTS, _event, opening=lambda _: b"\r\n"),
+    ReceiverKind("htmlfile", "GET", HTML, _script, opening=_page, callback=True),
+    ReceiverKind("jsonp", "GET", SCRIPT, _call, streaming=False, callback=True),
 )
 
 
@@ -109,7 +109,7 @@ class Form:
 
     __slots__ = ("_chunked", "_kind", "frame", "wrapped")
 
-    def __init__(self, kind: Kind, *, chunked: bool) -> None:
+    def __init__(self, kind: ReceiverKind, *, chunked: bool) -> None:
         self._kind = kind
         self._chunked = chunked
         self.frame = b""
@@ -130,6 +130,6 @@ class Form:
 
 
 @lru_cache
-def form_of(kind: Kind, *, chunked: bool) -> Form:
+def form_of(kind: ReceiverKind, *, chunked: bool) -> Form:
     """The shared form."""
     return Form(kind, chunked=chunked)

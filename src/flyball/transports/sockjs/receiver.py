@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.http.streams import ResponseStream
-    from flyball.transports.sockjs.kinds import Kind
+    from flyball.transports.sockjs.kinds import ReceiverKind
     from flyball.transports.sockjs.transport import SockJsTransport
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds for which the end of an answer may still be on its way."""
 
 
-class Phase(Enum):
+class ReceiverState(Enum):
     """Where a receiver stands."""
 
     NEW = "new"  # not attached: whatever the wire says is not yet the transport's business
@@ -42,7 +42,7 @@ class Receiver(asyncio.Protocol, ABC):
     __slots__ = (
         "_deadline",
         "_is_full",
-        "_phase",
+        "_state",
         "_stream",
         "_transport",
         "_wire",
@@ -52,7 +52,7 @@ class Receiver(asyncio.Protocol, ABC):
         self._transport = transport
         self._stream = stream
         self._wire = wire = stream.wire
-        self._phase = Phase.NEW
+        self._state = ReceiverState.NEW
         self._is_full = False
         self._deadline = WriteDeadline(
             transport.node.timers, self._on_deadline, wire.get_write_buffer_size
@@ -63,11 +63,11 @@ class Receiver(asyncio.Protocol, ABC):
     @property
     def is_open(self) -> bool:
         """It takes frames."""
-        return self._phase is Phase.OPEN
+        return self._state is ReceiverState.OPEN
 
     def open(self) -> bool:
         """It is attached; True if it takes frames at once."""
-        self._phase = Phase.OPEN
+        self._state = ReceiverState.OPEN
         if self._is_full:
             self._await_progress()
         return not self._is_full
@@ -82,7 +82,7 @@ class Receiver(asyncio.Protocol, ABC):
 
     def abort(self) -> None:
         """Drops the connection."""
-        self._phase = Phase.LEAVING
+        self._state = ReceiverState.LEAVING
         self._wire.abort()
 
     # -- asyncio's protocol
@@ -97,7 +97,7 @@ class Receiver(asyncio.Protocol, ABC):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone."""
         was_open = self.is_open
-        self._phase = Phase.GONE
+        self._state = ReceiverState.GONE
         self._deadline.close()
         if was_open:
             self._transport.interrupted()
@@ -115,14 +115,14 @@ class Receiver(asyncio.Protocol, ABC):
         if self.is_open:
             self._deadline.clear()
             self._transport.resume()
-        elif self._phase is Phase.LEAVING:
+        elif self._state is ReceiverState.LEAVING:
             self._leave()
 
     # -- the end
 
     def _complete(self) -> None:
         """The answer is written: the connection goes on without us once it is taken."""
-        self._phase = Phase.LEAVING
+        self._state = ReceiverState.LEAVING
         if self._is_full:
             self._deadline.set(CLOSE_TIMEOUT)
         else:
@@ -130,9 +130,9 @@ class Receiver(asyncio.Protocol, ABC):
 
     def _leave(self) -> None:
         self._deadline.close()
-        self._phase = Phase.GONE  # the connection may find its next protocol in release()
+        self._state = ReceiverState.GONE  # the connection may find its next protocol in release()
         if self._wire.is_closing() or not self._stream.release():
-            self._phase = Phase.LEAVING
+            self._state = ReceiverState.LEAVING
             self._deadline.set(CLOSE_TIMEOUT)
             self._wire.close()
 
@@ -142,7 +142,7 @@ class Receiver(asyncio.Protocol, ABC):
     def _write_timeout(self) -> float:
         """Seconds for which a client may take no byte at all; 0: any number."""
         timeout = self._transport.write_timeout
-        return max(timeout, self._stream.patience) if timeout else 0.0
+        return max(timeout, self._stream.min_write_timeout) if timeout else 0.0
 
     def _await_progress(self) -> None:
         timeout = self._write_timeout
@@ -161,7 +161,9 @@ class StreamReceiver(Receiver):
 
     __slots__ = ("_form", "_left")
 
-    def __init__(self, transport: SockJsTransport, stream: ResponseStream, kind: Kind) -> None:
+    def __init__(
+        self, transport: SockJsTransport, stream: ResponseStream, kind: ReceiverKind
+    ) -> None:
         super().__init__(transport, stream)
         self._form = form_of(kind, chunked=stream.chunked)
         self._left = RESPONSE_LIMIT
@@ -186,7 +188,7 @@ class StreamReceiver(Receiver):
 
     def finish(self, frame: bytes = b"") -> None:
         """See :meth:`Receiver.finish`."""
-        self._phase = Phase.ENDING
+        self._state = ReceiverState.ENDING
         if frame:
             self._wire.write(self._form.wrap(frame))
         self._stream.finish()
@@ -202,7 +204,7 @@ class PollReceiver(Receiver):
         self,
         transport: SockJsTransport,
         stream: ResponseStream,
-        kind: Kind,
+        kind: ReceiverKind,
         headers: tuple[tuple[str, str], ...],
         callback: bytes,
     ) -> None:
@@ -213,7 +215,9 @@ class PollReceiver(Receiver):
 
     def write(self, frame: bytes) -> bool:
         """See :meth:`Receiver.write`."""
-        self._phase = Phase.ENDING  # TLS may say that it is full, and is not, within a write
+        self._state = (
+            ReceiverState.ENDING
+        )  # TLS may say that it is full, and is not, within a write
         kind = self._kind
         body = kind.wrap(frame, self._callback)
         response = Response(body, content_type=kind.content_type, headers=self._headers)

@@ -8,7 +8,7 @@ from flyball.core.errors import Disconnect
 from flyball.protocol import codes
 from flyball.transports.common.websocket.endpoint import SocketEndpoint
 from flyball.transports.common.websocket.frames import OP_TEXT, build_frame
-from flyball.transports.common.websocket.transport import Phase, WebSocketTransport
+from flyball.transports.common.websocket.transport import SocketState, WebSocketTransport
 from flyball.transports.sockjs.framing import (
     OPEN,
     SILENT,
@@ -53,7 +53,7 @@ class SockJsWebSocketTransport(WebSocketTransport):
             deliver(self.session, payload)
 
     def _close(self, disconnect: Disconnect) -> None:
-        if self._phase is not Phase.GONE and disconnect.code not in SILENT:
+        if self._state is not SocketState.GONE and disconnect.code not in SILENT:
             goodbye = close_frame(disconnect.code, disconnect.reason)
             self._wire.write(build_frame(OP_TEXT, goodbye))
         super()._close(disconnect)

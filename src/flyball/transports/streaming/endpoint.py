@@ -56,7 +56,7 @@ _STREAM_HEADERS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class StreamKind:
     """One kind of streaming endpoint."""
 
     transport: type[StreamTransport]
@@ -72,10 +72,12 @@ class Kind:
     """The request where the query has none; None: there must be one."""
 
 
-HTTP_STREAM: Final = Kind(HttpStreamTransport, StreamFraming, ("POST", "OPTIONS"), protobuf=True)
-SSE: Final = Kind(SseTransport, EventFraming, ("GET", "POST"), EVENTS, query=True)
-UNI_HTTP_STREAM: Final = Kind(UniHttpStreamTransport, UniStreamFraming, ("POST", "OPTIONS"))
-UNI_SSE: Final = Kind(
+HTTP_STREAM: Final = StreamKind(
+    HttpStreamTransport, StreamFraming, ("POST", "OPTIONS"), protobuf=True
+)
+SSE: Final = StreamKind(SseTransport, EventFraming, ("GET", "POST"), EVENTS, query=True)
+UNI_HTTP_STREAM: Final = StreamKind(UniHttpStreamTransport, UniStreamFraming, ("POST", "OPTIONS"))
+UNI_SSE: Final = StreamKind(
     UniSseTransport, UniEventFraming, ("GET", "POST"), EVENTS, query=True, default=b"{}"
 )
 
@@ -108,7 +110,7 @@ class StreamEndpoint:
     """Accepts streaming connections of one kind."""
 
     node: Node
-    kind: Kind
+    kind: StreamKind
     origins: OriginPolicy
     options: StreamOptions = field(default_factory=StreamOptions)
     limits: ConnectionLimits | None = None

@@ -26,7 +26,7 @@ CLOSE_TIMEOUT = 5.0
 """Seconds for which what was written may still be on its way when the connection is closed."""
 
 
-class Phase(Enum):
+class ResponseState(Enum):
     """Where a response stands."""
 
     UNDECIDED = "undecided"  # the head waits for the outcome of connect
@@ -51,8 +51,8 @@ class StreamTransport(Transport, asyncio.Protocol):
     __slots__ = (
         "_deadline",
         "_node",
-        "_phase",
         "_start",
+        "_state",
         "_stream",
         "_wire",
     )
@@ -70,7 +70,7 @@ class StreamTransport(Transport, asyncio.Protocol):
         self._stream = stream
         self._wire = wire = stream.wire
         self._start: Start | None = start
-        self._phase = Phase.UNDECIDED
+        self._state = ResponseState.UNDECIDED
         self._deadline = WriteDeadline(node.timers, self._on_deadline, wire.get_write_buffer_size)
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
@@ -86,7 +86,7 @@ class StreamTransport(Transport, asyncio.Protocol):
         start, self._start = self._start, None
         if start is None:
             return
-        self._phase = Phase.OPEN
+        self._state = ResponseState.OPEN
         framing: StreamFraming = self.framing  # type: ignore[assignment]
         opening = framing.wrap(framing.opening) if framing.opening else b""
         self._stream.start(200, start.headers, opening)
@@ -102,7 +102,7 @@ class StreamTransport(Transport, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone."""
-        self._phase = Phase.GONE
+        self._state = ResponseState.GONE
         self._deadline.close()
         session, self.session = self.session, None
         if session is not None:
@@ -112,12 +112,12 @@ class StreamTransport(Transport, asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not take everything."""
         self.pause()
-        if self._phase is Phase.OPEN:
-            self._deadline.expect_progress(max(WRITE_TIMEOUT, self._stream.patience))
+        if self._state is ResponseState.OPEN:
+            self._deadline.expect_progress(max(WRITE_TIMEOUT, self._stream.min_write_timeout))
 
     def resume_writing(self) -> None:
         """The client took everything."""
-        if self._phase is Phase.OPEN:
+        if self._state is ResponseState.OPEN:
             self._deadline.clear()
         self.resume()
 
@@ -130,7 +130,7 @@ class StreamTransport(Transport, asyncio.Protocol):
 
     def _close(self, disconnect: Disconnect) -> None:
         wire, start = self._wire, self._start
-        if self._phase is Phase.GONE:
+        if self._state is ResponseState.GONE:
             return
         if start is not None and start.refuse is not None:
             self._stream.answer(start.refuse(disconnect))
@@ -145,9 +145,9 @@ class StreamTransport(Transport, asyncio.Protocol):
     def _leave(self) -> None:
         """The response is whole: the connection goes on without us, or ends."""
         self.session = None
-        self._phase = Phase.DRAINING
+        self._state = ResponseState.DRAINING
         if self._stream.release():
-            self._phase = Phase.GONE
+            self._state = ResponseState.GONE
             self._deadline.close()
             return
         self._deadline.set(CLOSE_TIMEOUT)
@@ -157,7 +157,11 @@ class StreamTransport(Transport, asyncio.Protocol):
 
     def _on_deadline(self) -> None:
         """The client took nothing, or not all in time."""
-        if self._phase is Phase.OPEN and self.session is not None and not self.session.closed:
+        if (
+            self._state is ResponseState.OPEN
+            and self.session is not None
+            and not self.session.closed
+        ):
             self.session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
         self._wire.abort()
 

@@ -16,7 +16,7 @@ from flyball.protocol.json_codec import JSON
 from flyball.transports.common.websocket import frames
 from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
 from flyball.transports.common.websocket.handshake import refuse
-from flyball.transports.common.websocket.transport import Shared, WebSocketTransport
+from flyball.transports.common.websocket.transport import SocketContext, WebSocketTransport
 from flyball.transports.websocket.framing import WebSocketFraming, socket_framing
 
 if TYPE_CHECKING:
@@ -77,15 +77,20 @@ class UniWebSocketTransport(WebSocketTransport):
     name: ClassVar[str] = "uni_websocket"
 
     def __init__(
-        self, shared: Shared, wire: asyncio.Transport, framing: Framing, *, max_queue_size: int
+        self,
+        context: SocketContext,
+        wire: asyncio.Transport,
+        framing: Framing,
+        *,
+        max_queue_size: int,
     ) -> None:
-        super().__init__(shared, wire, framing, max_queue_size=max_queue_size)
+        super().__init__(context, wire, framing, max_queue_size=max_queue_size)
         self._awaits_connect = True
 
     @property
     def disconnect_push(self) -> bool:  # type: ignore[override]
         """See :attr:`Transport.disconnect_push`."""
-        return self._shared.disconnect_push
+        return self._context.disconnect_push
 
     def connect(self, request: ConnectRequest) -> None:
         """Opens the session with the request of the URL."""
@@ -104,7 +109,7 @@ class UniWebSocketTransport(WebSocketTransport):
             request = JSON.decode_connect(payload)
         except DecodeError as error:
             # What cannot be read is answered by the close frame alone.
-            self._shared = replace(self._shared, disconnect_push=False)
+            self._context = replace(self._context, disconnect_push=False)
             session.disconnect(Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=str(error)))
             return
         session.connect_unidirectional(request)
@@ -125,10 +130,10 @@ class UniWebSocketEndpoint(SocketEndpoint):
         self._uni = options or UniWebSocketOptions()
         super().__init__(node, origins, self._uni, limits)
 
-    def shared(self) -> Shared:
-        """See :meth:`SocketEndpoint.shared`."""
+    def context(self) -> SocketContext:
+        """See :meth:`SocketEndpoint.context`."""
         return replace(
-            super().shared(),
+            super().context(),
             close_frames=not self._uni.disable_closing_handshake,
             disconnect_push=not self._uni.disable_disconnect_push,
         )

@@ -11,7 +11,7 @@ from flyball.http.head import kept
 from flyball.http.messages import empty, plain_error
 from flyball.transports.common.websocket.deflate import Inflater
 from flyball.transports.common.websocket.handshake import negotiate, negotiate_connect
-from flyball.transports.common.websocket.transport import Shared, WebSocketTransport
+from flyball.transports.common.websocket.transport import SocketContext, WebSocketTransport
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,13 +63,13 @@ class SocketEndpoint(ABC):
         self.origins = origins
         self.options = options
         self.limits = limits
-        self._shared = self.shared()
+        self._context = self.context()
 
-    def shared(self) -> Shared:
+    def context(self) -> SocketContext:
         """What the connections of this endpoint have in common."""
         options = self.options
         inflated_limit = options.decompressed_message_size_limit or 10 * options.message_size_limit
-        return Shared(
+        return SocketContext(
             node=self.node,
             message_size_limit=options.message_size_limit,
             write_timeout=options.write_timeout,
@@ -111,7 +111,7 @@ class SocketEndpoint(ABC):
         The 101 answer of HTTP/1.1 is sent here, that of an extended CONNECT must have been.
         """
         transport = self.transport_class(
-            self._shared,
+            self._context,
             wire,
             self.framing(acceptance),
             max_queue_size=self.node.options.queue_max_size,

@@ -23,7 +23,7 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds for the client to answer a close frame, and to close its side of the connection."""
 
 
-class Phase(Enum):
+class SocketState(Enum):
     """How far a connection is."""
 
     OPEN = "open"
@@ -37,7 +37,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SocketContext:
     """What all connections of an endpoint have in common."""
 
     node: Node
@@ -63,25 +63,30 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     """
 
     __slots__ = (
+        "_context",
         "_deadline",
         "_parser",
-        "_phase",
         "_pinger",
         "_plain",
-        "_shared",
+        "_state",
         "_wire",
     )
 
     name: ClassVar[str] = "websocket"
 
     def __init__(
-        self, shared: Shared, wire: asyncio.Transport, framing: Framing, *, max_queue_size: int
+        self,
+        context: SocketContext,
+        wire: asyncio.Transport,
+        framing: Framing,
+        *,
+        max_queue_size: int,
     ) -> None:
         """Takes over ``wire`` after the 101 answer; its protocol must be set to this object."""
         super().__init__(framing, max_queue_size=max_queue_size)
-        self._shared = shared
+        self._context = context
         self._wire = wire
-        self._phase = Phase.OPEN
+        self._state = SocketState.OPEN
         self._plain = True  # open, at a message boundary: the parser can be skipped
         self._parser: FrameParser | None = None
         self._pinger: FramePinger | None = None
@@ -95,7 +100,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
 
     def start_frame_pings(self) -> None:
         """Pings are WebSocket frames on this connection (call before the first message)."""
-        self._pinger = FramePinger(self, self._shared.node)
+        self._pinger = FramePinger(self, self._context.node)
 
     # -- input
 
@@ -117,7 +122,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             self.cork()
             self._deliver(payload)
             self.uncork()
-        elif self._phase in _READING:
+        elif self._state in _READING:
             self._feed(data)
 
     def _deliver(self, payload: bytes) -> None:
@@ -128,27 +133,27 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         parser = self._parser
         if parser is None:
-            inflater = self._shared.inflater if self._is_compressed else None
-            parser = self._parser = FrameParser(self._shared.message_size_limit, inflater)
+            inflater = self._context.inflater if self._is_compressed else None
+            parser = self._parser = FrameParser(self._context.message_size_limit, inflater)
             self._plain = False
         events = parser.feed(data)
         self.cork()
         for opcode, payload in events:
-            if self._phase not in _READING:
+            if self._state not in _READING:
                 break
             if opcode < frames.OP_CLOSE:
-                if self._phase is Phase.OPEN:
+                if self._state is SocketState.OPEN:
                     self._deliver(payload)
             else:
                 self._control(opcode, payload)
         self.uncork()
-        if self._phase not in _READING:
+        if self._state not in _READING:
             self._parser = None
         elif parser.violation is not None:
             self._fail(parser.violation)
         elif parser.idle:
             self._parser = None
-            self._plain = self._phase is Phase.OPEN
+            self._plain = self._state is SocketState.OPEN
 
     @property
     def _is_compressed(self) -> bool:
@@ -156,7 +161,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == frames.OP_PING:
-            if self._phase is not Phase.CLOSING:
+            if self._state is not SocketState.CLOSING:
                 self.send(frames.build_frame(frames.OP_PONG, payload))
         elif opcode == frames.OP_PONG:
             if self._pinger is not None:
@@ -169,13 +174,13 @@ class WebSocketTransport(Transport, asyncio.Protocol):
                 self._peer_closes(code)
 
     def _peer_closes(self, code: int) -> None:
-        if self._phase is not Phase.CLOSING:
+        if self._state is not SocketState.CLOSING:
             self._say_last(frames.build_close(code))
         self._drop()
 
     def _fail(self, violation: Violation) -> None:
         """The peer broke the rules: tells it why, once, and waits for its end."""
-        closing = self._phase is Phase.CLOSING
+        closing = self._state is SocketState.CLOSING
         self._parser = None
         if closing:
             self._drop()
@@ -186,7 +191,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             return
         # A close() with unread input would reset the connection, and the client might never
         # see the frame: ends our direction only, and swallows what still comes.
-        self._enter(Phase.DRAINING, CLOSE_TIMEOUT)
+        self._enter(SocketState.DRAINING, CLOSE_TIMEOUT)
         self._wire.resume_reading()
         self._wire.write_eof()
 
@@ -204,7 +209,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The wire is gone (asyncio's protocol)."""
-        self._enter(Phase.GONE, 0)
+        self._enter(SocketState.GONE, 0)
         self._parser = None
         if self._pinger is not None:
             self._pinger.stop()
@@ -236,35 +241,35 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     def pause_writing(self) -> None:
         """The wire did not take everything (asyncio's protocol)."""
         self.pause()
-        timeout = self._shared.write_timeout
-        if timeout and self._phase is Phase.OPEN:
+        timeout = self._context.write_timeout
+        if timeout and self._state is SocketState.OPEN:
             self._limit().expect_progress(timeout)
 
     def resume_writing(self) -> None:
         """The wire is empty again (asyncio's protocol)."""
-        if self._phase is Phase.OPEN and self._deadline is not None:
+        if self._state is SocketState.OPEN and self._deadline is not None:
             self._deadline.clear()
         self.resume()
 
     # -- the end
 
     def _close(self, disconnect: Disconnect) -> None:
-        if self._phase is Phase.GONE:
+        if self._state is SocketState.GONE:
             return
         code = disconnect.code
         if code == codes.DISCONNECT_WRITE_ERROR.code:
             self._wire.abort()
-        elif code == codes.DISCONNECT_CONNECTION_CLOSED.code or not self._shared.close_frames:
+        elif code == codes.DISCONNECT_CONNECTION_CLOSED.code or not self._context.close_frames:
             self._drop()
         else:
             self._wire.write(frames.build_close(code, disconnect.reason))
-            self._enter(Phase.CLOSING, CLOSE_TIMEOUT)
+            self._enter(SocketState.CLOSING, CLOSE_TIMEOUT)
             self._wire.resume_reading()  # for the client's close frame
 
     def linger(self, delay: float) -> None:
         """See :meth:`Transport.linger`."""
-        if self._phase is Phase.OPEN:
-            self._enter(Phase.LINGERING, delay)
+        if self._state is SocketState.OPEN:
+            self._enter(SocketState.LINGERING, delay)
 
     def drop(self) -> None:
         """Ends the connection without a close frame; the session hears of it at once."""
@@ -277,13 +282,13 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     def _drop(self) -> None:
         """Closes the TCP connection once what was written is out, or not much later."""
         if self._wire.get_write_buffer_size() or not self._wire.can_write_eof():  # TLS says goodbye
-            self._enter(Phase.DRAINING, CLOSE_TIMEOUT)
+            self._enter(SocketState.DRAINING, CLOSE_TIMEOUT)
         else:
-            self._enter(Phase.DRAINING, 0)
+            self._enter(SocketState.DRAINING, 0)
         self._wire.close()
 
-    def _enter(self, phase: Phase, timeout: float) -> None:
-        self._phase = phase
+    def _enter(self, phase: SocketState, timeout: float) -> None:
+        self._state = phase
         self._plain = False
         if timeout:
             self._limit().set(timeout)
@@ -297,24 +302,24 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         """Most connections need none until their end."""
         if self._deadline is None:
             self._deadline = WriteDeadline(
-                self._shared.node.timers, self._on_deadline, self._wire.get_write_buffer_size
+                self._context.node.timers, self._on_deadline, self._wire.get_write_buffer_size
             )
         return self._deadline
 
     def _on_deadline(self) -> None:
         """The client took too long."""
-        if self._phase is Phase.OPEN:
+        if self._state is SocketState.OPEN:
             session = self.session
             if session is not None and not session.closed:
                 session.disconnect(Disconnect(codes.DISCONNECT_WRITE_ERROR))
             self._wire.abort()
-        elif self._phase is Phase.LINGERING:
+        elif self._state is SocketState.LINGERING:
             self.drop()
-        elif self._phase is not Phase.GONE:
+        elif self._state is not SocketState.GONE:
             self._wire.abort()
 
 
-_READING: Final = (Phase.OPEN, Phase.LINGERING, Phase.CLOSING)
+_READING: Final = (SocketState.OPEN, SocketState.LINGERING, SocketState.CLOSING)
 
 
 class FramePinger:
