@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 from uuid import uuid4
 
 import msgspec
@@ -280,6 +280,8 @@ class Cluster:
                     session.disconnect(Disconnect(op.code, op.reason))
             case RefreshUser():
                 self._refresh(session, op)
+            case _:
+                assert_never(op)
 
     async def _subscribe(self, session: Session, op: SubscribeUser) -> None:
         if op.channel in session.subscriptions:

@@ -87,8 +87,5 @@ class Delivery:
 
     def frame_size(self, framing: Framing) -> int:
         """Size in bytes of what was sent in ``framing``, whichever form."""
-        for form in (0, 1, 2):
-            frame = self._frames.get((framing, form))
-            if frame is not None:
-                return len(frame)
-        return 0
+        frames = self._frames
+        return len(frames.get((framing, 0)) or frames.get((framing, 1)) or frames[framing, 2])

@@ -56,9 +56,7 @@ class SubscriberGroup:
     def remove(self, sub: Subscription) -> None:
         """Takes ``sub`` out of whichever set holds it."""
         for members in (self.plain, self.positioned, self.individual):
-            if sub in members:
-                del members[sub]
-                return
+            members.pop(sub, None)
 
     def __len__(self) -> int:
         return len(self.plain) + len(self.positioned) + len(self.individual)
@@ -155,11 +153,10 @@ class Hub:
             return
         if session.session_id:
             self.by_session_id.pop(session.session_id, None)
-        same_user = self.users.get(session.user)
-        if same_user is not None:
-            same_user.pop(session, None)
-            if not same_user:
-                del self.users[session.user]
+        same_user = self.users[session.user]
+        del same_user[session]
+        if not same_user:
+            del self.users[session.user]
 
     def sessions_of(self, user: str, client: str = "", session_id: str = "") -> list[Session]:
         """Sessions of ``user``, narrowed to a client id and a session id if given."""
@@ -272,7 +269,7 @@ class Hub:
                 if group.individual:
                     sent += self._to_individual(group, delivery)
             except EncodeError:
-                self._refuse(group)
+                self._refuse(group, delivery)
             if sent:
                 key = (framing_transport(group), "push_publication")
                 self._metrics.transport_sent[key] += sent
@@ -363,11 +360,13 @@ class Hub:
         self._metrics.pub_sub_lag.observe(max(lag, 0.0))
         return 0 < self._lag_limit < lag
 
-    def _refuse(self, group: SubscriberGroup) -> None:
+    def _refuse(self, group: SubscriberGroup, delivery: Delivery) -> None:
         # Binary data in a channel with JSON clients: those cannot be told.
         for sub in list(group):
             if sub.buffer is None:
                 self._on_lost(sub, Disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL))
+            else:  # finds it out after its subscribe reply
+                sub.buffer.append(Buffered(delivery.publication, delivery.position))
 
     def broadcast_join_leave(self, name: str, info: ClientInfo, *, joined: bool) -> None:
         """Delivers a join or a leave to the subscribers that want them."""
@@ -399,7 +398,4 @@ class Hub:
 
 def framing_transport(group: SubscriberGroup) -> str:
     """Name of the transport whose framing the group shares."""
-    for members in (group.plain, group.positioned, group.individual):
-        for sub in members:
-            return sub.transport.name
-    return ""
+    return next(iter(group)).transport.name

@@ -170,9 +170,8 @@ class ChannelReader:
 
     def stop(self) -> None:
         """The node is shut down."""
-        if self._state is not ReaderState.CLOSED:
-            self._become(ReaderState.CLOSED)
-            self._wake.set()
+        self._become(ReaderState.CLOSED)
+        self._wake.set()
 
     # -- catching up
 

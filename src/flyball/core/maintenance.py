@@ -86,7 +86,7 @@ class SessionMaintenance:
         runtime = self._runtime
         delay = runtime.options.channel_position_check_delay
         now = runtime.clock.monotonic()
-        if not sub.positioned or not delay:
+        if not sub.live or not sub.positioned or not delay:
             return
         if now - sub.checked_at < delay and sub.suspect_offset < 0:
             return
@@ -108,12 +108,11 @@ class SessionMaintenance:
             sub.checked_at = now
 
     async def _top(self, sub: Subscription, now: float) -> StreamPosition:
-        channel = self._membership.hub.channels.get(sub.channel)
-        if channel is not None and channel.top is not None and now - channel.top_at < TOP_AGE:
+        channel = self._membership.hub.channels[sub.channel]
+        if channel.top is not None and now - channel.top_at < TOP_AGE:
             return channel.top
         result = await self._membership.read(sub, HistoryFilter(0))
-        if channel is not None:
-            channel.top, channel.top_at = result.position, now
+        channel.top, channel.top_at = result.position, now
         return result.position
 
     async def expire(self, session: Session) -> None:

@@ -74,7 +74,7 @@ class Membership:
     # -- leaving
 
     async def leave(self, sub: Subscription) -> None:
-        """A subscription that never went live goes away; harmless if it is gone."""
+        """A subscription that never went live goes away."""
         if sub.state is SubscriptionState.ASKED:
             sub.become(SubscriptionState.ENDED)
         else:
@@ -82,8 +82,6 @@ class Membership:
 
     def _leave(self, sub: Subscription) -> list[Step]:
         """Takes ``sub`` out of the hub at once; returns what is to be done after that."""
-        if not sub.in_hub:
-            return []
         sub.become(SubscriptionState.ENDED)
         metrics = self._runtime.metrics
         metrics.actions["remove_subscription"] += 1
@@ -135,13 +133,10 @@ class Membership:
 
         A client cannot subscribe again to what the server subscribed it to, so it connects anew.
         """
-        session = sub.session
-        if session.subscriptions.get(sub.channel) is not sub:
-            return
         if sub.server_side:
-            session.disconnect(Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE))
+            sub.session.disconnect(Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE))
         else:
-            await self.end(session, sub.channel, codes.UNSUBSCRIBE_INSUFFICIENT)
+            await self.end(sub.session, sub.channel, codes.UNSUBSCRIBE_INSUFFICIENT)
 
     # -- parts of this program
 

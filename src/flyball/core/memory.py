@@ -329,11 +329,9 @@ class MemoryBroker(Broker):
         self._repeats[key] = (result, deadline)
 
     def _expire_repeat(self, key: str, now: float) -> float:
-        known = self._repeats.get(key)
-        if known is None:
-            return inf
-        if known[1] > now:
-            return known[1]
+        _, deadline = self._repeats[key]
+        if deadline > now:
+            return deadline
         del self._repeats[key]
         return inf
 

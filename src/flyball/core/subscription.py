@@ -133,11 +133,6 @@ class Subscription:
         return self.state is SubscriptionState.LIVE
 
     @property
-    def in_hub(self) -> bool:
-        """Publications come to it."""
-        return self.state is SubscriptionState.LIVE or self.state is SubscriptionState.JOINING
-
-    @property
     def individual(self) -> bool:
         """Needs more than the same bytes as its neighbours: see :meth:`Hub.broadcast`."""
         return self.buffer is not None or self.delta or self.tags_filter is not None
@@ -149,9 +144,7 @@ class Subscription:
         there is a gap: the subscription has lost its state.
         """
         if epoch != self.epoch:
-            if self.epoch:
-                return None
-            self.epoch = epoch
+            return None
         if offset <= self.offset:
             return False
         if offset != self.offset + 1:

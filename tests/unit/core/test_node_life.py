@@ -218,12 +218,13 @@ async def test_who_waits_for_a_start_that_fails_tries_again(clock):
             await super().start(events)
 
     node = Node(clock=clock, broker=Slow(clock))
-    first, second = (asyncio.ensure_future(node.start()) for _ in range(2))
+    first, second, third = (asyncio.ensure_future(node.start()) for _ in range(3))
     await settle()
     gate.set()
     with pytest.raises(OSError):
         await first
     await second
+    await third
     assert node.running
     await node.shutdown()
 

@@ -206,3 +206,29 @@ def test_reads_agree_with_their_definition(count, size, since, limit, reverse):
     if limit >= 0:
         wanted = wanted[:limit]
     assert [p.offset for p in result.publications] == wanted
+
+
+def test_a_position_is_over_to_the_moment():
+    """Also before it is swept away."""
+    clock = TestClock()
+    broker = MemoryBroker(clock, history_meta_ttl=10)
+    first = publish(broker, history_ttl=5)
+    clock.advance(10.2)
+    assert broker._streams
+    position = start_eagerly(broker.history("ch", HistoryFilter(0))).position
+    assert position.offset == 0
+    assert position.epoch != first.epoch
+
+
+def test_what_was_forgotten_need_not_be_swept():
+    clock = TestClock()
+    broker = MemoryBroker(clock)
+    publish(broker, history_ttl=5)
+    broker.forget("ch")
+    clock.advance(100)
+    assert not broker._streams
+
+
+def test_joins_before_the_start_go_nowhere():
+    broker = MemoryBroker(TestClock())
+    start_eagerly(broker.publish_join_leave("ch", ClientInfo("u", "c"), joined=True))
