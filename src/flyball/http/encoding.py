@@ -1,4 +1,8 @@
-"""Answers as bytes of HTTP/1.1: the only place that writes them."""
+"""Answers as bytes of HTTP/1.1.
+
+All are written here, but the two whose time counts: the one of the server API (see
+:class:`~flyball.http.http1.Http1Connection`), and the 101 of a WebSocket handshake.
+"""
 
 from __future__ import annotations
 
