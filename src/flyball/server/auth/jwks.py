@@ -17,13 +17,13 @@ import structlog
 from flyball.aio.clock import LoopClock
 from flyball.core.errors import Error
 from flyball.protocol import codes
-from flyball.server.auth.jose import Jwk, jwk_key
+from flyball.server.auth.keys import Jwk, jwk_key
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from flyball.aio.clock import Clock
-    from flyball.server.auth.jose import Key
+    from flyball.server.auth.keys import Key
 
 logger = structlog.get_logger("flyball.server.auth")
 

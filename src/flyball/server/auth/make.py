@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flyball.core.errors import ConfigError
-from flyball.server.auth.jose import encode, secret_bytes
+from flyball.server.auth.jose import encode
+from flyball.server.auth.keys import secret_bytes
 
 if TYPE_CHECKING:
     from flyball.server.auth.options import TokenOptions

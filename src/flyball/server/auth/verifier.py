@@ -17,7 +17,8 @@ from flyball.core.expiry import cut_expiry
 from flyball.core.types import NO_DATA, Raw, payload
 from flyball.server.auth.checks import claim_problems, source_problems
 from flyball.server.auth.endpoint import EndpointTemplate
-from flyball.server.auth.jose import EcKey, HmacKey, InvalidToken, RsaKey, pem_key, take_apart
+from flyball.server.auth.jose import InvalidToken, take_apart
+from flyball.server.auth.keys import HmacKey, pem_key
 from flyball.server.channels.overrides import OverrideMessage, Overrides, overrides_of
 from flyball.server.common.patterns import compile_pattern
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.aio.clock import Clock
-    from flyball.server.auth.jose import Header, Key, Token
+    from flyball.server.auth.jose import Header, Token
     from flyball.server.auth.jwks import JwksClient
+    from flyball.server.auth.keys import Key
     from flyball.server.auth.options import TokenOptions
     from flyball.server.common.patterns import Pattern
 
@@ -371,9 +373,9 @@ def _own_keys(options: TokenOptions) -> list[Key]:
     if options.hmac_secret_key:
         keys.append(HmacKey(options.hmac_secret_key))
     if options.rsa_public_key:
-        keys.append(pem_key(options.rsa_public_key, "rsa_public_key", RsaKey))
+        keys.append(pem_key(options.rsa_public_key, "rsa_public_key", "RSA"))
     if options.ecdsa_public_key:
-        keys.append(pem_key(options.ecdsa_public_key, "ecdsa_public_key", EcKey))
+        keys.append(pem_key(options.ecdsa_public_key, "ecdsa_public_key", "EC"))
     return keys
 
 

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
-from joserfc import jwt
-from joserfc.jwk import OctKey
 
 from flyball.http.messages import NO_SNIFF, Response, plain_error
 from flyball.http.routes import Route
 from flyball.http.static import METHODS, content_type, static_route
+from flyball.server.auth.make import sign
 from flyball.server.http.endpoints import JSON
 
 if TYPE_CHECKING:
@@ -158,7 +157,6 @@ def _policy(head: RequestHead) -> str:
 
 
 def _tokens(options: DemoOptions) -> Handler:
-    key = OctKey.import_key(options.token_secret)
     decoder = msgspec.json.Decoder(TokenRequest)
 
     def token(head: RequestHead, body: bytes) -> Response:
@@ -176,7 +174,7 @@ def _tokens(options: DemoOptions) -> Handler:
             "exp": int(time.time()) + TOKEN_TTL,
             "info": {"name": asked.name.strip()},
         }
-        signed = jwt.encode({"alg": "HS256"}, claims, key)
+        signed = sign(claims, options.token_secret)
         answer = msgspec.json.encode({"token": signed, "user": USER_PREFIX + asked.user})
         headers = (*_PAGE_HEADERS, ("Cache-Control", "no-store"))
         return Response(answer, content_type=JSON, headers=headers)
