@@ -6,6 +6,7 @@ import asyncio
 import logging
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -69,6 +70,24 @@ class _Unsent:
         """Of an answer that is complete; others are looked after by those who write them."""
 
 
+class Http2State(Enum):
+    """How far a connection is."""
+
+    OPEN = "open"
+    CLOSING = "closing"  # no more requests; those under way may end
+    LOST = "lost"
+
+
+# A connection closes when its listener does, when its client is idle for too long or breaks the
+# rules, and is lost when the TCP connection is.
+_TRANSITIONS: Final = {
+    Http2State.OPEN: {Http2State.CLOSING, Http2State.LOST},
+    Http2State.CLOSING: {Http2State.CLOSING, Http2State.LOST},
+    Http2State.LOST: set[Http2State](),
+}
+_OPEN, _CLOSING, _LOST = Http2State.OPEN, Http2State.CLOSING, Http2State.LOST
+
+
 class Http2Connection(MultiplexedConnection, asyncio.Protocol):
     """Reads requests, each a wire of its own, and writes what they are answered.
 
@@ -80,13 +99,12 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
         "_deadline",
         "_h2",
         "_is_blocked",
-        "_is_closing",
         "_is_flushing",
-        "_is_lost",
         "_loop",
         "_options",
         "_output",
         "_service",
+        "_state",
         "_unsent",
         "_wire",
         "streams",
@@ -115,10 +133,13 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
         self._output = bytearray()  # frames of this turn
         self._is_blocked = False  # the TCP connection takes nothing
         self._is_flushing = False  # this turn ends with a write
-        self._is_closing = False  # no more requests
-        self._is_lost = False
+        self._state = _OPEN
         self._control_frames = RateLimit(service.timers.clock, MAX_CONTROL_FRAMES)
         self._deadline = Deadline(service.timers, self._on_deadline)
+
+    def _enter(self, state: Http2State) -> None:
+        assert state in _TRANSITIONS[self._state], (self._state, state)
+        self._state = state
 
     # -- asyncio's protocol
 
@@ -136,7 +157,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone, and all its streams."""
-        self._is_lost = True
+        self._enter(_LOST)
         self._deadline.close()
         self._service.connections.discard(self)
         for stream_id in list(self._unsent):
@@ -162,7 +183,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Frames from the client."""
-        if self._is_lost or self._wire.is_closing():
+        if self._state is _LOST or self._wire.is_closing():
             return
         try:
             events = self._h2.receive_data(data)
@@ -173,7 +194,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
             handle = self._handlers.get(type(event))
             if handle is not None:
                 handle(self, event)
-            if self._is_lost:
+            if self._state is _LOST:
                 return
         if self._control_frames.is_exceeded:
             self._close(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
@@ -193,7 +214,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
     def _on_request(self, event: h2.events.RequestReceived) -> None:
         stream_id, fields = event.stream_id, event.headers
         assert stream_id is not None
-        if self._is_closing:
+        if self._state is not _OPEN:
             self._reset(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         open_stream(self._service, self, stream_id, list(fields or ()))
@@ -254,7 +275,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def send_head(self, stream_id: int, fields: Fields, *, end: bool = False) -> None:
         """See :meth:`MultiplexedConnection.send_head`."""
-        if self._is_lost:
+        if self._state is _LOST:
             return
         try:
             self._h2.send_headers(stream_id, fields, end_stream=end)
@@ -264,7 +285,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def send(self, stream_id: int, data: bytes) -> None:
         """See :meth:`MultiplexedConnection.send`."""
-        if self._is_lost:
+        if self._state is _LOST:
             return
         unsent = self._unsent.get(stream_id)
         if unsent is None and not self._is_blocked and self._try(stream_id, data):
@@ -278,7 +299,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def end(self, stream_id: int) -> None:
         """See :meth:`MultiplexedConnection.end`."""
-        if self._is_lost:
+        if self._state is _LOST:
             return
         unsent = self._unsent.get(stream_id)
         if unsent is None:
@@ -301,7 +322,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def consumed(self, stream_id: int, size: int) -> None:
         """See :meth:`MultiplexedConnection.consumed`."""
-        if self._is_lost or not size:
+        if self._state is _LOST or not size:
             return
         try:
             self._h2.acknowledge_received_data(size, stream_id)
@@ -348,7 +369,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
     def _pump(self, stream_id: int) -> None:
         """Sends what waits for a stream, as far as its window goes."""
         unsent = self._unsent.get(stream_id)
-        if unsent is None or self._is_blocked or self._is_lost:
+        if unsent is None or self._is_blocked or self._state is _LOST:
             return
         data = unsent.chunks[0] if len(unsent.chunks) == 1 else b"".join(unsent.chunks)
         try:
@@ -389,7 +410,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
         self._loop.call_soon(self._forget, stream_id)
 
     def _reset(self, stream_id: int, code: h2.errors.ErrorCodes) -> None:
-        if self._is_lost:
+        if self._state is _LOST:
             return
         try:
             self._h2.reset_stream(stream_id, code)
@@ -403,7 +424,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
         wire = self.streams.pop(stream_id, None)
         if wire is not None:
             wire.gone()
-        if self._is_closing and not self.streams and not self._is_lost:
+        if self._state is _CLOSING and not self.streams:
             self._flush()
             self._close_wire()
         else:
@@ -421,7 +442,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def _flush(self) -> None:
         self._is_flushing = False
-        if self._is_lost:
+        if self._state is _LOST:
             return
         output = self._output
         output += self._h2.data_to_send()
@@ -435,9 +456,9 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
     # -- the end, and time limits
 
     def _close(self, code: h2.errors.ErrorCodes) -> None:
-        if self._is_lost:
+        if self._state is _LOST:
             return
-        self._is_closing = True
+        self._enter(_CLOSING)
         self._h2.close_connection(code)
         self._flush()
         self._close_wire()
@@ -445,12 +466,12 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
     def _close_wire(self) -> None:
         """The client has some time to take what was written."""
         self._wire.close()
-        if not self._is_lost:
+        if self._state is not _LOST:
             self._deadline.set(self._service.limits.write_timeout)
 
     def _limit_time(self) -> None:
         """A client without requests may stay for some time; one that must read has its limit."""
-        if self._is_blocked or self._is_lost or self._wire.is_closing():
+        if self._is_blocked or self._state is _LOST or self._wire.is_closing():
             return
         if self.streams:
             self._deadline.clear()
@@ -470,9 +491,9 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Takes no more requests; those under way may end."""
-        if self._is_closing or self._is_lost:
+        if self._state is not _OPEN:
             return
-        self._is_closing = True
+        self._enter(_CLOSING)
         if not self.streams:
             self._close(h2.errors.ErrorCodes.NO_ERROR)
             return

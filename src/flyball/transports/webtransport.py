@@ -81,6 +81,20 @@ class WebTransportState(Enum):
     GONE = "gone"
 
 
+# A session waits for the one stream that carries it, and ends after it, a moment later so that
+# clients read on. Who opens none, or is slow, is ended at once.
+_TRANSITIONS: Final = {
+    WebTransportState.WAITING: {
+        WebTransportState.OPEN,
+        WebTransportState.ENDING,
+        WebTransportState.GONE,
+    },
+    WebTransportState.OPEN: {WebTransportState.ENDING, WebTransportState.GONE},
+    WebTransportState.ENDING: {WebTransportState.GONE},
+    WebTransportState.GONE: set[WebTransportState](),
+}
+
+
 class WebTransportTransport(Transport):
     """The stream of one session."""
 
@@ -123,6 +137,10 @@ class WebTransportTransport(Transport):
         self._deadline = WriteDeadline(node.timers, self._on_deadline, self._unsent_bytes)
         self._deadline.set(OPEN_TIMEOUT)
 
+    def _enter(self, state: WebTransportState) -> None:
+        assert state in _TRANSITIONS[self._state], (self._state, state)
+        self._state = state
+
     # -- input
 
     def stream_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
@@ -149,7 +167,7 @@ class WebTransportTransport(Transport):
 
     def _begin(self, stream_id: int) -> None:
         self._stream_id = stream_id
-        self._state = WebTransportState.OPEN
+        self._enter(WebTransportState.OPEN)
         self._deadline.clear()
         endpoint = self._endpoint
         address = format_address(self._link.info("peername"))
@@ -194,7 +212,7 @@ class WebTransportTransport(Transport):
         """The client ended the stream or the session, or its connection is gone."""
         if self._state is WebTransportState.GONE:
             return
-        self._state = WebTransportState.GONE
+        self._enter(WebTransportState.GONE)
         self._deadline.close()
         self.resume_reading()
         session, self.session = self.session, None
@@ -225,7 +243,7 @@ class WebTransportTransport(Transport):
 
     def _end_stream(self, disconnect: Disconnect) -> None:
         """No more in this stream; the session ends a moment later, for clients to read on."""
-        self._state = WebTransportState.ENDING
+        self._enter(WebTransportState.ENDING)
         self._reason = disconnect
         self.resume_reading()
         session, self.session = self.session, None
@@ -241,7 +259,7 @@ class WebTransportTransport(Transport):
             self._deadline.set(self._endpoint.options.end_pause)
 
     def _end_session(self) -> None:
-        self._state = WebTransportState.GONE
+        self._enter(WebTransportState.GONE)
         self._deadline.close()
         reason = self._reason
         quiet = reason.code == codes.DISCONNECT_CONNECTION_CLOSED.code

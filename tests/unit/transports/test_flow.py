@@ -308,8 +308,8 @@ def beneath(transport):
             return sum(map(len, transport._outbox))
     wire = transport._wire
     size = wire.get_write_buffer_size()
-    if isinstance(wire, StreamWire) and isinstance(wire._carrier, Http2Connection):
-        connection = wire._carrier  # what is behind the windows
+    if isinstance(wire, StreamWire) and isinstance(wire._connection, Http2Connection):
+        connection = wire._connection  # what is behind the windows
         size += connection._wire.get_write_buffer_size() + len(connection._output)
     return size
 

@@ -125,7 +125,7 @@ async def test_webtransport_statuses(server, caplog):
                 assert answer.status == status
         async with dial_h2(server.port) as client:
             answer = await client.request("CONNECT", WEBTRANSPORT, protocol="webtransport")
-            assert (await answer.complete()).status == 404
+            assert (await answer.complete()).status == 501
 
 
 # -- streams of all kinds, on one connection

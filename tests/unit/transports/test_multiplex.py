@@ -529,11 +529,11 @@ async def test_nothing_is_said_on_streams_taken_back_at_once(stage, path):
         assert stream_id not in {other for _, other in frames}
 
 
-@pytest.mark.parametrize("commotion", ["reset", "ping", "settings"])
-async def test_commotion(stage, commotion):
+@pytest.mark.parametrize("frame", ["reset", "ping", "settings"])
+async def test_control_frames_are_limited(stage, frame):
     async with stage.dial("2") as client:
         for _ in range(1500):
-            if commotion == "reset":
+            if frame == "reset":
                 client.begin(
                     [
                         (":method", "GET"),
@@ -544,7 +544,7 @@ async def test_commotion(stage, commotion):
                     end=True,
                 )
                 client.h2.reset_stream(client.h2.highest_outbound_stream_id)
-            elif commotion == "ping":
+            elif frame == "ping":
                 client.h2.ping(b"12345678")
             else:
                 client.h2.update_settings({4: 65535})

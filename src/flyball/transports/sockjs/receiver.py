@@ -29,7 +29,24 @@ class ReceiverState(Enum):
     OPEN = "open"
     ENDING = "ending"  # the end of the answer is being written
     LEAVING = "leaving"  # the answer is complete, but not all of it taken
-    GONE = "gone"
+    GONE = "gone"  # the wire is lost, or somebody else's
+
+
+# A receiver is opened by the session that it is attached to, or answers at once with what there
+# is. It ends with a last frame, and leaves once the client has taken everything: the connection
+# goes on with its next request, or is closed if that is refused it.
+_TRANSITIONS: Final = {
+    ReceiverState.NEW: {
+        ReceiverState.OPEN,
+        ReceiverState.ENDING,
+        ReceiverState.LEAVING,
+        ReceiverState.GONE,
+    },
+    ReceiverState.OPEN: {ReceiverState.ENDING, ReceiverState.LEAVING, ReceiverState.GONE},
+    ReceiverState.ENDING: {ReceiverState.LEAVING, ReceiverState.GONE},
+    ReceiverState.LEAVING: {ReceiverState.LEAVING, ReceiverState.GONE},
+    ReceiverState.GONE: {ReceiverState.LEAVING},
+}
 
 
 class Receiver(asyncio.Protocol, ABC):
@@ -60,6 +77,10 @@ class Receiver(asyncio.Protocol, ABC):
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=1, low=0)
 
+    def _enter(self, state: ReceiverState) -> None:
+        assert state in _TRANSITIONS[self._state], (self._state, state)
+        self._state = state
+
     @property
     def is_open(self) -> bool:
         """It takes frames."""
@@ -67,7 +88,7 @@ class Receiver(asyncio.Protocol, ABC):
 
     def open(self) -> bool:
         """It is attached; True if it takes frames at once."""
-        self._state = ReceiverState.OPEN
+        self._enter(ReceiverState.OPEN)
         if self._is_full:
             self._await_progress()
         return not self._is_full
@@ -82,7 +103,7 @@ class Receiver(asyncio.Protocol, ABC):
 
     def abort(self) -> None:
         """Drops the connection."""
-        self._state = ReceiverState.LEAVING
+        self._enter(ReceiverState.LEAVING)
         self._wire.abort()
 
     # -- asyncio's protocol
@@ -97,7 +118,7 @@ class Receiver(asyncio.Protocol, ABC):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone."""
         was_open = self.is_open
-        self._state = ReceiverState.GONE
+        self._enter(ReceiverState.GONE)
         self._deadline.close()
         if was_open:
             self._transport.interrupted()
@@ -122,7 +143,7 @@ class Receiver(asyncio.Protocol, ABC):
 
     def _complete(self) -> None:
         """The answer is written: the connection goes on without us once it is taken."""
-        self._state = ReceiverState.LEAVING
+        self._enter(ReceiverState.LEAVING)
         if self._is_full:
             self._deadline.set(CLOSE_TIMEOUT)
         else:
@@ -130,9 +151,9 @@ class Receiver(asyncio.Protocol, ABC):
 
     def _leave(self) -> None:
         self._deadline.close()
-        self._state = ReceiverState.GONE  # the connection may find its next protocol in release()
+        self._enter(ReceiverState.GONE)  # the connection may find its next protocol in release()
         if self._wire.is_closing() or not self._stream.release():
-            self._state = ReceiverState.LEAVING
+            self._enter(ReceiverState.LEAVING)
             self._deadline.set(CLOSE_TIMEOUT)
             self._wire.close()
 
@@ -188,7 +209,7 @@ class StreamReceiver(Receiver):
 
     def finish(self, frame: bytes = b"") -> None:
         """See :meth:`Receiver.finish`."""
-        self._state = ReceiverState.ENDING
+        self._enter(ReceiverState.ENDING)
         if frame:
             self._wire.write(self._form.wrap(frame))
         self._stream.finish()
@@ -215,9 +236,8 @@ class PollReceiver(Receiver):
 
     def write(self, frame: bytes) -> bool:
         """See :meth:`Receiver.write`."""
-        self._state = (
-            ReceiverState.ENDING
-        )  # TLS may say that it is full, and is not, within a write
+        # First of all: TLS may say that it is full, and is not, within a write.
+        self._enter(ReceiverState.ENDING)
         kind = self._kind
         body = kind.wrap(frame, self._callback)
         response = Response(body, content_type=kind.content_type, headers=self._headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
@@ -33,6 +33,16 @@ class ResponseState(Enum):
     OPEN = "open"
     DRAINING = "draining"  # closed, with bytes still to be taken
     GONE = "gone"
+
+
+# A response begins when connect has an outcome, if that may be told in place of a stream; else
+# at once. It drains when it is whole, until its wire is closed or given back.
+_TRANSITIONS: Final = {
+    ResponseState.UNDECIDED: {ResponseState.OPEN, ResponseState.DRAINING, ResponseState.GONE},
+    ResponseState.OPEN: {ResponseState.DRAINING, ResponseState.GONE},
+    ResponseState.DRAINING: {ResponseState.GONE},
+    ResponseState.GONE: set[ResponseState](),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,10 @@ class StreamTransport(Transport, asyncio.Protocol):
         if start.refuse is None:
             self._begin()
 
+    def _enter(self, state: ResponseState) -> None:
+        assert state in _TRANSITIONS[self._state], (self._state, state)
+        self._state = state
+
     @property
     def disconnect_push(self) -> bool:  # type: ignore[override]
         """See :attr:`Transport.disconnect_push`; a refused connect may have an answer instead."""
@@ -86,7 +100,7 @@ class StreamTransport(Transport, asyncio.Protocol):
         start, self._start = self._start, None
         if start is None:
             return
-        self._state = ResponseState.OPEN
+        self._enter(ResponseState.OPEN)
         framing: StreamFraming = self.framing  # type: ignore[assignment]
         opening = framing.wrap(framing.opening) if framing.opening else b""
         self._stream.start(200, start.headers, opening)
@@ -102,7 +116,7 @@ class StreamTransport(Transport, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is gone."""
-        self._state = ResponseState.GONE
+        self._enter(ResponseState.GONE)
         self._deadline.close()
         session, self.session = self.session, None
         if session is not None:
@@ -145,9 +159,9 @@ class StreamTransport(Transport, asyncio.Protocol):
     def _leave(self) -> None:
         """The response is whole: the connection goes on without us, or ends."""
         self.session = None
-        self._state = ResponseState.DRAINING
+        self._enter(ResponseState.DRAINING)
         if self._stream.release():
-            self._state = ResponseState.GONE
+            self._enter(ResponseState.GONE)
             self._deadline.close()
             return
         self._deadline.set(CLOSE_TIMEOUT)

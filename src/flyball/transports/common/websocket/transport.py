@@ -36,6 +36,25 @@ class SocketState(Enum):
     GONE = "gone"
 
 
+# A connection is open until its session ends. A refused client may linger, so that it does not
+# come back at once. With a close frame of ours it closes; with the client's, after a violation,
+# or where no close frame is due, it drains. It is gone at any time.
+_TRANSITIONS: Final = {
+    SocketState.OPEN: {
+        SocketState.LINGERING,
+        SocketState.CLOSING,
+        SocketState.DRAINING,
+        SocketState.GONE,
+    },
+    SocketState.LINGERING: {SocketState.CLOSING, SocketState.DRAINING, SocketState.GONE},
+    SocketState.CLOSING: {SocketState.DRAINING, SocketState.GONE},
+    SocketState.DRAINING: {SocketState.DRAINING, SocketState.GONE},
+    SocketState.GONE: set[SocketState](),
+}
+_READING: Final = (SocketState.OPEN, SocketState.LINGERING, SocketState.CLOSING)
+"""States in which frames of the client are looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketContext:
     """What all connections of an endpoint have in common."""
@@ -287,8 +306,10 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             self._enter(SocketState.DRAINING, 0)
         self._wire.close()
 
-    def _enter(self, phase: SocketState, timeout: float) -> None:
-        self._state = phase
+    def _enter(self, state: SocketState, timeout: float) -> None:
+        """Goes on to ``state``, which may last ``timeout`` seconds (0: any time)."""
+        assert state in _TRANSITIONS[self._state], (self._state, state)
+        self._state = state
         self._plain = False
         if timeout:
             self._limit().set(timeout)
@@ -317,9 +338,6 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             self.drop()
         elif self._state is not SocketState.GONE:
             self._wire.abort()
-
-
-_READING: Final = (SocketState.OPEN, SocketState.LINGERING, SocketState.CLOSING)
 
 
 class FramePinger:
