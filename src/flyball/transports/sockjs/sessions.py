@@ -56,7 +56,9 @@ class Sessions:
 
     def create(self, id_: str, headers: Mapping[str, str], address: str) -> SockJsTransport:
         """Opens a session; ``headers`` are its first request's."""
-        transport = self._transports[id_] = SockJsTransport(self, id_)
+        transport = self._transports[id_] = SockJsTransport(
+            self.node, self, id_, self.options.write_timeout
+        )
         remembered = kept(headers, self.options.keep_headers)
         self.node.open_session(transport, remembered, address)
         return transport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
@@ -14,11 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.core.node import Node
-    from flyball.transports.sockjs.receiver import Receiver
-    from flyball.transports.sockjs.sessions import Sessions
 
 DISCONNECT_DELAY: Final = 5.0
 """Seconds that a session lives without a receiver, and for which its end is remembered."""
+
+
+class FrameReceiver(Protocol):
+    """A request that takes frames to the client."""
+
+    def open(self) -> bool:
+        """It is attached; True if it takes frames at once."""
+        ...
+
+    def write(self, frame: bytes) -> bool:
+        """Sends one frame; False if the answer is complete with it."""
+        ...
+
+    def finish(self, frame: bytes = b"") -> None:
+        """Completes the answer, with a last frame if there is one."""
+
+    def abort(self) -> None:
+        """Drops the connection."""
+
+
+class SessionKeeper(Protocol):
+    """Knows sessions by their ids, also for some time after their end."""
+
+    def keep_end(self, transport: SockJsTransport) -> None:
+        """The session has ended: receivers that come late are to be told."""
+
+    def forget(self, transport: SockJsTransport) -> None:
+        """The id is free again."""
 
 
 class SockJsTransport(Transport):
@@ -29,26 +55,37 @@ class SockJsTransport(Transport):
     receivers for some time: a poll that finds nothing would open a new session.
     """
 
-    __slots__ = ("_deadline", "_goodbye", "_receiver", "_rest", "_sessions", "id", "node")
+    __slots__ = (
+        "_deadline",
+        "_goodbye",
+        "_keeper",
+        "_receiver",
+        "_rest",
+        "id",
+        "node",
+        "write_timeout",
+    )
     name: ClassVar[str] = "sockjs"
 
-    def __init__(self, sessions: Sessions, id_: str) -> None:
-        """``id_``: what the client calls its session."""
-        node = sessions.node
+    def __init__(self, node: Node, keeper: SessionKeeper, id_: str, write_timeout: float) -> None:
+        """Makes the transport of a session.
+
+        Args:
+            node: its node.
+            keeper: is told of its end.
+            id_: what the client calls its session.
+            write_timeout: seconds for which a client may take no byte at all; 0: any number.
+        """
         super().__init__(FRAMING, max_queue_size=node.options.queue_max_size)
-        self._sessions = sessions
+        self._keeper = keeper
         self.id = id_
         self.node: Node = node
-        self._receiver: Receiver | None = None
+        self.write_timeout = write_timeout
+        self._receiver: FrameReceiver | None = None
         self._rest = b""  # waited for a receiver when the session was closed
         self._goodbye = b""
         self._deadline = Deadline(node.timers, self._on_deadline)
         self.pause()
-
-    @property
-    def write_timeout(self) -> float:
-        """Seconds for which a client may take no byte at all; 0: any number."""
-        return self._sessions.options.write_timeout
 
     # -- receivers
 
@@ -62,7 +99,7 @@ class SockJsTransport(Transport):
         """The session has ended; only its end is to be told."""
         return self._closed
 
-    def attach(self, receiver: Receiver) -> None:
+    def attach(self, receiver: FrameReceiver) -> None:
         """Takes a receiver; it is given what waits."""
         self._receiver = receiver
         self._deadline.clear()
@@ -93,7 +130,7 @@ class SockJsTransport(Transport):
         self._receiver = None
         self._lose()
         self._goodbye = INTERRUPTED
-        self._sessions.keep_end(self)
+        self._keeper.keep_end(self)
 
     def write_failed(self) -> None:
         """The receiver takes no byte."""
@@ -142,7 +179,7 @@ class SockJsTransport(Transport):
                 receiver.finish()
             else:
                 receiver.finish(self._goodbye)
-        self._sessions.keep_end(self)
+        self._keeper.keep_end(self)
 
     def _lose(self) -> None:
         session, self.session = self.session, None
@@ -163,4 +200,4 @@ class SockJsTransport(Transport):
         """No receiver came."""
         if self._receiver is None:
             self._lose()
-            self._sessions.forget(self)
+            self._keeper.forget(self)

@@ -6,7 +6,7 @@ import zlib
 from functools import lru_cache
 from typing import Final
 
-from flyball.transports.common.websocket.frames import CloseCode, Violation
+from flyball.transports.common.websocket.violations import CloseCode, Violation
 
 EXTENSION: Final = "permessage-deflate"
 AGREED: Final = f"{EXTENSION}; server_no_context_takeover; client_no_context_takeover"

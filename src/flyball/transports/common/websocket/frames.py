@@ -6,11 +6,10 @@ their tests see the same reasons.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from flyball.transports.common.websocket.deflate import Inflater
+from flyball.transports.common.websocket.deflate import Inflater
+from flyball.transports.common.websocket.violations import CloseCode, Violation
 
 OP_CONTINUATION: Final = 0x0
 OP_TEXT: Final = 0x1
@@ -25,24 +24,6 @@ MASKED: Final = 0x80
 MAX_CONTROL_PAYLOAD: Final = 125
 MAX_CLOSE_REASON: Final = MAX_CONTROL_PAYLOAD - 2
 """Bytes of a reason in a close frame."""
-
-
-class CloseCode(IntEnum):
-    """Close codes of the WebSocket layer itself (the protocol's own begin at 3000)."""
-
-    NORMAL = 1000
-    PROTOCOL_ERROR = 1002
-    NO_STATUS = 1005
-    """Stands for a close frame without a code; never on the wire."""
-    INVALID_DATA = 1007
-    TOO_BIG = 1009
-
-
-class Violation(NamedTuple):
-    """Why the peer's bytes cannot be read on: what the close frame will say."""
-
-    code: CloseCode
-    reason: str
 
 
 class Event(NamedTuple):

@@ -12,7 +12,8 @@ from flyball.core.transport import Transport
 from flyball.http.timeouts import WriteDeadline
 from flyball.protocol import codes
 from flyball.transports.common.websocket import frames
-from flyball.transports.common.websocket.frames import FrameParser, Violation
+from flyball.transports.common.websocket.frames import FrameParser
+from flyball.transports.common.websocket.violations import Violation
 
 if TYPE_CHECKING:
     from flyball.core.node import Node
