@@ -14,7 +14,7 @@ from flyball.http.messages import TEXT_TYPE, HttpLimits, Response
 from flyball.http.routes import Route, Routes
 from flyball.protocol.json_codec import JSON
 from flyball.transports.common.origin import OriginPolicy
-from flyball.transports.common.websocket import deflate, frames
+from flyball.transports.common.websocket import deflate, frames, violations
 from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
 from flyball.transports.common.websocket.frames import FrameParser
 from flyball.transports.common.websocket.transport import WebSocketTransport
@@ -59,8 +59,8 @@ class EchoTransport(WebSocketTransport):
 
     def _feed(self, data):
         if self._parser is None:
-            inflater = self._shared.inflater if self._is_compressed else None
-            self._parser = NotingParser(self._shared.message_size_limit, inflater, self._opcodes)
+            inflater = self._context.inflater if self._is_compressed else None
+            self._parser = NotingParser(self._context.message_size_limit, inflater, self._opcodes)
             self._plain = False
         super()._feed(data)
 
@@ -68,7 +68,7 @@ class EchoTransport(WebSocketTransport):
         opcode = self._opcodes.popleft() if self._opcodes else self._first
         if opcode == frames.OP_TEXT and not _is_text(payload):
             # Sessions find this out when they read the command; an echo reads nothing.
-            invalid = frames.Violation(frames.CloseCode.INVALID_DATA, "invalid UTF-8")
+            invalid = violations.Violation(violations.CloseCode.INVALID_DATA, "invalid UTF-8")
             self._fail(invalid)
         elif self._is_compressed:
             deflated = deflate.deflater(COMPRESSION_LEVEL).deflate(payload)
