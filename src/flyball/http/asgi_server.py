@@ -1,4 +1,8 @@
-"""The standard ASGI server's HTTP protocol (uvicorn's), as one guest on our port."""
+"""The standard ASGI server's HTTP protocol (uvicorn's), as one guest on our port.
+
+All that uses names of uvicorn which are not its public ones is here; the library is bounded in
+pyproject.toml to the versions that have them.
+"""
 
 from __future__ import annotations
 

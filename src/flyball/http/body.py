@@ -18,6 +18,36 @@ class BadChunks(ValueError):
     """The body is no valid sequence of chunks."""
 
 
+class _Collector:
+    """What the parser calls. Apart from the body, which has the parser: both are freed at once."""
+
+    __slots__ = ("content", "is_complete", "silent_size", "trailers_size")
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.is_complete = False
+        self.silent_size = 0  # bytes without content, or the end of a line
+        self.trailers_size = 0
+
+    def on_chunk_header(self) -> None:
+        """A size line is whole."""
+        self.silent_size = 0
+
+    def on_body(self, content: bytes) -> None:
+        """Content of a chunk, or some of it."""
+        self.silent_size = 0
+        self.content += content
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A trailer, which nobody asks for."""
+        self.silent_size = 0
+        self.trailers_size += len(name) + len(value) + 4
+
+    def on_message_complete(self) -> None:
+        """The body has ended."""
+        self.is_complete = True
+
+
 class ChunkedBody:
     """Collects the content of a chunked body.
 
@@ -30,18 +60,20 @@ class ChunkedBody:
     the request instead of swallowing part of the next.
     """
 
-    __slots__ = ("_is_complete", "_last", "_parser", "_silent_size", "_trailers_size", "content")
+    __slots__ = ("_collector", "_last", "_parser")
 
     def __init__(self) -> None:
-        self.content = bytearray()
-        self._is_complete = False
-        self._silent_size = 0  # bytes without content, or the end of a line
+        self._collector = collector = _Collector()
         self._last = b""  # up to three bytes that were fed: an end may begin with them
-        self._trailers_size = 0
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser = httptools.HttpRequestParser(collector)
         self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
         self._parser.feed_data(_HEAD)
-        self._trailers_size = self._silent_size = 0  # without the headers of that
+        collector.trailers_size = 0  # without the headers of that
+
+    @property
+    def content(self) -> bytearray:
+        """What has come so far."""
+        return self._collector.content
 
     def feed(self, buffer: bytearray) -> bool:
         """Takes bytes from the front of ``buffer``; True when the body has ended.
@@ -49,13 +81,13 @@ class ChunkedBody:
         Raises:
             BadChunks: what stands there is no chunk, or trailers are too long.
         """
-        while buffer and not self._is_complete:
+        while buffer and not self._collector.is_complete:
             size = self._next_part(buffer)
             part = bytes(buffer[:size])
             del buffer[:size]
             self._last = (self._last + part)[-3:]
             self._parse(part)
-        return self._is_complete
+        return self._collector.is_complete
 
     def _next_part(self, buffer: bytearray) -> int:
         """How many bytes may be parsed before the body may have ended."""
@@ -65,32 +97,13 @@ class ChunkedBody:
         return (len(start) if end < 0 else end + len(_BODY_END)) - before
 
     def _parse(self, part: bytes) -> None:
-        self._silent_size += len(part)
+        collector = self._collector
+        collector.silent_size += len(part)
         try:
             self._parser.feed_data(part)
         except httptools.HttpParserError as error:
             raise BadChunks(str(error)) from None
-        if self._silent_size > MAX_FRAMING:
+        if collector.silent_size > MAX_FRAMING:
             raise BadChunks("chunk size line too long")
-        if self._trailers_size > MAX_FRAMING:
+        if collector.trailers_size > MAX_FRAMING:
             raise BadChunks("trailers too long")
-
-    # -- httptools' callbacks
-
-    def on_chunk_header(self) -> None:
-        """A size line is whole."""
-        self._silent_size = 0
-
-    def on_body(self, content: bytes) -> None:
-        """Content of a chunk, or some of it."""
-        self._silent_size = 0
-        self.content += content
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A trailer, which nobody asks for."""
-        self._silent_size = 0
-        self._trailers_size += len(name) + len(value) + 4
-
-    def on_message_complete(self) -> None:
-        """The body has ended."""
-        self._is_complete = True

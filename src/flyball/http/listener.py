@@ -14,6 +14,7 @@ from flyball.http.common_headers import CommonHeaders
 from flyball.http.head import path_of
 from flyball.http.http1 import ConnectionState, Http1Connection, Http1Service
 from flyball.http.messages import HttpLimits
+from flyball.http.timeouts import wait_while
 
 if TYPE_CHECKING:
     import ssl
@@ -166,10 +167,7 @@ class Listener:
         guests = [guest for guest in (self._asgi, self._http2) if guest is not None]
         for guest in guests:
             guest.shutdown()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 - several protocols, no common event
-            await asyncio.sleep(0.02)
+        await wait_while(self._is_busy, grace)
         for connection in list(self._http1.connections):
             connection.abort()
         for guest in guests:

@@ -6,6 +6,7 @@ seconds.
 
 from __future__ import annotations
 
+import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -138,3 +139,14 @@ class RateLimit:
     def is_exceeded(self) -> bool:
         """It was done too often in the last second."""
         return self._count > self._limit
+
+
+async def wait_while(is_busy: Callable[[], bool], seconds: float) -> None:
+    """Gives connections of several protocols time to end, at the end of their listener.
+
+    On the event loop's own clock: a listener is closed for good also where a test holds the time.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while is_busy() and loop.time() < deadline:  # noqa: ASYNC110 - there is no common event
+        await asyncio.sleep(0.02)

@@ -20,6 +20,7 @@ from flyball.http.http3.connection import Http3Connection
 from flyball.http.messages import HttpLimits
 from flyball.http.multiplex.service import StreamService
 from flyball.http.routes import Routes
+from flyball.http.timeouts import wait_while
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -134,10 +135,7 @@ class Http3Listener:
         Sessions that the node ended have ``grace`` seconds to tell their clients.
         """
         self.stop_accepting()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        while self.service.is_busy and loop.time() < deadline:  # noqa: ASYNC110 - many connections, no common event
-            await asyncio.sleep(0.02)
+        await wait_while(lambda: self.service.is_busy, grace)
         self.service.abort()
         server, self._server = self._server, None
         if server is not None:
