@@ -31,6 +31,8 @@ _decode_command: Final = msgspec.json.Decoder(Command).decode
 _read: Final = CLIENT.json_reader.read
 _encode: Final = CLIENT.json_writer.encode
 _encode_with: Final = CLIENT.json_writer.encode_with
+_collect: Final = CLIENT.json_writer.collect
+_write: Final = CLIENT.json_writer.write
 
 
 class JsonCodec(Codec):
@@ -243,7 +245,10 @@ def _encode_publication(message: Struct, publication: Publication) -> bytes:
         and data
     ):
         return _encode_with(message, (data,))
-    return _encode(message)
+    payloads: list[Raw] = []
+    if not _collect(publication, payloads):
+        return _write(message)
+    return _encode_with(message, payloads)
 
 
 JSON: Final = JsonCodec()
