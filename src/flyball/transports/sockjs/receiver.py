@@ -34,7 +34,8 @@ class ReceiverState(Enum):
 
 # A receiver is opened by the session that it is attached to, or answers at once with what there
 # is. It ends with a last frame, and leaves once the client has taken everything: the connection
-# goes on with its next request, or is closed if that is refused it.
+# goes on with its next request, or is closed if that is refused it; it may be lost before
+# anybody takes it.
 _TRANSITIONS: Final = {
     ReceiverState.NEW: {
         ReceiverState.OPEN,
@@ -45,7 +46,7 @@ _TRANSITIONS: Final = {
     ReceiverState.OPEN: {ReceiverState.ENDING, ReceiverState.LEAVING, ReceiverState.GONE},
     ReceiverState.ENDING: {ReceiverState.LEAVING, ReceiverState.GONE},
     ReceiverState.LEAVING: {ReceiverState.LEAVING, ReceiverState.GONE},
-    ReceiverState.GONE: {ReceiverState.LEAVING},
+    ReceiverState.GONE: {ReceiverState.LEAVING, ReceiverState.GONE},
 }
 
 

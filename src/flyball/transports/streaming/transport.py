@@ -36,12 +36,13 @@ class ResponseState(Enum):
 
 
 # A response begins when connect has an outcome, if that may be told in place of a stream; else
-# at once. It drains when it is whole, until its wire is closed or given back.
+# at once. It drains when it is whole, until its wire is closed or given back; a wire that was
+# given back may be lost before anybody takes it.
 _TRANSITIONS: Final = {
     ResponseState.UNDECIDED: {ResponseState.OPEN, ResponseState.DRAINING, ResponseState.GONE},
     ResponseState.OPEN: {ResponseState.DRAINING, ResponseState.GONE},
     ResponseState.DRAINING: {ResponseState.GONE},
-    ResponseState.GONE: set[ResponseState](),
+    ResponseState.GONE: {ResponseState.GONE},
 }
 
 
