@@ -138,7 +138,8 @@ def _check(
     verify: Callable[[TokenVerifier], Awaitable[tuple[str, Iterable[str]]]],
 ) -> None:
     from flyball.aio.clock import LoopClock
-    from flyball.server.auth.jose import InvalidToken, take_apart
+    from flyball.server.auth.errors import InvalidToken
+    from flyball.server.auth.jose import take_apart
     from flyball.server.auth.jwks import JwksClient
     from flyball.server.auth.verifier import TokenVerifier
     from flyball.server.build import channel_rules
@@ -179,7 +180,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _problem(error: FlyballError) -> str:
-    from flyball.server.auth.verifier import TokenExpired
+    from flyball.server.auth.errors import TokenExpired
 
     if isinstance(error, TokenExpired):
         return "token expired"

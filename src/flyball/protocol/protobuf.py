@@ -195,5 +195,6 @@ def _clean(value: Any) -> Any:
     if isinstance(value, dict):
         return {_clean(key): _clean(item) for key, item in value.items()}
     if isinstance(value, Struct):
-        return type(value)(*map(_clean, as_tuple(value)))
+        names = value.__struct_fields__
+        return type(value)(**{name: _clean(getattr(value, name)) for name in names})
     return value

@@ -116,3 +116,11 @@ def test_gaps_in_a_batch_stay():
 )
 def test_decimals(value, text):
     assert API.json_writer.encode(m.Metrics(value)) == f'{{"interval":{text}}}'.encode()
+
+
+def test_lone_surrogates_are_replaced_in_protobuf():
+    node = m.NodeResult(
+        uid="1", name="\ud800", version="", num_clients=0, num_users=0, num_channels=0, num_subs=0
+    )
+    read = API.protobuf.read(m.NodeResult, API.protobuf.write(node))
+    assert read.name == "\ufffd"

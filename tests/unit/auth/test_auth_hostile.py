@@ -17,17 +17,13 @@ from joserfc.jwk import ECKey, RSAKey
 from flyball.aio.eager import start_eagerly
 from flyball.core.errors import ConfigError
 from flyball.core.types import Raw
+from flyball.server.auth.claims import ConnectToken, SubscribeToken
 from flyball.server.auth.endpoint import EndpointTemplate
+from flyball.server.auth.errors import InvalidToken, TokenExpired
 from flyball.server.auth.jwks import JwksClient
 from flyball.server.auth.make import sign
 from flyball.server.auth.options import TokenOptions
-from flyball.server.auth.verifier import (
-    ConnectToken,
-    InvalidToken,
-    SubscribeToken,
-    TokenExpired,
-    TokenVerifier,
-)
+from flyball.server.auth.verifier import TokenVerifier
 from flyball.testing import TestClock
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"

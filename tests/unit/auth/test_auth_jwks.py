@@ -11,9 +11,10 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from flyball.aio.eager import start_eagerly
 from flyball.core.errors import Error
 from flyball.server.auth import jwks as jwks_module
+from flyball.server.auth.errors import InvalidToken
 from flyball.server.auth.jwks import JwksClient
 from flyball.server.auth.options import TokenOptions
-from flyball.server.auth.verifier import InvalidToken, TokenVerifier
+from flyball.server.auth.verifier import TokenVerifier
 from flyball.testing import TestClock
 
 NOW = 1_800_000_000

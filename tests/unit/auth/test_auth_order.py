@@ -5,11 +5,12 @@ import re
 import pytest
 
 from flyball.aio.eager import start_eagerly
-from flyball.server.auth import verifier as verifier_module
+from flyball.server.auth import sources
+from flyball.server.auth.errors import InvalidToken
 from flyball.server.auth.jose import encode
 from flyball.server.auth.make import sign
 from flyball.server.auth.options import TokenOptions
-from flyball.server.auth.verifier import InvalidToken, TokenVerifier
+from flyball.server.auth.verifier import TokenVerifier
 from flyball.testing import TestClock
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
@@ -39,7 +40,7 @@ def watched(options, monkeypatch):
         patterns.append(Watched(pattern))
         return patterns[-1]
 
-    monkeypatch.setattr(verifier_module, "compile_pattern", compile_watched)
+    monkeypatch.setattr(sources, "compile_pattern", compile_watched)
     return TokenVerifier(options, TestClock()), patterns
 
 

@@ -20,9 +20,10 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from flyball.aio.eager import start_eagerly
 from flyball.core.errors import ConfigError
 from flyball.core.types import Raw
+from flyball.server.auth.errors import InvalidToken, TokenExpired
 from flyball.server.auth.make import sign, token_for
 from flyball.server.auth.options import TokenOptions
-from flyball.server.auth.verifier import InvalidToken, TokenExpired, TokenVerifier
+from flyball.server.auth.verifier import TokenVerifier
 from flyball.testing import TestClock
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"

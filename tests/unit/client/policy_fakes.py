@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Raw
 
 from flyball.core.types import SubscribeOptions
-from flyball.server.auth.verifier import InvalidToken, TokenExpired
+from flyball.server.auth.errors import InvalidToken, TokenExpired
 from flyball.server.channels import ChannelRules, ChannelRulesOptions, Overrides
 from flyball.server.channels.options import ChannelOptions
 from flyball.server.client.connect import ConnectHandlers

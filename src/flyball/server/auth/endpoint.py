@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from flyball.core.errors import ConfigError
 from flyball.server.auth.checks import PLACEHOLDER, template_problem
-from flyball.server.auth.jose import InvalidToken
+from flyball.server.auth.errors import InvalidToken
 from flyball.server.common.patterns import compile_pattern
 
 if TYPE_CHECKING:

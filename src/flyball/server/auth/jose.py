@@ -1,4 +1,4 @@
-"""A JSON web token taken apart, strictly; what its parts mean is told elsewhere."""
+"""The parts of a JSON web token in its compact form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from flyball.core.errors import FlyballError
+from flyball.server.auth.errors import InvalidToken
 
 MAX_TOKEN_SIZE: Final = 65536
 """Bytes; no message of a client is longer."""
@@ -19,10 +19,6 @@ _FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/???")
 _LAST_OF_TWO: Final = frozenset(b"AQgw")
 _LAST_OF_THREE: Final = frozenset(b"AEIMQUYcgkosw048")
 """Last characters, by the length of the last group, whose unused bits are zero."""
-
-
-class InvalidToken(FlyballError):
-    """A token is malformed, badly signed or not meant for us. The text is for the log only."""
 
 
 class Header(msgspec.Struct):

@@ -1,7 +1,7 @@
 """Keys that tokens are verified with. A key fixes the algorithms it is used for, never the token.
 
-Asymmetric signatures and keys are the library's (joserfc). HMAC is by hand: 3.5 µs a token where
-the library takes 17, and most installations use nothing else.
+Asymmetric signatures and keys are the library's (joserfc). HMAC is by hand: a check of HS256 takes
+1.1 µs, 2.7 with :func:`hmac.digest` and 17 by the library, and most installations use nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from flyball.core.errors import ConfigError
-from flyball.server.auth.jose import InvalidToken, decode
+from flyball.server.auth.errors import InvalidToken
+from flyball.server.auth.jose import decode
 
 MIN_RSA_BITS: Final = 1024
 MAX_RSA_BITS: Final = 16384

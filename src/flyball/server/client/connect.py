@@ -10,7 +10,7 @@ from flyball.core.errors import Disconnect, Error
 from flyball.core.types import Credentials, SubscriptionSource
 from flyball.protocol import codes
 from flyball.protocol.codes import DisconnectCode
-from flyball.server.auth.verifier import InvalidToken, TokenExpired
+from flyball.server.auth.errors import InvalidToken, TokenExpired
 from flyball.server.channels import Verdict, decide_wish
 from flyball.server.client.refusals import debugging, log_decision, log_refusal, refusal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flyball.core.connection import Connection
     from flyball.core.events import Connecting
     from flyball.core.types import SubscribeOptions
-    from flyball.server.auth.verifier import ConnectToken
+    from flyball.server.auth.claims import ConnectToken
     from flyball.server.channels import ChannelRules
     from flyball.server.client.state import PolicyState
 

@@ -8,7 +8,7 @@ from flyball.aio.eager import eager
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import RefreshResult
 from flyball.protocol import codes
-from flyball.server.auth.verifier import InvalidToken, TokenExpired
+from flyball.server.auth.errors import InvalidToken, TokenExpired
 from flyball.server.client.refusals import log_refusal
 from flyball.server.client.subscribe import check_subscription_token
 

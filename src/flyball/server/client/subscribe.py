@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flyball.aio.eager import eager
 from flyball.core.errors import Error
 from flyball.protocol import codes
-from flyball.server.auth.verifier import InvalidToken, TokenExpired
+from flyball.server.auth.errors import InvalidToken, TokenExpired
 from flyball.server.channels import BY_TOKEN, Verdict, decide_subscribe, decide_token
 from flyball.server.channels.options import SUBSCRIPTION_TYPES
 from flyball.server.client.refusals import debugging, log_decision, log_refusal, proxy_call, refusal
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from flyball.core.connection import Connection
     from flyball.core.events import Subscribing
     from flyball.core.types import SubscribeOptions
-    from flyball.server.auth.verifier import SubscribeToken, TokenVerifier
+    from flyball.server.auth.claims import SubscribeToken
+    from flyball.server.auth.verifier import TokenVerifier
     from flyball.server.channels import Decision, Namespace
     from flyball.server.client.state import PolicyState
 
