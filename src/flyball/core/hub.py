@@ -398,4 +398,5 @@ class Hub:
 
 def framing_transport(group: SubscriberGroup) -> str:
     """Name of the transport whose framing the group shares."""
-    return next(iter(group)).transport.name
+    members = group.plain or group.positioned or group.individual
+    return next(iter(members)).transport.name

@@ -32,5 +32,5 @@ TRANSITIONS: Final = {
 }
 """State to the states that may follow."""
 
-LISTENING: Final = frozenset({SessionState.NEW, SessionState.CONNECTED})
+LISTENING: Final = (SessionState.NEW, SessionState.CONNECTED)  # a tuple: enums hash slowly
 """States in which commands are taken."""
