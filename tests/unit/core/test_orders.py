@@ -463,6 +463,11 @@ async def test_the_checks_find_what_they_are_for(monkeypatch):
         await play(("subscribe", "answer", "publish", "deliver", "answer"))
     with pytest.raises(AssertionError, match="after"):
         await play((*JOINED, "publish", "lose", "publish", "deliver", "publish", "deliver"))
+    # The plays broke off: what they had begun ends here.
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
