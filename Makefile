@@ -28,10 +28,13 @@ H2SPEC         := $(VENV)/h2spec/$(H2SPEC_VERSION)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 QUICK  := --ignore=$(dir $(SDK_JS)) --ignore=tests/autocert/test_pebble.py
 
+# Those that cover the lowest rooms.
+OWN_TESTS := $(addprefix tests/unit/,protocol aio core engines testing api) tests/contract
+
 # Recipes speak up for themselves.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick check format bench conformance clean
+.PHONY: help setup run test quick coverage check format bench conformance clean
 
 help: ## Show this list
 	sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +53,12 @@ test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_module
 
 quick: $(VENV)/.dev ## Run the tests that need no browser, Node.js or Go (PYTHON=... too)
 	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
+
+coverage: $(VENV)/.dev ## Measure branches: protocol, aio and core are covered by their own tests
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q $(OWN_TESTS) $(PYTEST_ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=100 --include='src/flyball/protocol/*,src/flyball/aio/*,src/flyball/core/*'
 
 check: $(VENV)/.dev ## Lint, formatting, types, import layers
 	$(BIN)/ruff check .

@@ -17,7 +17,11 @@ MAY_BLOCK = (
     # ssl takes certificates from files only: those from memory go through one of our own.
     ("flyball/server/common/tls.py", {"_load_pair"}),
     ("flyball/server/acme/certificate.py", {"load_pair"}),
-    ("flyball/server/acme/cache.py", {"__init__", "put"}),
+    # The cache of certificates is used on a thread, or for a challenge of some bytes.
+    (
+        "flyball/server/acme/cache.py",
+        {"__init__", "get", "put", "delete", "exclusively"},
+    ),
     # Numbers of the process are read from /proc, which waits for no disk.
     ("prometheus_client/process_collector.py", {"collect"}),
     # A traceback is written with its lines.

@@ -11,9 +11,12 @@ from anymessage import messages
 from google.protobuf import descriptor_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 
 import flyball.server.api
 from flyball.protocol.codec import DecodeError
+from flyball.protocol.messages import U64
+from flyball.protocol.schema import Schema
 from flyball.server.api import messages as m
 from flyball.server.api.schema import API, PACKAGE
 
@@ -124,3 +127,34 @@ def test_lone_surrogates_are_replaced_in_protobuf():
     )
     read = API.protobuf.read(m.NodeResult, API.protobuf.write(node))
     assert read.name == "\ufffd"
+
+
+def test_gaps_are_written():
+    batch = m.BatchRequest([None, m.Command(info=m.InfoRequest())])
+    assert API.json_writer.write(batch) == b'{"commands":[null,{"info":{}}]}'
+
+
+@pytest.mark.parametrize("text", ["{}", '"1"', "1e999", "-"])
+def test_what_is_no_decimal(text):
+    with pytest.raises(DecodeError, match="a number for 'interval'"):
+        API.json_reader.read(m.Metrics, f'{{"interval":{text}}}'.encode())
+
+
+class Leaf(Struct):
+    offset: U64 = 0
+
+
+class Tree(Struct):
+    leaves: dict[str, Leaf] | None = None
+
+
+def test_numbers_inside_maps_have_bounds():
+    decoder = Schema((Tree,)).json_decoder(Tree)
+    assert decoder.decode(b'{"leaves":{"a":{"offset":18446744073709551615}}}').leaves is not None
+    with pytest.raises(DecodeError):
+        decoder.decode(b'{"leaves":{"a":{"offset":18446744073709551616}}}')
+
+
+def test_maps_of_whole_numbers():
+    metrics = m.Metrics(1.5, {"b": 2.0, "a": 0.5})
+    assert API.json_writer.encode(metrics) == b'{"interval":1.5,"items":{"a":0.5,"b":2}}'
