@@ -12,6 +12,7 @@ import pytest
 from certificates import self_signed
 from streamclients import dial_h2, dial_h3, trusting
 
+from flyball.aio.timers import TimerWheel
 from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
@@ -21,6 +22,7 @@ from flyball.http.messages import HttpLimits, Response
 from flyball.http.routes import Route, Routes
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.testing import TestClock
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.common.websocket.endpoint import WebSocketOptions
@@ -149,7 +151,9 @@ async def stage(request, certificate, tmp_path):
     context.set_alpn_protocols(["h2", "http/1.1"])
     http = HttpLimits(**options.get("http", {}))
     tcp = Listener(
-        ListenerOptions("127.0.0.1", ssl_context=context, http=http, websocket_streams=True), routes
+        ListenerOptions("127.0.0.1", ssl_context=context, http=http, websocket_streams=True),
+        routes,
+        TimerWheel(options["clock"]) if "clock" in options else None,
     )
     udp = Http3Listener(Http3Options("127.0.0.1", 0, pem, key, http=http), routes)
     await tcp.start()
@@ -529,6 +533,7 @@ async def test_nothing_is_said_on_streams_taken_back_at_once(stage, path):
         assert stream_id not in {other for _, other in frames}
 
 
+@pytest.mark.parametrize("stage", [{"clock": TestClock()}], indirect=True)  # all in one second
 @pytest.mark.parametrize("frame", ["reset", "ping", "settings"])
 async def test_control_frames_are_limited(stage, frame):
     async with stage.dial("2") as client:
