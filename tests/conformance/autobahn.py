@@ -5,6 +5,7 @@ A program of its own, as it shares neither the server's interpreter nor its rule
 
 import asyncio
 import json
+import os
 import sys
 
 import kosoku
@@ -33,3 +34,6 @@ async def main(server, *patterns):
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    sys.stdout.flush()
+    # Threads of the suite may still be at work, and would abort the interpreter's usual end.
+    os._exit(0)
