@@ -15,6 +15,11 @@ import tempfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "flyball"
+SOURCES = (
+    PACKAGE / "protocol" / "client.proto",
+    PACKAGE / "server" / "api" / "api.proto",
+)
+"""The schemas that the package reads at run time; the others are for its users' compilers."""
 
 
 def compile_proto(source: Path) -> bytes:
@@ -45,7 +50,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
     stale = 0
-    for source in sorted(PACKAGE.rglob("*.proto")):
+    for source in SOURCES:
         target = source.with_suffix(".binpb")
         compiled = compile_proto(source)
         if target.exists() and target.read_bytes() == compiled:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Self
 
+from flyball.aio.states import State
 from flyball.core.errors import Error, FlyballError
 from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
@@ -48,7 +48,7 @@ class LostPositionError(Error):
         self.position = position
 
 
-class ReaderState(Enum):
+class ReaderState(State):
     """The states of a reader."""
 
     NEW = "new"

@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from flyball.aio.states import State
 from flyball.aio.tasks import do_all
 from flyball.core.cluster import Cluster
 from flyball.core.commands import command_table
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flyball.core.types import ClientInfo, Publication, StreamPosition
 
 
-class RunState(Enum):
+class RunState(State):
     """The states of a run, in the order of a life."""
 
     NEW = "new"

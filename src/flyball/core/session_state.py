@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Final
 
+from flyball.aio.states import State
 
-class SessionState(Enum):
+
+class SessionState(State):
     """The states of a session, in the order of a life."""
 
     NEW = "new"
@@ -32,5 +33,5 @@ TRANSITIONS: Final = {
 }
 """State to the states that may follow."""
 
-LISTENING: Final = (SessionState.NEW, SessionState.CONNECTED)  # a tuple: enums hash slowly
+LISTENING: Final = (SessionState.NEW, SessionState.CONNECTED)
 """States in which commands are taken."""

@@ -11,9 +11,9 @@ Its life is a critical section and what comes after it:
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from flyball.aio.states import State
 from flyball.core.types import SubscribeOptions, SubscriptionSource
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ NO_BASE = -1
 NO_OPTIONS = SubscribeOptions()
 
 
-class SubscriptionState(Enum):
+class SubscriptionState(State):
     """The states of a subscription, in the order of a life."""
 
     ASKED = "asked"

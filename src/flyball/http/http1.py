@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from flyball.aio.states import State
 from flyball.http.body import BadChunks, ChunkedBody
 from flyball.http.encoding import encode_response
 from flyball.http.head import HEAD_END, BadRequestHead, parse_head, path_of
@@ -41,7 +41,7 @@ _HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
 """What clients of HTTP/2 begin with (RFC 9113, section 3.4), up to its blank line."""
 
 
-class ConnectionState(Enum):
+class ConnectionState(State):
     """How far a connection is with its current request."""
 
     HEAD = "head"  # a head has begun; a new connection waits for its first one
@@ -50,8 +50,6 @@ class ConnectionState(Enum):
     IDLE = "idle"  # answered: between two requests
     ENDING = "ending"  # the last answer is written; nothing more is read
     GONE = "gone"  # lost, or another protocol has the wire
-
-    __hash__ = object.__hash__  # that of Enum is Python code, and each request looks states up
 
 
 # A connection goes round: a head begins with its first byte and ends with a blank line; then

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import struct
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -17,6 +16,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
+from flyball.aio.states import State
 from flyball.http._h2_private import has_oversized_frame
 from flyball.http.multiplex.request import open_stream
 from flyball.http.multiplex.wire import MultiplexedConnection
@@ -70,7 +70,7 @@ class _Unsent:
         """Of an answer that is complete; others are looked after by those who write them."""
 
 
-class Http2State(Enum):
+class Http2State(State):
     """How far a connection is."""
 
     OPEN = "open"

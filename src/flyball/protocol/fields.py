@@ -82,12 +82,10 @@ _MAPS: Final = {
 
 
 def structs_in(module: ModuleType) -> tuple[type[Struct], ...]:
-    """The messages that ``module`` has names for; classes that others derive from are none."""
-    return tuple(
-        item
-        for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, Struct) and not item.__subclasses__()
-    )
+    """The messages that ``module`` has names for; those that others of it derive from are none."""
+    named = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Struct)]
+    bases = {base for struct in named for base in struct.__mro__[1:]}
+    return tuple(struct for struct in named if struct not in bases)
 
 
 def field_table(structs: Iterable[type[Struct]]) -> FieldTable:

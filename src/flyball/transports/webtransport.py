@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import parse_qs
 
+from flyball.aio.states import State
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.http.address import format_address
@@ -72,7 +72,7 @@ class WebTransportEndpoint:
         return WebTransportTransport(self, framing, link, session_id, headers)
 
 
-class WebTransportState(Enum):
+class WebTransportState(State):
     """How far a session is."""
 
     WAITING = "waiting"  # for the client's stream

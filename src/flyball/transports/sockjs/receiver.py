@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from flyball.aio.states import State
 from flyball.http.messages import Response
 from flyball.http.timeouts import WriteDeadline
 from flyball.transports.sockjs.kinds import RESPONSE_LIMIT, form_of
@@ -22,7 +22,7 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds for which the end of an answer may still be on its way."""
 
 
-class ReceiverState(Enum):
+class ReceiverState(State):
     """Where a receiver stands."""
 
     NEW = "new"  # not attached: whatever the wire says is not yet the transport's business

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from flyball.aio.states import State
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.http.timeouts import WriteDeadline
@@ -26,7 +26,7 @@ CLOSE_TIMEOUT = 5.0
 """Seconds for which what was written may still be on its way when the connection is closed."""
 
 
-class ResponseState(Enum):
+class ResponseState(State):
     """Where a response stands."""
 
     UNDECIDED = "undecided"  # the head waits for the outcome of connect

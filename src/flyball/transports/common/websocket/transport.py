@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from flyball.aio.states import State
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
 from flyball.http.timeouts import WriteDeadline
@@ -24,7 +24,7 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds for the client to answer a close frame, and to close its side of the connection."""
 
 
-class SocketState(Enum):
+class SocketState(State):
     """How far a connection is."""
 
     OPEN = "open"
