@@ -6,7 +6,6 @@ import asyncio
 import fnmatch
 import logging
 from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
 
 import msgspec
 
@@ -14,6 +13,7 @@ from flyball.aio.clock import Clock, LoopClock
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.errors import ConfigError, Disconnect
 from flyball.core.handlers import HandlerDecorators
+from flyball.core.ids import new_id
 from flyball.core.listen import ChannelReader
 from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.core.metrics import Metrics
@@ -79,7 +79,7 @@ class Node(HandlerDecorators, UserOperations):
     ) -> None:
         super().__init__()
         self.options = options or NodeOptions()
-        self.id = str(uuid4())
+        self.id = new_id()
         """Unique for each node."""
         self.clock: Clock = clock or LoopClock()
         self.metrics = Metrics()

@@ -10,11 +10,11 @@ import logging
 from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
-from uuid import uuid4
 
 from flyball.aio.eager import start_eagerly
 from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import Disconnect, Error
+from flyball.core.ids import new_id
 from flyball.core.session_state import LISTENING, TRANSITIONS, SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw
 from flyball.protocol import codes, messages
@@ -132,9 +132,9 @@ class Session:
         self.remote_addr = remote_addr
         self.emulated_headers: Mapping[str, str] | None = None
         """Headers that the client sent inside its connect command."""
-        self.client_id = str(uuid4())
+        self.client_id = new_id()
         self.session_id = (
-            str(uuid4()) if transport.emulation or transport.framing.unidirectional else ""
+            new_id() if transport.emulation or transport.framing.unidirectional else ""
         )
         self.user = ""
         self.info: Raw = NO_DATA
