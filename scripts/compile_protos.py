@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "flyball"
 SOURCES = (
     PACKAGE / "protocol" / "client.proto",
     PACKAGE / "server" / "api" / "api.proto",
+    PACKAGE / "server" / "proxies" / "proxy.proto",
 )
 """The schemas that the package reads at run time; the others are for its users' compilers."""
 

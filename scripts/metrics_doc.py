@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from flyball.server.metrics.table import API, CORE, NODE, SERVER, MetricKind, Spec
+from flyball.server.metrics.table import API, CORE, NODE, PROXIES, SERVER, MetricKind, Spec
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 
@@ -32,6 +32,7 @@ SECTIONS = (
     ("Node and clients", (*NODE, *CORE)),
     ("Server API", API),
     ("Server", SERVER),
+    ("Backends", PROXIES),
 )
 
 TAIL = """## Also there

@@ -16,6 +16,7 @@ from flyball.server.components import Component, Components
 from flyball.server.config import insecure_switches, unbuilt_options
 from flyball.server.metrics import MetricItems
 from flyball.server.ports import Ports
+from flyball.server.proxies.metrics import ProxyMetrics
 
 if TYPE_CHECKING:
     from flyball.aio.clock import Clock
@@ -52,12 +53,21 @@ class Server:
         self._jwks = JwksClient()
         tokens, sub_tokens = build.token_verifiers(config, clock, self._jwks)
         rules = build.channel_rules(config)
+        self.proxy_metrics = ProxyMetrics()
+        self._proxies = build.client_proxies(config, self.node, self.proxy_metrics)
         self.policy = ClientPolicy(
-            self.node, rules, tokens, sub_tokens, build.policy_options(config)
+            self.node,
+            rules,
+            tokens,
+            sub_tokens,
+            build.policy_options(config),
+            proxies=self._proxies.calls,
         )
         self.api = ApiService(self.node, rules)
         self.metrics = build.server_metrics(config)
-        self.collector = build.node_collector(config, self.node, self.api, self.metrics)
+        self.collector = build.node_collector(
+            config, self.node, self.api, self.metrics, self.proxy_metrics
+        )
         interval = config.node.info_metrics_aggregate_interval
         items = MetricItems(self.collector, interval, clock)
         self.node.metrics_source = lambda: NodeMetrics(items.interval, items.items)
@@ -87,6 +97,7 @@ class Server:
             renewal = Component(start=self.autocert.start, stop=self.autocert.stop)
         return [
             Component(stop=self._jwks.close),
+            self._proxies.component,
             Component(stop=ports.close),
             Component(start=node.start, stop=node.shutdown),
             certificates,

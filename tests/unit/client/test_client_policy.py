@@ -122,7 +122,7 @@ async def test_insecure_drops_expiry():
 async def test_connect_proxy_is_asked_only_without_token():
     asked = []
 
-    async def ask(event):
+    async def ask(event, _rules):
         asked.append(event)
         return Credentials(user="p", expire_at=5.0, subs=["chat:1"])
 
@@ -145,7 +145,7 @@ async def test_connect_proxy_is_asked_only_without_token():
 
 
 async def test_connect_proxy_may_know_nobody():
-    async def ask(event):
+    async def ask(event, _rules):
         return None
 
     proxies = ClientProxies(connect=ask)
@@ -155,7 +155,7 @@ async def test_connect_proxy_may_know_nobody():
 
 
 async def test_refresh_proxy_means_the_server_refreshes():
-    async def ask(event):
+    async def ask(event, _rules):
         return RefreshResult(expire_at=7.0)
 
     tokens = FakeTokens(t=ConnectToken("42", 9.0))

@@ -13,6 +13,7 @@ from flyball.server.build.node import (
     server_metrics,
 )
 from flyball.server.build.policy import channel_rules, policy_options, token_verifiers
+from flyball.server.build.proxies import client_proxies
 from flyball.server.build.transports import client_routes
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "api_routes",
     "autocert",
     "channel_rules",
+    "client_proxies",
     "client_routes",
     "connection_limits",
     "demo_page",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from flyball.core.errors import ConfigError
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import RouteClash, Routes
+from flyball.server.build.proxies import forwarded_metadata
 from flyball.server.build.transports import kept_headers, origin_policy
 from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
 from flyball.server.ports import Port
@@ -179,7 +180,7 @@ def _uni_grpc_listener(config: Config, served: Served) -> UniGrpcListener:
             port=options.port,
             max_receive_message_size=options.max_receive_message_size,
             tls=tls,
-            keep_headers=kept_headers(config),
+            keep_headers=kept_headers(config) | forwarded_metadata(config),
         ),
         served.limits,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.server.api.service import ApiService
     from flyball.server.config import Config
+    from flyball.server.proxies.metrics import ProxyMetrics
 
 VERSION: Final = f"{__version__} OSS"
 """Told to clients in the connect result, in the form that SDKs know."""
@@ -63,7 +64,11 @@ def server_metrics(config: Config) -> ServerMetrics:
 
 
 def node_collector(
-    config: Config, node: Node, api: ApiService, metrics: ServerMetrics
+    config: Config,
+    node: Node,
+    api: ApiService,
+    metrics: ServerMetrics,
+    proxies: ProxyMetrics,
 ) -> NodeCollector:
     """Everything that is counted here, in the original's names."""
     options = config.prometheus
@@ -72,6 +77,7 @@ def node_collector(
         node.metrics,
         api=api.metrics,
         server=metrics,
+        proxies=proxies,
         num_nodes=lambda: node.num_nodes,
         options=MetricsOptions(
             version=node.options.version,

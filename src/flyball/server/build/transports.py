@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flyball.http.routes import Route
+from flyball.server.build.proxies import forwarded_headers
 from flyball.server.config.schema_server import (
     SSE,
     HTTPStream,
@@ -48,7 +49,7 @@ def origin_policy(config: Config) -> OriginPolicy:
 def kept_headers(config: Config) -> frozenset[str]:
     """Request headers (lower case) that sessions keep."""
     header = config.client.user_id_http_header
-    return frozenset({header.lower()} if header else ())
+    return forwarded_headers(config) | ({header.lower()} if header else frozenset())
 
 
 def clean_path(prefix: str) -> str:

@@ -48,7 +48,7 @@ class ConnectHandlers:
         if event.token:
             return await self._by_token(event, client_side_refresh=not server_refreshes)
         if proxies.connect is not None:
-            given = await proxies.connect(event)
+            given = await proxies.connect(event, state.rules)
             if given is not None:
                 return self._by_proxy(event, given, client_side_refresh=not server_refreshes)
         if options.allow_anonymous_connect_without_token or options.insecure:

@@ -16,12 +16,12 @@ from flyball.core.events import (
     Subscribing,
 )
 from flyball.core.types import Credentials, PublishOptions, PublishResult, SubscribeOptions
-from flyball.server.channels import Namespace, ProxyKind
+from flyball.server.channels import ChannelRules, Namespace, ProxyKind
 from flyball.server.channels.options import RpcOptions
 
 __all__ = ["ClientProxies"]
 
-ConnectCall: TypeAlias = Callable[[Connecting], Awaitable[Credentials | None]]
+ConnectCall: TypeAlias = Callable[[Connecting, ChannelRules], Awaitable[Credentials | None]]
 RefreshCall: TypeAlias = Callable[[Refreshing], Awaitable[RefreshResult]]
 SubscribeCall: TypeAlias = Callable[[Subscribing, Namespace], Awaitable[SubscribeOptions]]
 SubRefreshCall: TypeAlias = Callable[[SubRefreshing, Namespace], Awaitable[RefreshResult]]

@@ -6,11 +6,10 @@ Shrinks as parts are built: take the entry out of :data:`SWITCHES`, the value ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final
 
-from flyball.server.channels import CHANNEL_PROXIES
+from flyball.server.channels import CHANNEL_PROXIES, ProxyKind
 from flyball.server.channels.options import MAP_TYPES, SHARED_POLL
 from flyball.server.config.schema import Config
 from flyball.server.config.validate_common import scopes
@@ -25,9 +24,6 @@ BUILT: Final = {
 """Sections that name an engine, and the ``type`` that this version has."""
 
 SWITCHES: Final = (
-    "client.proxy.connect.enabled",
-    "client.proxy.refresh.enabled",
-    "rpc.without_namespace.proxy_enabled",
     "grpc_api.enabled",
     "admin.enabled",
     "swagger.enabled",
@@ -37,8 +33,15 @@ SWITCHES: Final = (
 )
 """Switches, and options with a default of off, whose parts are missing."""
 
+UNBUILT_PROXIES: Final = (
+    ProxyKind.SUBSCRIBE_STREAM,
+    ProxyKind.MAP_PUBLISH,
+    ProxyKind.MAP_REMOVE,
+)
+"""What no backend is asked about yet."""
+
 NAMESPACE_SWITCHES: Final = (
-    *(f"{start}_enabled" for start in CHANNEL_PROXIES.values()),
+    *(f"{CHANNEL_PROXIES[kind]}_enabled" for kind in UNBUILT_PROXIES),
     "map_clients_presence_channel_prefix",
     "map_users_presence_channel_prefix",
 )
@@ -59,16 +62,9 @@ def unbuilt_options(config: Config) -> list[str]:
         ]
         if scope.options.subscription_type in SUBSCRIPTION_TYPES:
             found.append(f"{scope.key}.subscription_type")
-    found += _rpc_proxies(config)
     found += [
         f"consumers[{index}].enabled"
         for index, consumer in enumerate(config.consumers)
         if consumer.enabled
     ]
     return found
-
-
-def _rpc_proxies(config: Config) -> Iterator[str]:
-    for index, options in enumerate(config.rpc.namespaces):
-        if options.proxy_enabled:
-            yield f"rpc.namespaces[{index}].proxy_enabled"

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from flyball.core.metrics import Histogram
 from flyball.server.metrics.exposition import number_text
 from flyball.server.metrics.quantiles import Window, quantile
-from flyball.server.metrics.table import API, CORE, NODE, PREFIX, SERVER, MetricKind, Spec
+from flyball.server.metrics.table import API, CORE, NODE, PREFIX, PROXIES, SERVER, MetricKind, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,7 +84,8 @@ class MetricsOptions:
 class NodeCollector(Collector):
     """Metrics of one node. A ``prometheus_client`` collector; register it in any registry.
 
-    ``api`` counts calls of the server API, ``server`` the HTTP side, ``num_nodes`` tells how many
+    ``api`` counts calls of the server API, ``server`` the HTTP side, ``proxies`` what backends
+    are asked, ``num_nodes`` tells how many
     nodes are known. ``parts`` give further families, for components of their own.
     """
 
@@ -95,6 +96,7 @@ class NodeCollector(Collector):
         *,
         api: object | None = None,
         server: ServerMetrics | None = None,
+        proxies: object | None = None,
         num_nodes: Callable[[], int] = lambda: 1,
         parts: Sequence[Callable[[], Iterable[Metric]]] = (),
         options: MetricsOptions = MetricsOptions(),
@@ -105,6 +107,8 @@ class NodeCollector(Collector):
             self._sources.append((api, API))
         if server is not None:
             self._sources.append((server, SERVER))
+        if proxies is not None:
+            self._sources.append((proxies, PROXIES))
         self._num_nodes = num_nodes
         self._parts = parts
         self._options = options

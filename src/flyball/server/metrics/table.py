@@ -330,3 +330,29 @@ SERVER: Final = (
     ),
 )
 """Read from the counters of the HTTP side."""
+
+_ASKED: Final = ("protocol", "type", "name")
+PROXIES: Final = (
+    Spec(
+        "proxy_duration_seconds",
+        MetricKind.TIMING,
+        "Time from a question to a backend to its answer.",
+        "durations",
+        _ASKED,
+    ),
+    Spec(
+        "proxy_errors",
+        MetricKind.COUNTER,
+        "Questions to a backend that got no answer.",
+        "errors",
+        _ASKED,
+    ),
+    Spec(
+        "proxy_inflight_requests",
+        MetricKind.GAUGE,
+        "Questions to a backend that wait for their answer.",
+        "inflight",
+        _ASKED,
+    ),
+)
+"""Read from the counters of the backends that decide."""

@@ -1,0 +1,319 @@
+"""From events to questions, and from answers to what handlers return."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+from msgspec import Raw
+
+from flyball.core.errors import Disconnect, Error
+from flyball.core.events import RefreshResult
+from flyball.core.types import NO_DATA, Credentials, PublishOptions, SubscribeOptions, payload
+from flyball.protocol import codes
+from flyball.protocol.codes import is_close_code
+from flyball.server.channels import ProxyKind, overrides_of
+from flyball.server.client.refusals import log_refusal
+from flyball.server.proxies import kinds
+from flyball.server.proxies import messages as m
+from flyball.server.proxies.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flyball.core.connection import Connection
+    from flyball.core.events import (
+        Connecting,
+        Publishing,
+        Refreshing,
+        Rpc,
+        SubRefreshing,
+        Subscribing,
+    )
+    from flyball.core.node import Node
+    from flyball.core.types import PublishResult
+    from flyball.server.channels import ChannelRules, Namespace
+    from flyball.server.channels.options import RpcOptions
+    from flyball.server.proxies.backend import Backend
+    from flyball.server.proxies.kinds import A, Q, Question, Response
+
+__all__ = ["ProxyCalls"]
+
+logger = structlog.get_logger("flyball.server.proxies")
+
+KEPT_AFTER_FAILURE: Final = 60.0
+"""Seconds that a connection or subscription lives on if nobody can be asked whether it may."""
+
+
+class ProxyCalls:
+    """The questions of all kinds, as calls that handlers make.
+
+    Args:
+        node: publishes what a backend changed.
+        backends: by kind and name.
+    """
+
+    def __init__(self, node: Node, backends: Mapping[tuple[ProxyKind, str], Backend]) -> None:
+        self._node = node
+        self._backends = backends
+
+    # -- one call for each kind
+
+    async def connect(self, event: Connecting, rules: ChannelRules) -> Credentials | None:
+        """Who it is; None if the backend has no opinion.
+
+        Raises:
+            Error, Disconnect: it is refused, or (100) nobody can be asked.
+        """
+        backend = self._backend(ProxyKind.CONNECT)
+        data, b64data = _encoded(backend, event.data)
+        request = m.ConnectRequest(
+            **_client(event.connection),
+            data=data,
+            b64data=b64data,
+            name=event.name,
+            version=event.version,
+            channels=list(event.subs),
+        )
+        answer = await self._ask(backend, kinds.CONNECT, request, event.connection)
+        result = answer.result
+        if result is None:
+            return None
+        return Credentials(
+            user=result.user,
+            info=_decoded(result.info, result.b64info, "b64info").copy(),
+            data=_decoded(result.data, result.b64data, "b64data"),
+            meta=_meta(result.meta),
+            subs=_server_side(result, rules),
+            expire_at=max(result.expire_at, 0),
+        )
+
+    async def refresh(self, event: Refreshing) -> RefreshResult:
+        """Whether the connection lives on; it does for a while if nobody can be asked."""
+        connection, backend = event.connection, self._backend(ProxyKind.REFRESH)
+        request = m.RefreshRequest(**_client(connection), **_user(backend, connection))
+        try:
+            result = (await backend.ask(kinds.REFRESH, request, connection)).result
+            if result is None or result.expired:
+                return RefreshResult(expired=True)
+            info = _decoded(result.info, result.b64info, "b64info").copy()
+            meta = _meta(result.meta)
+        except (BackendError, Error) as error:
+            return self._kept(backend, error)
+        return RefreshResult(expire_at=max(result.expire_at, 0), info=info or None, meta=meta)
+
+    async def subscribe(self, event: Subscribing, namespace: Namespace) -> SubscribeOptions:
+        """How the subscription behaves.
+
+        Raises:
+            Error, Disconnect: it is refused, or (100) nobody can be asked.
+        """
+        connection = event.connection
+        backend = self._backend(ProxyKind.SUBSCRIBE, namespace.options.subscribe_proxy_name)
+        data, b64data = _encoded(backend, event.data)
+        request = m.SubscribeRequest(
+            **_client(connection),
+            **_user(backend, connection),
+            channel=event.channel,
+            data=data,
+            b64data=b64data,
+        )
+        answer = await self._ask(backend, kinds.SUBSCRIBE, request, connection)
+        result = answer.result or m.SubscribeResult()
+        return namespace.shaped_options(
+            overrides_of(result.override),
+            info=_decoded(result.info, result.b64info, "b64info").copy(),
+            data=_decoded(result.data, result.b64data, "b64data"),
+            expire_at=max(result.expire_at, 0),
+        )
+
+    async def publish(
+        self, event: Publishing, namespace: Namespace
+    ) -> PublishOptions | PublishResult:
+        """How to publish; where the backend changed the data, it is published here.
+
+        Raises:
+            Error, Disconnect: it is refused, or (100) nobody can be asked.
+        """
+        connection = event.connection
+        backend = self._backend(ProxyKind.PUBLISH, namespace.options.publish_proxy_name)
+        data, b64data = _encoded(backend, event.data)
+        request = m.PublishRequest(
+            **_client(connection),
+            **_user(backend, connection),
+            channel=event.channel,
+            data=data,
+            b64data=b64data,
+        )
+        answer = await self._ask(backend, kinds.PUBLISH, request, connection)
+        result = answer.result or m.PublishResult()
+        options = msgspec.structs.replace(
+            namespace.publish_options,
+            info=event.info,
+            skip_history=result.skip_history,
+            tags=result.tags,
+            idempotency_key=result.idempotency_key,
+            delta=result.delta,
+            version=result.version,
+            version_epoch=result.version_epoch,
+        )
+        # Here alone the plain form wins over its twin, as in the original.
+        changed = result.data or _decoded(NO_DATA, result.b64data, "b64data")
+        if not changed:
+            return options
+        return await self._node.publish(event.channel, changed, options)
+
+    async def sub_refresh(self, event: SubRefreshing, namespace: Namespace) -> RefreshResult:
+        """Whether the subscription lives on; it does for a while if nobody can be asked."""
+        connection = event.connection
+        backend = self._backend(ProxyKind.SUB_REFRESH, namespace.options.sub_refresh_proxy_name)
+        request = m.SubRefreshRequest(
+            **_client(connection), **_user(backend, connection), channel=event.channel
+        )
+        try:
+            result = (await backend.ask(kinds.SUB_REFRESH, request, connection)).result
+            if result is None or result.expired:
+                return RefreshResult(expired=True)
+            info = _decoded(result.info, result.b64info, "b64info").copy()
+        except (BackendError, Error) as error:
+            return self._kept(backend, error)
+        return RefreshResult(expire_at=max(result.expire_at, 0), info=info or None)
+
+    async def rpc(self, event: Rpc, namespace: RpcOptions) -> Raw:
+        """The answer to a call.
+
+        Raises:
+            Error, Disconnect: it is refused, or (100) nobody can be asked, or there is no
+                answer for a client that reads JSON.
+        """
+        connection = event.connection
+        backend = self._backend(ProxyKind.RPC, namespace.proxy_name)
+        data, b64data = _encoded(backend, event.data)
+        request = m.RPCRequest(
+            **_client(connection),
+            **_user(backend, connection),
+            method=event.method,
+            data=data,
+            b64data=b64data,
+        )
+        answer = await self._ask(backend, kinds.RPC, request, connection)
+        result = answer.result or m.RPCResult()
+        found = _decoded(result.data, result.b64data, "b64data")
+        if not found and connection.protocol == "json":
+            detail = f"{backend.options.key}: the answer to RPC {event.method!r} has no data"
+            raise log_refusal(connection, Error(codes.INTERNAL, detail=detail))
+        return found
+
+    # -- what they share
+
+    def _backend(self, kind: ProxyKind, name: str = "default") -> Backend:
+        backend = self._backends.get((kind, name))
+        if backend is None:  # a reload named another one
+            detail = f"there is no {kind} proxy {name!r}: proxies change with a restart only"
+            raise Error(codes.INTERNAL, detail=detail)
+        return backend
+
+    async def _ask(
+        self, backend: Backend, question: Question[Q, A], request: Q, connection: Connection
+    ) -> A:
+        """The answer, if it is neither an error nor a disconnect."""
+        try:
+            answer = await backend.ask(question, request, connection)
+            problem = _problem(answer)  # type: ignore[arg-type]  # all of them have these fields
+        except BackendError as error:
+            detail = f"{question.kind} proxy {backend.options.key}: {error}"
+            raise Error(codes.INTERNAL, detail=detail) from None
+        if problem is not None:
+            problem.detail = f"refused by the {question.kind} proxy {backend.options.key}"
+            raise log_refusal(connection, problem)
+        return answer
+
+    def _kept(self, backend: Backend, error: BackendError | Error) -> RefreshResult:
+        if isinstance(error, Error):  # told of by the backend otherwise
+            logger.warning("answer cannot be used", proxy=backend.options.key, reason=error.detail)
+        now = self._node.clock.time()
+        return RefreshResult(expire_at=now + KEPT_AFTER_FAILURE)
+
+
+def _client(connection: Connection) -> dict[str, Any]:
+    json = connection.protocol == "json"
+    return {
+        "client": connection.client_id,
+        "transport": connection.transport,
+        "protocol": connection.protocol,
+        "encoding": "json" if json else "binary",
+    }
+
+
+def _user(backend: Backend, connection: Connection) -> dict[str, Any]:
+    known: dict[str, Any] = {"user": connection.user}
+    if backend.options.include_meta and connection.meta is not None:
+        known["meta"] = Raw(msgspec.json.encode(connection.meta))
+    return known
+
+
+def _encoded(backend: Backend, data: Raw) -> tuple[Raw, str]:
+    """A payload as ``data`` and ``b64data``."""
+    if backend.options.binary_encoding:
+        return NO_DATA, base64.b64encode(data).decode()
+    return data, ""
+
+
+def _decoded(data: Raw, b64: str, name: str) -> Raw:
+    """A payload given as such, or (which wins) in base64.
+
+    Raises:
+        Error: 100, it is not base64.
+    """
+    if not b64:
+        return data
+    try:
+        return payload(base64.b64decode(b64, validate=True))
+    except binascii.Error as error:
+        detail = f"the proxy's answer: {name} is not base64: {error}"
+        raise Error(codes.INTERNAL, detail=detail) from None
+
+
+def _meta(meta: Raw) -> Any:
+    return msgspec.json.decode(meta) if meta else None
+
+
+def _server_side(result: m.ConnectResult, rules: ChannelRules) -> dict[str, SubscribeOptions]:
+    subs = {name: _namespace(rules, name).subscribe_options() for name in result.channels}
+    for name, given in (result.subs or {}).items():
+        overrides = dict(overrides_of(given.override))
+        if given.cache_recover:
+            overrides["auto_cache_recover"] = True
+        subs[name] = _namespace(rules, name).shaped_options(
+            overrides,
+            info=_decoded(given.info, given.b64info, "b64info").copy(),
+            data=_decoded(given.data, given.b64data, "b64data").copy(),
+        )
+    return subs
+
+
+def _namespace(rules: ChannelRules, channel: str) -> Namespace:
+    namespace = rules.namespace(channel)
+    if namespace is None:
+        detail = f"the connect proxy's answer names {channel!r}: unknown namespace"
+        raise Error(codes.UNKNOWN_CHANNEL, detail=detail)
+    return namespace
+
+
+def _problem(answer: Response) -> Error | Disconnect | None:
+    """What the backend refuses with; a disconnect wins.
+
+    Raises:
+        BackendError: no close frame can carry its code.
+    """
+    disconnect, error = answer.disconnect, answer.error
+    if disconnect is not None:
+        if not is_close_code(disconnect.code):
+            raise BackendError(f"its answer disconnects with {disconnect.code}, which is no code")
+        return Disconnect(disconnect.code, disconnect.reason)
+    if error is not None:
+        return Error(error.code, error.message, temporary=error.temporary)
+    return None

@@ -1,0 +1,9 @@
+"""Why a question got no answer."""
+
+from __future__ import annotations
+
+__all__ = ["BackendError"]
+
+
+class BackendError(Exception):
+    """The backend gave no answer, or none that can be read. The message says why."""

@@ -1,0 +1,74 @@
+"""The questions: what each kind is called over GRPC, what is sent, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+from flyball.server.channels import ProxyKind
+from flyball.server.proxies import messages as m
+
+__all__ = [
+    "CONNECT",
+    "MAP_PUBLISH",
+    "MAP_REMOVE",
+    "PUBLISH",
+    "REFRESH",
+    "RPC",
+    "SHARED_POLL_REFRESH",
+    "SUBSCRIBE",
+    "SUB_REFRESH",
+    "Question",
+    "Response",
+]
+
+
+class Response(Protocol):
+    """What all answers about a client have in common. ``disconnect`` wins over ``error``."""
+
+    @property
+    def error(self) -> m.Error | None:
+        """Refuses it."""
+
+    @property
+    def disconnect(self) -> m.Disconnect | None:
+        """Ends the connection."""
+
+
+Q = TypeVar("Q", bound=m.Message)
+A = TypeVar("A", bound=m.Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Q, A]):
+    """A kind of question with one answer."""
+
+    kind: ProxyKind
+    method: str
+    """Name of the GRPC method."""
+    request: type[Q]
+    response: type[A]
+
+
+CONNECT: Final = Question(ProxyKind.CONNECT, "Connect", m.ConnectRequest, m.ConnectResponse)
+REFRESH: Final = Question(ProxyKind.REFRESH, "Refresh", m.RefreshRequest, m.RefreshResponse)
+SUBSCRIBE: Final = Question(
+    ProxyKind.SUBSCRIBE, "Subscribe", m.SubscribeRequest, m.SubscribeResponse
+)
+PUBLISH: Final = Question(ProxyKind.PUBLISH, "Publish", m.PublishRequest, m.PublishResponse)
+SUB_REFRESH: Final = Question(
+    ProxyKind.SUB_REFRESH, "SubRefresh", m.SubRefreshRequest, m.SubRefreshResponse
+)
+RPC: Final = Question(ProxyKind.RPC, "RPC", m.RPCRequest, m.RPCResponse)
+MAP_PUBLISH: Final = Question(
+    ProxyKind.MAP_PUBLISH, "MapPublish", m.MapPublishRequest, m.MapPublishResponse
+)
+MAP_REMOVE: Final = Question(
+    ProxyKind.MAP_REMOVE, "MapRemove", m.MapRemoveRequest, m.MapRemoveResponse
+)
+SHARED_POLL_REFRESH: Final = Question(
+    ProxyKind.SHARED_POLL_REFRESH,
+    "SharedPollRefresh",
+    m.SharedPollRefreshRequest,
+    m.SharedPollRefreshResponse,
+)
