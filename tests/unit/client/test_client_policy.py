@@ -155,7 +155,7 @@ async def test_connect_proxy_may_know_nobody():
 
 
 async def test_refresh_proxy_means_the_server_refreshes():
-    async def ask(event, _rules):
+    async def ask(event):
         return RefreshResult(expire_at=7.0)
 
     tokens = FakeTokens(t=ConnectToken("42", 9.0))
