@@ -12,6 +12,7 @@ import re
 
 import aiohttp
 from certificates import self_signed
+from commands import decode_frame
 from golden_socket import BINARY, CLOSE, PONG, TEXT, Socket, http
 from ports import free_port
 
@@ -200,7 +201,7 @@ def commands_of(text):
     """Commands of a JSON frame as messages."""
     from flyball.protocol.json_codec import JSON
 
-    commands, error = JSON.decode_frame(text.encode())
+    commands, error = decode_frame(JSON, text.encode())
     assert error is None, error
     return commands
 

@@ -7,7 +7,6 @@ the state, the order of commands, replies, timers and the end.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -15,10 +14,11 @@ from flyball.aio.eager import start_eagerly
 from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import Disconnect, Error
 from flyball.core.ids import new_id
+from flyball.core.inbox import Inbox
 from flyball.core.session_state import LISTENING, TRANSITIONS, SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw
 from flyball.protocol import codes, messages
-from flyball.protocol.codec import EncodeError
+from flyball.protocol.codec import DecodeError, EncodeError
 from flyball.protocol.codes import DisconnectCode
 from flyball.protocol.messages import Push, Reply
 
@@ -29,17 +29,12 @@ if TYPE_CHECKING:
     from flyball.core.runtime import Runtime
     from flyball.core.subscription import Subscription
     from flyball.core.transport import Transport
-    from flyball.protocol.codec import DecodeError
     from flyball.protocol.messages import Command, ConnectRequest
 
 logger = logging.getLogger("flyball.core")
 
 LINGER = 5.0
 """Seconds until the transport is dropped after an error reply to connect."""
-MAX_PENDING_COMMANDS = 4096
-"""Commands that may wait behind one that is being handled."""
-MAX_PENDING_SIZE = 4 * 1024 * 1024
-"""Bytes of them, the first not counted. Transports that cannot pause would bring any number."""
 NEVER = float("inf")
 UNANNOUNCED = (3000, 3008)
 """The client went away, or does not read: nothing is announced by a push."""
@@ -83,13 +78,11 @@ class Session:
 
     __slots__ = (
         "_busy",
-        "_draining",
         "_expire_deadline",
+        "_inbox",
         "_next_ping",
         "_next_presence",
         "_owner",
-        "_pending",
-        "_pending_size",
         "_ping_sent_at",
         "_pong_deadline",
         "_runtime",
@@ -151,10 +144,8 @@ class Session:
         self.client_side_refresh = True
         self.timer_tick = 0
         self._busy = 0
-        self._draining = False
-        self._pending: deque[tuple[Command | DecodeError, int]] | None = None
-        """What waits, and its size."""
-        self._pending_size = 0
+        self._inbox: Inbox | None = None
+        """What waits, if anything does."""
         self._next_ping = NEVER
         self._pong_deadline = NEVER
         self._ping_sent_at = 0.0
@@ -213,19 +204,30 @@ class Session:
     # -- input, from the transport
 
     def receive(self, frame: bytes) -> None:
-        """Handles one frame of commands, in order."""
-        if not self._listens:
+        """Handles one frame of commands, in order.
+
+        They are decoded one by one, each when its turn has come: nothing behind a connect that
+        is not answered yet, or behind the end of the session, costs anything.
+        """
+        if self._inbox is not None:
+            self._inbox.add(frame)
             return
-        commands, error = self.transport.framing.codec.decode_frame(frame)
-        share = len(frame) // (len(commands) or 1)
-        for command in commands:
-            self._take(command, len(frame), share)
-        if error is not None:
-            self._take(error, len(frame), 0)
+        if not self.listens:
+            return
+        position = 0
+        if self.is_free:
+            position = self.carry_out(frame, 0)
+            if position >= len(frame):
+                return
+        self._inbox = inbox = Inbox(self, frame, position)
+        inbox.work()
+        if self._inbox is not None:
+            inbox.stop_reading()
 
     def connect_unidirectional(self, request: ConnectRequest) -> None:
         """Opens a unidirectional connection: its only command."""
-        self._take(messages.Command(id=1, connect=request), 0, 0)
+        if self.listens:
+            self._execute(messages.Command(id=1, connect=request), 0)
 
     def handle_pong(self) -> None:
         """The client answered a ping."""
@@ -246,37 +248,40 @@ class Session:
 
     # -- order of commands
 
-    def _take(self, item: Command | DecodeError, size: int, share: int) -> None:
-        """Handles a command now or later; ``share``: its part of a frame of ``size`` bytes."""
-        if not self._listens:
-            return
-        if self._busy and (
-            self._busy >= self._runtime.options.concurrency or self._must_wait(item)
-        ):
-            if self._pending is None:
-                self._pending = deque()
-                self._pending_size = -share
-                self.transport.pause_reading()
-            self._pending_size += share
-            if len(self._pending) >= MAX_PENDING_COMMANDS or self._pending_size > MAX_PENDING_SIZE:
-                self._end(codes.DISCONNECT_TOO_MANY_REQUESTS, "too many commands waiting")
-                return
-            self._pending.append((item, share))
-            return
-        self._execute(item, size)
+    @property
+    def listens(self) -> bool:
+        """Commands are taken."""
+        return self.state in LISTENING
 
-    def _must_wait(self, item: Command | DecodeError) -> bool:
-        # Nothing overtakes the connect command, and no error overtakes a command.
-        return (
-            self.state is SessionState.NEW
-            or self._pending is not None
-            or not isinstance(item, messages.Command)
-        )
+    @property
+    def is_free(self) -> bool:
+        """The next command may begin now. Nothing overtakes the connect command."""
+        busy = self._busy
+        if not busy:
+            return self.state in LISTENING
+        return self.state is SessionState.CONNECTED and busy < self._runtime.options.concurrency
 
-    def _execute(self, item: Command | DecodeError, size: int) -> None:
-        if not isinstance(item, messages.Command):
-            self._end(codes.DISCONNECT_BAD_REQUEST, str(item))
-            return
+    def carry_out(self, frame: bytes, position: int) -> int:
+        """See :meth:`CommandTaker.carry_out <flyball.core.inbox.CommandTaker.carry_out>`."""
+        try:
+            command, after = self.transport.framing.codec.decode_command(frame, position)
+        except DecodeError as error:
+            if self._busy:
+                return position  # no error overtakes a command
+            self._end(codes.DISCONNECT_BAD_REQUEST, str(error))
+            return len(frame)
+        self._execute(command, after - position)
+        return after if self.state in LISTENING else len(frame)
+
+    def overrun(self, detail: str) -> None:
+        """More waits than may (called by the inbox)."""
+        self._end(codes.DISCONNECT_TOO_MANY_REQUESTS, detail)
+
+    def emptied(self) -> None:
+        """Nothing waits any more (called by the inbox)."""
+        self._inbox = None
+
+    def _execute(self, item: Command, size: int) -> None:
         if item.id == 0 and item.send is None:
             self.handle_pong()
             return
@@ -322,33 +327,8 @@ class Session:
         finally:
             self._busy -= 1
             self._runtime.metrics.command_duration[method].observe(perf_counter() - start)
-        if self._pending is not None:
-            self._continue()
-
-    def _continue(self) -> None:
-        """Takes up the commands that waited, as far as they need not wait again."""
-        pending = self._pending
-        if pending is None or self._draining:
-            return  # the loop below is already running, further up the stack
-        limit = max(self._runtime.options.concurrency, 1)
-        self._draining = True
-        self.transport.cork()
-        try:
-            while pending and self._busy < limit and self._listens:
-                item, share = pending.popleft()
-                self._pending_size -= share
-                self._execute(item, 0)
-        finally:
-            self._draining = False
-            self.transport.uncork()
-        if not pending or not self._listens:
-            self._pending = None
-            if self._listens:
-                self.transport.resume_reading()
-
-    @property
-    def _listens(self) -> bool:
-        return self.state in LISTENING
+        if self._inbox is not None:
+            self._inbox.resume()
 
     # -- output
 
@@ -534,7 +514,7 @@ class Session:
             return
         connected = self.state is SessionState.CONNECTED
         self.become(SessionState.CLOSED)
-        self._pending = None
+        self._inbox = None
         self._runtime.timers.cancel(self)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(

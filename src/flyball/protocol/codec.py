@@ -35,11 +35,14 @@ class Codec(ABC):
     """The message of a server ping (an empty reply)."""
 
     @abstractmethod
-    def decode_frame(self, frame: bytes) -> tuple[list[Command], DecodeError | None]:
-        """The commands of one frame, and what is wrong with the rest of it.
+    def decode_command(self, frame: bytes, start: int) -> tuple[Command, int]:
+        """The command of ``frame`` that begins at ``start``, and where the next one does.
 
-        Commands before the broken one are returned: they are carried out before the
-        connection is closed. A frame without any command is an error.
+        That is the length of the frame after the last one. What comes behind a command is not
+        looked at: the session may end before. A frame without any command is an error.
+
+        Raises:
+            DecodeError: the command is malformed.
         """
 
     @abstractmethod
@@ -52,7 +55,7 @@ class Codec(ABC):
 
     @abstractmethod
     def decode_emulation(self, body: bytes) -> EmulationRequest:
-        """The body of a POST to ``/emulation``; its ``data`` is a frame for :meth:`decode_frame`.
+        """The body of a POST to ``/emulation``; its ``data`` is a frame of commands.
 
         ``data`` is absent where the body holds nothing that could be a frame.
 

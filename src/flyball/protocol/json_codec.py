@@ -41,23 +41,13 @@ class JsonCodec(Codec):
     name: ClassVar[str] = "json"
     ping: ClassVar[bytes] = b"{}"
 
-    def decode_frame(self, frame: bytes) -> tuple[list[Command], DecodeError | None]:
-        """The commands of one frame: lines, the last may be empty."""
-        if _NEWLINE not in frame:
-            try:
-                return [_decode_line(frame)], None
-            except DecodeError as error:
-                return [], error
-        lines = frame.split(_LINE_BREAK)
-        if not lines[-1]:
-            lines.pop()
-        commands: list[Command] = []
-        for line in lines:
-            try:
-                commands.append(_decode_line(line))
-            except DecodeError as error:
-                return commands, error
-        return commands, None
+    def decode_command(self, frame: bytes, start: int) -> tuple[Command, int]:
+        """See :meth:`Codec.decode_command`: a line; the last one may be empty."""
+        end = frame.find(_LINE_BREAK, start)
+        if end < 0:
+            end = len(frame)
+            return _decode_line(frame[start:] if start else frame), end
+        return _decode_line(frame[start:end]), end + 1
 
     def decode_connect(self, message: bytes) -> ConnectRequest:
         """The ConnectRequest that opens a unidirectional connection; it may span lines.

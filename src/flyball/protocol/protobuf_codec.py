@@ -34,27 +34,19 @@ class ProtobufCodec(Codec):
     name: ClassVar[str] = "protobuf"
     ping: ClassVar[bytes] = b"\x00"
 
-    def decode_frame(self, frame: bytes) -> tuple[list[Command], DecodeError | None]:
-        """The commands of one frame; an empty message is an empty command (a pong)."""
-        commands: list[Command] = []
-        try:
-            pos = 0
-            end = len(frame)
-            while pos < end:
-                length = frame[pos]
-                pos += 1
-                if length > 127:
-                    length, pos = _read_varint(frame, pos - 1)
-                stop = pos + length
-                if stop > end:
-                    raise _too_long(length, end - pos)
-                commands.append(_read_command(frame[pos:stop]))
-                pos = stop
-        except DecodeError as error:
-            return commands, error
-        if not commands:
-            return commands, DecodeError("the frame holds no command")
-        return commands, None
+    def decode_command(self, frame: bytes, start: int) -> tuple[Command, int]:
+        """See :meth:`Codec.decode_command`; an empty message is an empty command (a pong)."""
+        end = len(frame)
+        if start >= end:
+            raise DecodeError("the frame holds no command")
+        length = frame[start]
+        start += 1
+        if length > 127:
+            length, start = _read_varint(frame, start - 1)
+        stop = start + length
+        if stop > end:
+            raise _too_long(length, end - start)
+        return _read_command(frame[start:stop]), stop
 
     def decode_connect(self, message: bytes) -> ConnectRequest:
         """The ConnectRequest that opens a unidirectional connection, without a length.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from commands import decode_frame
 from msgspec import Raw
 
 from flyball.protocol.codec import DecodeError, EncodeError
@@ -31,14 +32,14 @@ from flyball.protocol.messages import (
 
 
 def one(frame: bytes) -> Command:
-    commands, error = JSON.decode_frame(frame)
+    commands, error = decode_frame(JSON, frame)
     assert error is None
     (command,) = commands
     return command
 
 
 def broken(frame: bytes) -> list[Command]:
-    commands, error = JSON.decode_frame(frame)
+    commands, error = decode_frame(JSON, frame)
     assert isinstance(error, DecodeError)
     assert str(error)
     return commands
@@ -49,7 +50,7 @@ def broken(frame: bytes) -> list[Command]:
 
 def test_a_frame_is_lines_and_the_last_may_be_empty():
     for frame in (b'{"id":1}\n{"id":2}', b'{"id":1}\n{"id":2}\n', b'{"id":1}\r\n {"id":2} '):
-        commands, error = JSON.decode_frame(frame)
+        commands, error = decode_frame(JSON, frame)
         assert error is None
         assert [c.id for c in commands] == [1, 2]
 

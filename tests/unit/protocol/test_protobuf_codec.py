@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from commands import decode_frame
 from msgspec import Raw
 
 from flyball.protocol.client import CLIENT
@@ -32,7 +33,7 @@ from flyball.protocol.protobuf_codec import PROTOBUF, split_frame
 
 
 def decode(frame: bytes) -> list[Command]:
-    commands, error = PROTOBUF.decode_frame(frame)
+    commands, error = decode_frame(PROTOBUF, frame)
     assert error is None
     return commands
 
@@ -60,7 +61,7 @@ def test_a_pong_is_an_empty_message():
     ],
 )
 def test_broken_frames(frame, before):
-    commands, error = PROTOBUF.decode_frame(frame)
+    commands, error = decode_frame(PROTOBUF, frame)
     assert isinstance(error, DecodeError)
     assert str(error)
     assert len(commands) == before
@@ -215,7 +216,7 @@ def test_deep_filters_are_refused():
     for _ in range(200):
         node = FilterNode("not", nodes=[node])
     frame = PROTOBUF.encode_command(Command(id=1, subscribe=SubscribeRequest("c", tf=node)))
-    commands, error = PROTOBUF.decode_frame(frame)
+    commands, error = decode_frame(PROTOBUF, frame)
     assert commands == []
     assert isinstance(error, DecodeError)
 

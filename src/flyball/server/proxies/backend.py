@@ -80,7 +80,9 @@ class Backend:
             Error: 100, a payload of the client cannot be sent; 107, a header of it cannot.
         """
         headers = self._headers(connection)
-        await asyncio.sleep(0)  # into a task of its own: timeouts need one, eager handlers have none
+        await asyncio.sleep(
+            0
+        )  # into a task of its own: timeouts need one, eager handlers have none
         kind = question.kind.value
         key = (self.caller.protocol, kind, self.options.name)
         metrics, clock = self._metrics, self._clock

@@ -1,0 +1,146 @@
+"""Commands that wait: behind one that is being handled, or for the next turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from flyball.core.transport import Transport
+
+MAX_COMMANDS_IN_FRAME = 4096
+"""Commands that one frame may hold."""
+MAX_PENDING_FRAMES = 4096
+"""Frames that may wait behind a command that is being handled."""
+MAX_PENDING_SIZE = 4 * 1024 * 1024
+"""Bytes of them, the first not counted. Transports that cannot pause would bring any number."""
+COMMANDS_A_TURN = 64
+"""Commands of one connection that are begun before the others have their turn."""
+
+
+class CommandTaker(Protocol):
+    """What a session does with what waits."""
+
+    transport: Transport
+
+    @property
+    def listens(self) -> bool:
+        """Commands are taken."""
+
+    @property
+    def is_free(self) -> bool:
+        """The next command may begin now."""
+
+    def carry_out(self, frame: bytes, position: int) -> int:
+        """Begins the command at ``position``; where the next one begins.
+
+        That is ``position`` if the command has to wait, and the end of the frame if the session
+        has ended.
+        """
+
+    def overrun(self, detail: str) -> None:
+        """More waits than may: the session ends."""
+
+    def emptied(self) -> None:
+        """Nothing waits any more: the inbox is done."""
+
+
+class Inbox:
+    """Frames that a session could not work off at once; made when there is something to keep.
+
+    They are kept as they came and are decoded command by command: what is never carried out costs
+    nothing but its bytes.
+    """
+
+    __slots__ = (
+        "_commands",
+        "_frames",
+        "_position",
+        "_reading",
+        "_scheduled",
+        "_size",
+        "_taker",
+        "_working",
+    )
+
+    def __init__(self, taker: CommandTaker, frame: bytes, position: int) -> None:
+        self._taker = taker
+        self._frames = deque((frame,))
+        self._position = position  # in the first of them
+        self._commands = 1  # of the first one that were carried out
+        self._size = 0  # bytes of the others
+        self._working = False
+        self._scheduled = False
+        self._reading = True
+
+    def stop_reading(self) -> None:
+        """Nothing more is read, where the transport can, until nothing waits."""
+        self._reading = False
+        self._taker.transport.pause_reading()
+
+    def add(self, frame: bytes) -> None:
+        """Lets another frame wait."""
+        if not self._taker.listens:
+            return
+        self._size += len(frame)
+        if len(self._frames) >= MAX_PENDING_FRAMES or self._size > MAX_PENDING_SIZE:
+            self._taker.overrun("too many commands waiting")
+        else:
+            self._frames.append(frame)
+
+    def resume(self) -> None:
+        """Goes on, as a command has ended or another turn has come."""
+        if self._working:
+            return  # the loop below runs already, further up the stack
+        transport = self._taker.transport
+        transport.cork()
+        self.work()
+        transport.uncork()
+
+    def work(self) -> None:
+        """Carries out what need not wait, but no more than one turn's share."""
+        taker, frames = self._taker, self._frames
+        turns = COMMANDS_A_TURN
+        self._working = True
+        while frames and taker.is_free:
+            if not turns:
+                self._go_on_soon()
+                break
+            turns -= 1
+            if not self._take_next():
+                break
+        self._working = False
+        if not frames:
+            taker.emptied()
+            if not self._reading and taker.listens:
+                taker.transport.resume_reading()
+
+    def _take_next(self) -> bool:
+        """Carries out the next command; False if it has to wait."""
+        frame = self._frames[0]
+        after = self._taker.carry_out(frame, self._position)
+        if after == self._position < len(frame):
+            return False
+        self._position = after
+        self._commands += 1
+        if after >= len(frame):
+            self._begin_next_frame()
+        elif self._commands >= MAX_COMMANDS_IN_FRAME:
+            self._taker.overrun(f"more than {MAX_COMMANDS_IN_FRAME} commands in a frame")
+        return True
+
+    def _begin_next_frame(self) -> None:
+        self._frames.popleft()
+        self._position = self._commands = 0
+        if self._frames:
+            self._size -= len(self._frames[0])
+
+    def _go_on_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._scheduled = False
+        self.resume()
