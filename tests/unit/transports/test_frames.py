@@ -114,13 +114,52 @@ def test_control_frames_may_stand_between_fragments():
     assert parser.idle
 
 
-def test_many_tiny_fragments_do_not_pile_up():
+def feed_all(parser, data):
+    """All events of ``data``, and in how many turns they came."""
+    events, turns = parser.feed(data), 1
+    while parser.has_more:
+        events += parser.feed(b"")
+        turns += 1
+    return events, turns
+
+
+def test_a_turn_takes_so_many_frames():
     parser = FrameParser(65536)
-    parser.feed(client_frame(b"", fin=False))
-    for _ in range(1000):
-        parser.feed(client_frame(b"", opcode=0, fin=False))
-    assert len(parser._fragments) <= 65
-    assert parser.feed(client_frame(b"end", opcode=0)) == [(frames.OP_TEXT, b"end")]
+    pings = client_frame(b"", frames.OP_PING) * 1000
+    assert len(parser.feed(pings)) == frames.FRAMES_A_TURN
+    assert parser.has_more
+    assert not parser.idle
+    events, turns = feed_all(parser, client_frame(b"end"))
+    assert len(events) == 1000 - frames.FRAMES_A_TURN + 1
+    assert turns == 1000 // frames.FRAMES_A_TURN
+    assert parser.idle
+
+
+def test_what_is_left_may_end_in_half_a_frame():
+    parser = FrameParser(65536)
+    data = client_frame(b"x") * (frames.FRAMES_A_TURN + 1)
+    parser.feed(data[:-1])
+    assert parser.has_more
+    assert feed_all(parser, b"")[0] == []
+    assert not parser.has_more
+    assert parser.feed(data[-1:]) == [(frames.OP_TEXT, b"x")]
+
+
+@pytest.mark.parametrize("fragment", [b"", b"x"])
+def test_a_message_has_so_many_tiny_fragments(fragment):
+    parser = FrameParser(0)
+    start = client_frame(fragment, fin=False)
+    others = client_frame(fragment, opcode=0, fin=False) * 2000
+    assert feed_all(parser, start + others)[0] == []
+    assert parser.violation == Violation(CloseCode.POLICY_VIOLATION, "too many fragments")
+    assert not parser._fragments
+
+
+def test_fragments_of_some_size_may_be_any_number():
+    parser, count = FrameParser(0), 20_000
+    data = client_frame(b"", fin=False) + client_frame(b"x" * 64, opcode=0, fin=False) * count
+    events, _ = feed_all(parser, data + client_frame(b"", opcode=0))
+    assert events == [(frames.OP_TEXT, b"x" * 64 * count)]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +219,7 @@ def test_random_bytes_end_in_a_violation_or_wait_for_more(chunks, compressed):
     in_chunks = FrameParser(100, inflater)
     events = [event for chunk in chunks for event in in_chunks.feed(chunk)]
     at_once = FrameParser(100, inflater)
-    assert at_once.feed(b"".join(chunks)) == events
+    assert feed_all(at_once, b"".join(chunks))[0] == events
     assert at_once.violation == in_chunks.violation
 
 

@@ -24,6 +24,12 @@ MASKED: Final = 0x80
 MAX_CONTROL_PAYLOAD: Final = 125
 MAX_CLOSE_REASON: Final = MAX_CONTROL_PAYLOAD - 2
 """Bytes of a reason in a close frame."""
+FRAMES_A_TURN: Final = 128
+"""Frames that :meth:`FrameParser.feed` takes before it leaves the rest for later."""
+FREE_FRAGMENTS: Final = 1024
+FRAGMENT_SIZE: Final = 64
+"""A message may come in ``FREE_FRAGMENTS`` fragments of any size; if it has more, they must have so
+many bytes on average."""
 
 
 class Event(NamedTuple):
@@ -111,18 +117,20 @@ class FrameParser:
 
     Call :meth:`feed` with every chunk and handle the events it returns; then look at
     :attr:`violation`: once it is set, send a close frame with it and feed no more (further
-    bytes are ignored). Between messages a parser with :attr:`idle` holds nothing and may be
-    thrown away, as a connection at rest does to save memory.
+    bytes are ignored). If it left some of the chunk for a later turn of the event loop
+    (:attr:`has_more`), call it then, with nothing new. Between messages a parser with :attr:`idle`
+    holds nothing and may be thrown away, as a connection at rest does to save memory.
     """
 
     __slots__ = (
         "_buffer",
         "_compressed",
         "_fragments",
-        "_fragments_size",
         "_inflater",
         "_limit",
+        "_num_fragments",
         "_opcode",
+        "has_more",
         "violation",
     )
 
@@ -134,10 +142,12 @@ class FrameParser:
         self._limit = message_size_limit
         self._inflater = inflater
         self._buffer = bytearray()
-        self._fragments: list[bytes] | None = None
-        self._fragments_size = 0
+        self._fragments: bytearray | None = None
+        self._num_fragments = 0
         self._opcode = 0  # of the message whose fragments are collected
         self._compressed = False
+        self.has_more = False
+        """The buffer may hold whole frames: their turn comes with the next call."""
         self.violation: Violation | None = None
 
     @property
@@ -146,19 +156,25 @@ class FrameParser:
         return not self._buffer and self._fragments is None and self.violation is None
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that ``data`` completes, in order."""
+        """The events that ``data`` completes, in order; no more than one turn's share."""
         events: list[Event] = []
         if self.violation is not None:
             return events
         buffer = self._buffer
         if buffer:
             buffer += data
-            data = bytes(buffer) if self._is_complete(buffer) else b""
+            data = bytes(buffer) if self.has_more or self._is_complete(buffer) else b""
             if not data:
                 return events
             buffer.clear()
-        position, end = 0, len(data)
+        self.has_more = False
+        position, end, turns = 0, len(data), FRAMES_A_TURN
         while position < end:
+            if not turns:
+                self.has_more = True
+                buffer += data[position:]
+                break
+            turns -= 1
             position = self._frame(data, position, events)
             if position < 0:
                 if self.violation is None:
@@ -189,7 +205,7 @@ class FrameParser:
     def _is_too_big(self, first: int, length: int) -> bool:
         if first & 0x08 or not self._limit:
             return length >> 63 != 0
-        return self._fragments_size + length > self._limit
+        return len(self._fragments or b"") + length > self._limit
 
     def _frame(self, data: bytes, start: int, events: list[Event]) -> int:
         """Takes the frame at ``start``; the position after it.
@@ -260,23 +276,24 @@ class FrameParser:
         return [f"bad opcode {opcode}"]
 
     def _data(self, first: int, payload: bytes, events: list[Event]) -> bool:
-        if self._fragments is None:
+        fragments = self._fragments
+        if fragments is None:
             self._opcode = first & 0x0F
             self._compressed = first & RSV1 != 0
             if not first & FIN:
-                self._fragments = [payload]
-                self._fragments_size = len(payload)
+                self._fragments = bytearray(payload)
+                self._num_fragments = 1
                 return True
         else:
-            self._fragments.append(payload)
-            self._fragments_size += len(payload)
+            fragments += payload
+            self._num_fragments += 1
+            if self._num_fragments > FREE_FRAGMENTS + len(fragments) // FRAGMENT_SIZE:
+                self._fail(CloseCode.POLICY_VIOLATION, "too many fragments")
+                return False
             if not first & FIN:
-                if len(self._fragments) > 64:  # many tiny fragments: no list entry for each
-                    self._fragments = [b"".join(self._fragments)]
                 return True
-            payload = b"".join(self._fragments)
+            payload = bytes(fragments)
             self._fragments = None
-            self._fragments_size = 0
         if self._compressed and self._inflater is not None:
             inflated = self._inflater.inflate(payload)
             if isinstance(inflated, Violation):

@@ -85,6 +85,8 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     __slots__ = (
         "_context",
         "_deadline",
+        "_held",
+        "_later",
         "_parser",
         "_pinger",
         "_plain",
@@ -108,6 +110,8 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         self._wire = wire
         self._state = SocketState.OPEN
         self._plain = True  # open, at a message boundary: the parser can be skipped
+        self._held = False  # the session has commands waiting
+        self._later = False  # another turn takes up what the parser has left
         self._parser: FrameParser | None = None
         self._pinger: FramePinger | None = None
         self._deadline: WriteDeadline | None = None
@@ -171,9 +175,34 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             self._parser = None
         elif parser.violation is not None:
             self._fail(parser.violation)
+        elif parser.has_more:
+            self._go_on_later()
         elif parser.idle:
             self._parser = None
             self._plain = self._state is SocketState.OPEN
+
+    def _go_on_later(self) -> None:
+        """Leaves the rest of what came to another turn: the other connections come first."""
+        if not self._later:
+            self._later = True
+            self._wire.pause_reading()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._later = False
+        if self._state in _READING and not self._held:
+            self._feed(b"")
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Reads again, once nothing is left of what came."""
+        parser = self._parser
+        if self._held or self._later:
+            return
+        if parser is not None and parser.has_more:
+            self._go_on_later()
+        elif self._state is not SocketState.GONE:
+            self._wire.resume_reading()
 
     @property
     def _is_compressed(self) -> bool:
@@ -240,11 +269,13 @@ class WebSocketTransport(Transport, asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """See :meth:`Transport.pause_reading`."""
+        self._held = True
         self._wire.pause_reading()
 
     def resume_reading(self) -> None:
         """See :meth:`Transport.resume_reading`."""
-        self._wire.resume_reading()
+        self._held = False
+        self._read_on()
 
     # -- output
 
@@ -284,7 +315,8 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         else:
             self._wire.write(frames.build_close(code, disconnect.reason))
             self._enter(SocketState.CLOSING, CLOSE_TIMEOUT)
-            self._wire.resume_reading()  # for the client's close frame
+            self._held = False
+            self._read_on()  # for the client's close frame
 
     def linger(self, delay: float) -> None:
         """See :meth:`Transport.linger`."""

@@ -14,6 +14,7 @@ class CloseCode(IntEnum):
     NO_STATUS = 1005
     """Stands for a close frame without a code; never on the wire."""
     INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
     TOO_BIG = 1009
 
 
