@@ -14,7 +14,7 @@ from flyball.http.messages import TEXT_TYPE, HttpLimits, Response
 from flyball.http.routes import Route, Routes
 from flyball.protocol.json_codec import JSON
 from flyball.transports.common.origin import OriginPolicy
-from flyball.transports.common.websocket import deflate, frames, violations
+from flyball.transports.common.websocket import frames, violations
 from flyball.transports.common.websocket.endpoint import SocketEndpoint, WebSocketOptions
 from flyball.transports.common.websocket.frames import FrameParser
 from flyball.transports.common.websocket.transport import WebSocketTransport
@@ -71,7 +71,7 @@ class EchoTransport(WebSocketTransport):
             invalid = violations.Violation(violations.CloseCode.INVALID_DATA, "invalid UTF-8")
             self._fail(invalid)
         elif self._is_compressed:
-            deflated = deflate.deflater(COMPRESSION_LEVEL).deflate(payload)
+            deflated = self.framing._deflater.deflate(payload)
             self.send(frames.build_frame(opcode, deflated, rsv1=True))
         else:
             self.send(frames.build_frame(opcode, payload))
@@ -91,7 +91,7 @@ class EchoEndpoint(SocketEndpoint):
     transport_class = EchoTransport
 
     def framing(self, acceptance):
-        return socket_framing(JSON, self.options, compressed=acceptance.compressed)
+        return socket_framing(JSON, self.options, window_bits=acceptance.window_bits)
 
 
 @contextlib.asynccontextmanager

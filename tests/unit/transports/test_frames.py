@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from wsclient import client_frame
 
 from flyball.transports.common.websocket import frames
-from flyball.transports.common.websocket.deflate import Deflater, Inflater, is_offered
+from flyball.transports.common.websocket.deflate import Deflater, Inflater
 from flyball.transports.common.websocket.frames import (
     CloseCode,
     FrameParser,
@@ -239,16 +239,3 @@ def test_inflation_is_bounded():
     assert Inflater(1000).inflate(b"\xff\xff") == Violation(
         CloseCode.INVALID_DATA, "bad compressed data"
     )
-
-
-@pytest.mark.parametrize(
-    ("header", "offered"),
-    [
-        ("permessage-deflate", True),
-        ("x-foo, permessage-deflate; client_max_window_bits=10", True),
-        ("permessage-bzip2", False),
-        ("", False),
-    ],
-)
-def test_extension_offers(header, offered):
-    assert is_offered(header) is offered

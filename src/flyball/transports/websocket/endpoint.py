@@ -22,4 +22,4 @@ class WebSocketEndpoint(SocketEndpoint):
     def framing(self, acceptance: Acceptance) -> Framing:
         """See :meth:`SocketEndpoint.framing`."""
         codec = PROTOBUF if acceptance.protobuf else JSON
-        return socket_framing(codec, self.options, compressed=acceptance.compressed)
+        return socket_framing(codec, self.options, window_bits=acceptance.window_bits)

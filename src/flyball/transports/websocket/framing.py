@@ -44,9 +44,9 @@ class DeflateFraming(WebSocketFraming):
 
     compressed = True
 
-    def __init__(self, codec: Codec, level: int, min_size: int) -> None:
+    def __init__(self, codec: Codec, level: int, min_size: int, window_bits: int) -> None:
         super().__init__(codec)
-        self._deflater = deflate.deflater(level)
+        self._deflater = deflate.deflater(level, window_bits)
         self._min_size = min_size
 
     def frame(self, messages: Sequence[bytes]) -> bytes:
@@ -64,21 +64,23 @@ def plain_framing(codec: Codec) -> WebSocketFraming:
 
 
 @lru_cache
-def deflate_framing(codec: Codec, level: int, min_size: int) -> DeflateFraming:
-    """The framing of compressed connections.
+def deflate_framing(codec: Codec, level: int, min_size: int, window_bits: int) -> DeflateFraming:
+    """The framing of compressed connections; those with the same window share their frames.
 
     Args:
         codec: the encoding (a shared instance).
         level: zlib's compression level.
         min_size: messages longer than this many bytes are compressed.
+        window_bits: logarithm of the window that the client asked for, 9 to 15.
     """
-    return DeflateFraming(codec, level, min_size)
+    return DeflateFraming(codec, level, min_size, window_bits)
 
 
 def socket_framing(
-    codec: Codec, options: WebSocketOptions, *, compressed: bool
+    codec: Codec, options: WebSocketOptions, *, window_bits: int
 ) -> WebSocketFraming:
-    """The framing of connections of an endpoint with these options."""
-    if compressed:
-        return deflate_framing(codec, options.compression_level, options.compression_min_size)
+    """The framing of connections of an endpoint; ``window_bits`` 0: not compressed."""
+    if window_bits:
+        level, min_size = options.compression_level, options.compression_min_size
+        return deflate_framing(codec, level, min_size, window_bits)
     return plain_framing(codec)

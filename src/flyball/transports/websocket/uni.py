@@ -160,7 +160,7 @@ class UniWebSocketEndpoint(SocketEndpoint):
 
     def framing(self, acceptance: Acceptance) -> Framing:
         """See :meth:`SocketEndpoint.framing`."""
-        inner = socket_framing(JSON, self.options, compressed=acceptance.compressed)
+        inner = socket_framing(JSON, self.options, window_bits=acceptance.window_bits)
         return uni_framing(inner, join=self._uni.join_push_messages)
 
 

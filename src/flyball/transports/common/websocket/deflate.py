@@ -8,19 +8,10 @@ from typing import Final
 
 from flyball.transports.common.websocket.violations import CloseCode, Violation
 
-EXTENSION: Final = "permessage-deflate"
-AGREED: Final = f"{EXTENSION}; server_no_context_takeover; client_no_context_takeover"
-"""``Sec-WebSocket-Extensions`` of the answer when the extension is accepted."""
-
+MAX_WINDOW_BITS: Final = 15
+"""Logarithm of the largest window, 32 KB."""
 _TAIL: Final = b"\x00\x00\xff\xff"
-_WINDOW_BITS: Final = -15  # raw deflate, full window
-
-
-def is_offered(extensions: str) -> bool:
-    """Whether a ``Sec-WebSocket-Extensions`` header offers the extension, parameters or not."""
-    return any(
-        offer.partition(";")[0].strip().lower() == EXTENSION for offer in extensions.split(",")
-    )
+_ANY_WINDOW: Final = -15  # raw deflate, up to the largest window
 
 
 class Deflater:
@@ -32,8 +23,8 @@ class Deflater:
 
     __slots__ = ("_stream",)
 
-    def __init__(self, level: int) -> None:
-        self._stream = zlib.compressobj(level, zlib.DEFLATED, _WINDOW_BITS)
+    def __init__(self, level: int, window_bits: int = MAX_WINDOW_BITS) -> None:
+        self._stream = zlib.compressobj(level, zlib.DEFLATED, -window_bits)
 
     def deflate(self, payload: bytes) -> bytes:
         """``payload`` as the content of a compressed message."""
@@ -42,9 +33,9 @@ class Deflater:
 
 
 @lru_cache
-def deflater(level: int) -> Deflater:
-    """The compressor of ``level`` (1 fastest to 9, or -2 to 0 as zlib has them)."""
-    return Deflater(level)
+def deflater(level: int, window_bits: int = MAX_WINDOW_BITS) -> Deflater:
+    """The compressor of ``level`` (1 fastest to 9, or -2 to 0 as zlib has them) for a window."""
+    return Deflater(level, window_bits)
 
 
 class Inflater:
@@ -58,7 +49,7 @@ class Inflater:
 
     def inflate(self, payload: bytes) -> bytes | Violation:
         """The message, or why it cannot be had."""
-        stream = zlib.decompressobj(_WINDOW_BITS)
+        stream = zlib.decompressobj(_ANY_WINDOW)
         try:
             # One byte over the limit is enough to know; 0 would mean no limit to zlib too.
             out = stream.decompress(payload + _TAIL, self._limit + 1 if self._limit else 0)

@@ -11,13 +11,14 @@ from urllib.parse import parse_qsl
 from flyball.http.head import has_token
 from flyball.http.messages import NO_SNIFF, STATUS_TEXTS, TEXT_TYPE, Response
 from flyball.transports.common.origin import cors_headers
-from flyball.transports.common.websocket import deflate
+from flyball.transports.common.websocket.extensions import agree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from flyball.http.messages import RequestHead
     from flyball.transports.common.origin import OriginPolicy
+    from flyball.transports.common.websocket.extensions import Agreement
 
 logger = logging.getLogger("flyball.transports")
 
@@ -32,7 +33,8 @@ class Acceptance(NamedTuple):
     response: bytes
     """The 101 answer of HTTP/1.1; empty after an extended CONNECT."""
     protobuf: bool
-    compressed: bool
+    window_bits: int
+    """Logarithm of the window of compressed messages, 0 if they are not compressed."""
     frame_pings: bool
     """Keep-alive by RFC 6455 pings instead of the protocol's (``cf_ws_frame_ping_pong``)."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -75,10 +77,11 @@ def negotiate(
         protobuf, frame_pings = choice.protobuf, choice.frame_pings
         if choice.subprotocol:
             answer += f"Sec-WebSocket-Protocol: {choice.subprotocol}\r\n"
-    compressed = compression and deflate.is_offered(headers.get("sec-websocket-extensions", ""))
-    if compressed:
-        answer += f"Sec-WebSocket-Extensions: {deflate.AGREED}\r\n"
-    return Acceptance((answer + "\r\n").encode(), protobuf, compressed, frame_pings)
+    agreed = _agree(headers) if compression else None
+    if agreed is not None:
+        answer += f"Sec-WebSocket-Extensions: {agreed.answer}\r\n"
+    window_bits = agreed.window_bits if agreed is not None else 0
+    return Acceptance((answer + "\r\n").encode(), protobuf, window_bits, frame_pings)
 
 
 def negotiate_connect(
@@ -112,10 +115,16 @@ def negotiate_connect(
         choice = choose_encoding(offered.split(",") if offered else (), head.query)
         if choice.subprotocol:
             fields.append(("Sec-WebSocket-Protocol", choice.subprotocol))
-    compressed = compression and deflate.is_offered(headers.get("sec-websocket-extensions", ""))
-    if compressed:
-        fields.append(("Sec-WebSocket-Extensions", deflate.AGREED))
-    return Acceptance(b"", choice.protobuf, compressed, choice.frame_pings, tuple(fields))
+    agreed = _agree(headers) if compression else None
+    if agreed is not None:
+        fields.append(("Sec-WebSocket-Extensions", agreed.answer))
+    window_bits = agreed.window_bits if agreed is not None else 0
+    return Acceptance(b"", choice.protobuf, window_bits, choice.frame_pings, tuple(fields))
+
+
+def _agree(headers: Mapping[str, str]) -> Agreement | None:
+    offers = headers.get("sec-websocket-extensions")
+    return agree(offers) if offers else None
 
 
 def refuse(
