@@ -74,6 +74,7 @@ class FakeConnection:
 
     def __init__(self, user: str = "", *channels: str) -> None:
         self.user = user
+        self.storage: dict[str, Any] = {}
         self.subscribed = {channel: SubscribeOptions() for channel in channels}
 
     def is_subscribed(self, channel: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from flyball.core.errors import Disconnect, Error
 from flyball.protocol import codes
+from flyball.server.common.lines import LineLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["debugging", "log_decision", "log_refusal", "no_proxy", "proxy_call", "refusal"]
 
+LINES_OF_CLIENT: Final = 5
+CLIENT_SECONDS: Final = 10.0
+"""A client's refusals are told of in so many lines in so many seconds."""
+LINES_OF_ALL: Final = 100
+"""Those of all clients together in so many lines a second."""
+
 _NAME: Final = "flyball.client"
+_LIMIT: Final = "flyball.refusals"
+_all_clients: Final = LineLimit(LINES_OF_ALL, 1.0)
 logger = structlog.get_logger(_NAME)
 # Asked first: building a sentence costs more than deciding.
 _gate = logging.getLogger(_NAME)
@@ -63,13 +73,24 @@ def no_proxy(connection: Connection, decision: Decision, action: str) -> Error |
 
 
 def log_refusal(connection: Connection, problem: _Problem) -> _Problem:
-    """Tells the log why a client is refused something; returns ``problem``, to be raised."""
+    """Tells the log why a client is refused something; returns ``problem``, to be raised.
+
+    A client that is refused again and again is told of now and then, with a count; so are very
+    many clients.
+    """
     if _gate.isEnabledFor(logging.INFO):
-        logger.info(
-            problem.detail,
-            client=connection.client_id,
-            user=connection.user,
-            transport=connection.transport,
-            code=problem.code,
-        )
+        now = time.monotonic()
+        limit = connection.storage.setdefault(_LIMIT, LineLimit(LINES_OF_CLIENT, CLIENT_SECONDS))
+        if limit.allows(now) and _all_clients.allows(now):
+            left_out = limit.take_left_out()
+            others = _all_clients.take_left_out()
+            logger.info(
+                problem.detail,
+                client=connection.client_id,
+                user=connection.user,
+                transport=connection.transport,
+                code=problem.code,
+                **({"left_out": left_out} if left_out else {}),
+                **({"left_out_of_others": others} if others else {}),
+            )
     return problem

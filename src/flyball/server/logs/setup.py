@@ -16,6 +16,7 @@ import structlog
 from flyball.core.errors import ConfigError
 from flyball.server.common.levels import LEVELS, TRACE
 from flyball.server.logs.redact import Redactor
+from flyball.server.logs.shorten import shorten
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -73,6 +74,7 @@ def configure_logging(
         _rename_level,
         structlog.processors.format_exc_info,
         Redactor(options.secret_options),
+        shorten,
     ]
     final: list[Processor] = (
         [_stamp, structlog.dev.ConsoleRenderer(colors=colours, level_styles=_styles(colours))]
