@@ -48,6 +48,7 @@ class Process:
         self._flags = flags
         self._demo = demo
         self._environ: Mapping[str, str] = os.environ
+        self._used: Path | None = None  # the configuration file, if there was one at the start
         self._stopping = asyncio.Event()
 
     def _load(self, *, first: bool) -> LoadedConfig:
@@ -55,6 +56,11 @@ class Process:
             # Read once: a reload sees the variables of the start.
             self._environ = read_dotenv(Path(".env"), os.environ)
         loaded = load_config(self._path, environ=self._environ, flags=self._flags)
+        if first:
+            self._used = loaded.path
+        elif loaded.path is None and self._used is not None:
+            # Without its file a configuration is all defaults: nobody can have meant that.
+            raise ConfigError(f"{self._used}: there is no such file any more")
         check(loaded.config, start=first)
         return loaded
 

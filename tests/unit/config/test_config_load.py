@@ -452,3 +452,33 @@ def test_unknown_log_level_is_a_notice(load):
     (notice,) = load({"log.level": "loud"}).notices
     assert notice.key == "loud"
     assert "info" in notice.hint
+
+
+class TestDepth:
+    """A file nested so deep that no reader comes to an end is a mistake like any other."""
+
+    LAUGHS = "a: &a [1]\n" + "".join(
+        f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n"
+        for old, new in zip("abcdefghijkl", "bcdefghijklm", strict=True)
+    )
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("config.json", "[" * 200_000),
+            ("config.json", '{"a":' * 200_000),
+            ("config.json", '{"a":' * 40 + "1" + "}" * 40),
+            ("config.yaml", "[" * 200_000),
+            ("config.yaml", "a: " + "[" * 40 + "]" * 40),
+            ("config.yaml", LAUGHS),
+            ("config.toml", "a=" + "[" * 200_000),
+        ],
+    )
+    def test_in_files(self, load, name, text):
+        with pytest.raises(ConfigError, match="nested too deep"):
+            load(text, name=name)
+
+    @pytest.mark.parametrize("text", ["[" * 200_000, "[" * 40 + "]" * 40])
+    def test_in_variables(self, load, text):
+        name = "FLYBALL_CHANNEL_NAMESPACES"
+        assert "nested too deep" in one_problem(load, {}, {name: text}).text

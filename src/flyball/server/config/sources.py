@@ -13,6 +13,7 @@ import yaml
 
 from flyball.core.errors import ConfigError
 from flyball.server.config.problems import Problem
+from flyball.server.config.values import TOO_DEEP, check_depth
 
 _VARIABLE: Final = re.compile(r"\$\{((?:CENTRIFUGO|FLYBALL)_VAR_[A-Za-z0-9_]+)\}")
 
@@ -75,6 +76,9 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: the configuration file cannot be read: {error}") from None
     try:
         tree = reader(text)
+        check_depth(tree)
+    except RecursionError:
+        raise ConfigError(f"{path}: {TOO_DEEP}") from None
     except (ValueError, yaml.YAMLError) as error:
         language = path.suffix[1:].upper().replace("YML", "YAML")
         where = _position(error)

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from flyball.server.common.durations import EXPECTED, NANOSECONDS, parse_duration
 from flyball.server.common.option import Scalar
+
+MAX_DEPTH: Final = 32
+"""How deep values may stand in one another; no option needs a quarter of that."""
+MAX_SECTIONS: Final = 100_000
+"""How many objects and lists one level may hold."""
+TOO_DEEP: Final = (
+    f"values are nested too deep: {MAX_DEPTH} levels of at most {MAX_SECTIONS} sections are allowed"
+)
 
 TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -151,6 +159,36 @@ def read_json(text: str) -> Any:
         ValueError: ``text`` is not JSON; says where it breaks, not what it holds.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        check_depth(value)
+    except RecursionError:
+        raise ValueError(f"JSON ({TOO_DEEP})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"JSON ({error.msg} at character {error.pos + 1})") from None
+    return value
+
+
+def check_depth(tree: Any) -> None:
+    """Makes sure that functions that walk down ``tree`` come to an end.
+
+    Raises:
+        RecursionError: values stand in more than ``MAX_DEPTH`` others.
+    """
+    level: list[Any] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [item for value in level for item in _items(value)]
+        if not level:
+            return
+        if len(level) > MAX_SECTIONS:  # aliases of YAML can make any number out of a few lines
+            break
+    raise RecursionError
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return [item for item in value.values() if isinstance(item, (dict, list))]
+    return (
+        [item for item in value if isinstance(item, (dict, list))]
+        if isinstance(value, list)
+        else ()
+    )

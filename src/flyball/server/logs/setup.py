@@ -8,13 +8,13 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
-from logging.handlers import WatchedFileHandler
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
 from flyball.core.errors import ConfigError
 from flyball.server.common.levels import LEVELS, TRACE
+from flyball.server.logs.handlers import FileHandler, StreamHandler
 from flyball.server.logs.redact import Redactor
 from flyball.server.logs.shorten import shorten
 
@@ -125,13 +125,13 @@ def _handler(options: LogOptions, stdout: TextIO, stderr: TextIO) -> tuple[loggi
     """The handler, and whether it writes text for people."""
     if options.file:
         try:
-            return WatchedFileHandler(options.file, encoding="utf-8"), False
+            return FileHandler(options.file, encoding="utf-8"), False
         except OSError as error:
             message = f"log.file: cannot open {options.file!r} for writing: {error.strerror}"
             raise ConfigError(message) from error
     if stdout.isatty():
-        return logging.StreamHandler(stdout), True
-    return logging.StreamHandler(stderr), False
+        return StreamHandler(stdout), True
+    return StreamHandler(stderr), False
 
 
 def _rename_level(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -11,6 +11,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from flyball.core.metrics import Histogram
+from flyball.server.logs import lost_records
 from flyball.server.metrics.exposition import number_text
 from flyball.server.metrics.quantiles import Window, quantile
 from flyball.server.metrics.table import API, CORE, NODE, PREFIX, PROXIES, SERVER, MetricKind, Spec
@@ -63,6 +64,11 @@ class ServerMetrics:
 
         self.certificates: dict[str, float] = {}
         """Name to the end of the certificate that is served for it, in Unix seconds."""
+
+    @property
+    def log_records_lost(self) -> int:
+        """Log records that could not be written."""
+        return lost_records()
 
     def count_refused(self) -> None:
         """Counts a connection that a limit refused."""

@@ -313,6 +313,13 @@ SERVER: Final = (
         ("path", "method", "status"),
     ),
     Spec(
+        "log_records_lost_total",
+        MetricKind.COUNTER,
+        "Log records that could not be written, as on a full disk.",
+        "log_records_lost",
+        prefix=OWN_PREFIX,
+    ),
+    Spec(
         "insecure_options",
         MetricKind.GAUGE,
         "Options that switch a protection off and are on: 1 for each.",
