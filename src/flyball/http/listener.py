@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flyball.aio.timers import TimerWheel
 from flyball.http.common_headers import CommonHeaders
+from flyball.http.files import FileBudget, RefusedConnection, max_files
 from flyball.http.head import path_of
 from flyball.http.http1 import ConnectionState, Http1Connection, Http1Service
 from flyball.http.messages import HttpLimits
@@ -18,6 +19,7 @@ from flyball.http.timeouts import wait_while
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from flyball.http.asgi_server import AsgiServer
     from flyball.http.multiplex.service import StreamService
@@ -70,7 +72,12 @@ class Listener:
     """
 
     def __init__(
-        self, options: ListenerOptions, routes: Routes, timers: TimerWheel | None = None
+        self,
+        options: ListenerOptions,
+        routes: Routes,
+        timers: TimerWheel | None = None,
+        *,
+        on_no_files: Callable[[], None] = lambda: None,
     ) -> None:
         """Opens nothing yet.
 
@@ -78,6 +85,7 @@ class Listener:
             options: where and how to listen.
             routes: what is served.
             timers: for all time limits; by default a wheel of its own.
+            on_no_files: called for each connection that is refused for want of descriptors.
         """
         self.options = options
         self.routes = routes
@@ -93,6 +101,8 @@ class Listener:
             alpn=options.ssl_context is not None,
             h2c=options.h2c,
         )
+        self._on_no_files = on_no_files
+        self._files = FileBudget(self.timers.clock, 0)
         self._asgi: AsgiServer | None = None
         self._http2: StreamService | None = None
         self._server: asyncio.Server | None = None
@@ -113,6 +123,7 @@ class Listener:
         self._stopping = False
         self.timers.restart()
         self._prepare()
+        self._files = FileBudget(self.timers.clock, max_files(), self._on_no_files)
         loop = asyncio.get_running_loop()
         arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}
         if options.ssl_context is not None:
@@ -180,8 +191,8 @@ class Listener:
             guest is not None and guest.is_busy for guest in guests
         )
 
-    def _accept(self) -> Http1Connection:
-        return Http1Connection(self._http1)
+    def _accept(self) -> asyncio.Protocol:
+        return Http1Connection(self._http1) if self._files.admits() else RefusedConnection()
 
     # -- from one protocol to another
 

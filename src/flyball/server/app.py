@@ -85,7 +85,14 @@ class Server:
             *(build.demo_page(config) if demo else ()),
         )
         counts = self.metrics.http_requests
-        return build.Served(self.node, self.limits, rows, counts, self.autocert)
+        return build.Served(
+            self.node,
+            self.limits,
+            rows,
+            counts,
+            self.autocert,
+            on_no_files=self.metrics.count_no_files,
+        )
 
     def _parts(self, items: MetricItems) -> list[Component]:
         """In the order of their start. Connections end last: the node tells them why before."""

@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from flyball.core.errors import ConfigError
+from flyball.http.files import RESERVE, max_files
 from flyball.server.app import Server
 from flyball.server.build import VERSION
 from flyball.server.config import (
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from flyball.server.config import Config, LoadedConfig, Notice
 
 logger = structlog.get_logger("flyball.server")
+
+MIN_CONNECTIONS: Final = 10_000
+"""What an operator who sets no ``client.connection_limit`` may expect at least."""
 
 
 class Process:
@@ -71,6 +75,7 @@ class Process:
             config = loaded.config
             configure_logging(LogOptions(config.log.level, config.log.file, secret_options()))
             tell_notices([*loaded.notices, *listener_notices(config)])
+            tell_file_limit(config.client.connection_limit)
             server = Server(config, demo=self._demo)
         except ConfigError as error:
             configure_logging(LogOptions(secret_options=secret_options()))
@@ -164,6 +169,21 @@ def serve(path: str, flags: Mapping[str, str], *, demo: bool = False) -> int:
 
     code: int = run_on_fast_loop(main())
     return code
+
+
+def tell_file_limit(connection_limit: int) -> None:
+    """Warns if the system lets us have fewer connections than are wanted."""
+    files = max_files()
+    wanted = connection_limit if connection_limit > 0 else MIN_CONNECTIONS
+    if 0 < files < wanted + RESERVE:
+        logger.warning(
+            "few file descriptors: connections beyond them are refused",
+            connections=max(files - RESERVE, 0),
+            wanted=wanted,
+            limit=files,
+            key="client.connection_limit" if connection_limit > 0 else "",
+            hint="raise the limit of the process: ulimit -n, or LimitNOFILE of its service",
+        )
 
 
 def raise_file_limit() -> None:

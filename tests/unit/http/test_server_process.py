@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import re
+import shutil
 import signal
 import socket
+import urllib.request
 
 import pytest
 from processes import FLYBALL, Program
@@ -13,12 +16,20 @@ from waiting import wait_for
 class Run(Program):
     """``flyball`` with a configuration that the test may change."""
 
-    def __init__(self, folder, *, port=0, **config):
+    def __init__(self, folder, *, port=0, files=None, **config):
         self.file = folder / "config.json"
         self.write(**config)
         # In the file 0 would be the default.
         where = ("--http_server.address", "127.0.0.1", "--http_server.port", str(port))
-        super().__init__(FLYBALL, "-c", self.file, *where, cwd=folder)
+        command = (FLYBALL, "-c", self.file, *where)
+        if files is not None:
+            command = ("prlimit", f"--nofile={files}", *command)
+        super().__init__(*command, cwd=folder)
+
+    @property
+    def port(self):
+        """The port in use."""
+        return self.record("serving")["port"]
 
     def write(self, **config):
         self.file.write_text(json.dumps(config))
@@ -75,3 +86,34 @@ def test_reload_says_what_waits_for_a_restart(start):
     server.process.send_signal(signal.SIGHUP)
     server.record("configuration reloaded", after=1)
     assert len(server.records(waits)) == 1
+
+
+def test_a_reload_without_its_file_keeps_the_old_configuration(start):
+    server = start()
+    server.record("started")
+    server.file.unlink()
+    server.process.send_signal(signal.SIGHUP)
+    line = server.record("configuration not reloaded, the old one stays")
+    assert "there is no such file any more" in line["error"]
+    server.write(client={"token": {"hmac_secret_key": "secret-of-the-test"}})
+    server.process.send_signal(signal.SIGHUP)
+    server.record("configuration reloaded")
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit")
+def test_a_process_that_may_open_few_files(start):
+    server = start(files=120, prometheus={"enabled": True})
+    line = server.record("few file descriptors: connections beyond them are refused")
+    assert (line["limit"], line["connections"]) == (120, 56)
+    server.record("started")
+    with contextlib.ExitStack() as stack:
+        for _ in range(150):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        refused = server.wait_for(
+            lambda: [line for line in server.lines if "out of file descriptors" in line]
+        )
+    assert "raise the limit" in refused[0]
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    (value,) = re.findall(r"^flyball_connections_refused_no_files_total (\d+)", text, re.MULTILINE)
+    assert int(value) > 0

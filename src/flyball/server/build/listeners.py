@@ -44,6 +44,8 @@ class Served:
     """Filled with the requests of each, where that is wanted."""
     autocert: Autocert | None
     """Certificates of the TLS ports, if they are automatic."""
+    on_no_files: Callable[[], None] = lambda: None
+    """Called for each connection that is refused for want of file descriptors."""
 
 
 def ports(config: Config, served: Served) -> list[Port]:
@@ -106,7 +108,7 @@ def _http_listener(config: Config, served: Served, routes: Routes, *, internal: 
         announce_http3=not internal and server.http3.enabled and not config.webtransport.enabled,
         websocket_streams=not internal and websocket_streams(os.environ),
     )
-    return Listener(options, routes, served.node.timers)
+    return Listener(options, routes, served.node.timers, on_no_files=served.on_no_files)
 
 
 def websocket_streams(environ: Mapping[str, str]) -> bool:

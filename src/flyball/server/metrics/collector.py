@@ -52,11 +52,19 @@ class GaugeSource(Protocol):
 class ServerMetrics:
     """Counters of the server's own HTTP side."""
 
-    __slots__ = ("certificates", "connection_limit", "http_requests", "insecure_options")
+    __slots__ = (
+        "certificates",
+        "connection_limit",
+        "http_requests",
+        "insecure_options",
+        "no_files",
+    )
 
     def __init__(self) -> None:
         self.connection_limit = 0
         """Connections refused by a connection limit."""
+        self.no_files = 0
+        """Connections refused for want of file descriptors."""
         self.http_requests: defaultdict[tuple[str, str, int], int] = defaultdict(int)
         """path, method, status"""
         self.insecure_options: dict[str, int] = {}
@@ -73,6 +81,10 @@ class ServerMetrics:
     def count_refused(self) -> None:
         """Counts a connection that a limit refused."""
         self.connection_limit += 1
+
+    def count_no_files(self) -> None:
+        """Counts a connection for which there was no file descriptor."""
+        self.no_files += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -313,6 +313,13 @@ SERVER: Final = (
         ("path", "method", "status"),
     ),
     Spec(
+        "connections_refused_no_files_total",
+        MetricKind.COUNTER,
+        "Connections refused because the process may open no more files.",
+        "no_files",
+        prefix=OWN_PREFIX,
+    ),
+    Spec(
         "log_records_lost_total",
         MetricKind.COUNTER,
         "Log records that could not be written, as on a full disk.",
