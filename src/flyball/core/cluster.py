@@ -13,10 +13,12 @@ import msgspec
 
 from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
+from flyball.core.expiry import is_past
 from flyball.core.refresh import change_expiry
 from flyball.core.subscribe import SubscribeRun, go_live, push_of
 from flyball.core.types import SubscribeOptions, SubscriptionSource, payload
 from flyball.protocol import codes, messages
+from flyball.protocol.codec import EncodeError
 from flyball.protocol.codes import UnsubscribeCode
 from flyball.protocol.messages import Push
 
@@ -94,6 +96,26 @@ def options_to_dict(options: SubscribeOptions) -> dict[str, Any]:
         for f in fields(options)
         if f.name not in ("info", "data")
     }
+
+
+def _check_sendable(session: Session, op: SubscribeUser) -> None:
+    """Raises EncodeError if the session's client could not be sent the payloads of ``op``."""
+    info = messages.ClientInfo("", "", chan_info=payload(op.info))
+    for push in (
+        Push(subscribe=messages.Subscribe(data=payload(op.data))),
+        Push(join=messages.Join(info=info)),
+    ):
+        session.transport.framing.push_message(push)
+
+
+def _told(run: SubscribeRun, subscribe: messages.Subscribe) -> Push:
+    return Push(channel=run.channel, subscribe=subscribe)
+
+
+def _tell_since(result: messages.SubscribeResult, since: messages.StreamPosition | None) -> None:
+    """The client is told the position that it has, if the stream has it: nothing is recovered."""
+    if since is not None and since.epoch == result.epoch and since.offset <= result.offset:
+        result.offset = since.offset
 
 
 class UnsubscribeUser(ForUser, tag="unsubscribe", kw_only=True):
@@ -271,10 +293,7 @@ class Cluster:
             case SubscribeUser():
                 await self._subscribe(session, op)
             case UnsubscribeUser():
-                code = UnsubscribeCode(op.code, op.reason)
-                channels = [op.channel] if op.channel else list(session.subscriptions)
-                end = self._membership.end
-                await do_all([partial(end, session, channel, code) for channel in channels])
+                await self._unsubscribe(session, op)
             case DisconnectUser():
                 if session.client_id not in op.whitelist:
                     session.disconnect(Disconnect(op.code, op.reason))
@@ -283,9 +302,50 @@ class Cluster:
             case _:
                 assert_never(op)
 
-    async def _subscribe(self, session: Session, op: SubscribeUser) -> None:
-        if op.channel in session.subscriptions:
+    async def _unsubscribe(self, session: Session, op: UnsubscribeUser) -> None:
+        code = UnsubscribeCode(op.code, op.reason)
+        if op.channel and op.channel not in session.subscriptions:
+            # Told all the same: the client may think that it is subscribed.
+            push = messages.Unsubscribe(code=code.code, reason=code.reason)
+            session.push(Push(channel=op.channel, unsubscribe=push), "push_unsubscribe")
             return
+        channels = [op.channel] if op.channel else list(session.subscriptions)
+        end = self._membership.end
+        await do_all([partial(end, session, channel, code) for channel in channels])
+
+    async def _subscribe(self, session: Session, op: SubscribeUser) -> None:
+        """Subscribes a session; one that is subscribed already anew.
+
+        Raises:
+            Error: 100, it cannot be subscribed, or could not be told.
+        """
+        run = self._run_for(session, op)
+        try:
+            # What the client cannot be sent is refused before anything is done.
+            _check_sendable(session, op)
+            if not await self._make_room(session, op.channel):
+                return
+            await run.make()
+        except (Error, Disconnect, EncodeError) as error:
+            await run.abandon()
+            detail = f"cannot subscribe {session.client_id} to {op.channel!r}: {error}"
+            logger.warning("%s", detail)
+            raise Error(codes.INTERNAL, detail=detail) from None
+        except BaseException:
+            await run.abandon()
+            raise
+        if session.closed:
+            await run.abandon()
+            return
+        _tell_since(run.result, op.since)
+        session.push(_told(run, push_of(run.result)), "push_subscribe")
+        try:
+            go_live((run,))
+        except Disconnect as disconnect:
+            session.disconnect(disconnect)
+        await run.announce()
+
+    def _run_for(self, session: Session, op: SubscribeUser) -> SubscribeRun:
         run = SubscribeRun(
             self._runtime,
             self._membership,
@@ -296,31 +356,22 @@ class Cluster:
         )
         plain: SubscribeOptions = msgspec.convert(op.options, SubscribeOptions)
         run.options = replace(plain, info=payload(op.info), data=payload(op.data))
-        try:
-            await run.make()
-        except (Error, Disconnect) as error:
-            await run.abandon()
-            logger.warning("cannot subscribe %s to %r: %s", session.client_id, op.channel, error)
-            return
-        except BaseException:
-            await run.abandon()
-            raise
-        if session.closed:
-            await run.abandon()
-            return
-        if op.since is not None:
-            # As the reference: only the position told, nothing is recovered.
-            run.result.offset = op.since.offset
-        session.push(Push(channel=op.channel, subscribe=push_of(run.result)), "push_subscribe")
-        try:
-            go_live((run,))
-        except Disconnect as disconnect:
-            session.disconnect(disconnect)
-        await run.announce()
+        return run
+
+    async def _make_room(self, session: Session, channel: str) -> bool:
+        """Takes an older subscription out of the way; False if that is still being made."""
+        old = session.subscriptions.get(channel)
+        if old is None:
+            return True
+        if not old.live:
+            return False
+        del session.subscriptions[channel]
+        await self._membership.leave(old)
+        return True
 
     def _refresh(self, session: Session, op: RefreshUser) -> None:
         now = self._runtime.clock.time()
-        if op.expired or (op.expire_at and op.expire_at <= now):
+        if op.expired or is_past(op.expire_at, now):
             session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
             return
         info = payload(op.info) if op.expire_at else None

@@ -9,7 +9,7 @@ from flyball.aio.eager import start_eagerly
 from flyball.core.cluster import DisconnectUser
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Connected, Connecting, Subscribing
-from flyball.core.expiry import cut_expiry, ttl_of
+from flyball.core.expiry import cut_expiry, is_past, ttl_of
 from flyball.core.session_state import SessionState
 from flyball.core.subscribe import SubscribeRun, go_live
 from flyball.core.types import SubscribeOptions, SubscriptionSource, to_payload
@@ -90,7 +90,7 @@ class ConnectCommand:
 
     def _take(self, session: Session, credentials: Credentials) -> None:
         now = self._runtime.clock.time()
-        if credentials.expire_at and credentials.expire_at <= now:
+        if is_past(credentials.expire_at, now):
             raise Error(codes.EXPIRED)
         session.user = credentials.user
         session.info = to_payload(credentials.info)

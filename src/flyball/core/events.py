@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from flyball.core.errors import Error
+from flyball.core.expiry import is_past
 from flyball.core.types import (
     NO_DATA,
     ClientInfo,
@@ -110,7 +111,7 @@ class RefreshResult(msgspec.Struct, frozen=True):
 
     def over(self, now: float) -> bool:
         """Whether it has expired at ``now`` (Unix seconds)."""
-        return self.expired or 0 < self.expire_at <= now
+        return self.expired or is_past(self.expire_at, now)
 
 
 class Subscribing(DataEvent, frozen=True):

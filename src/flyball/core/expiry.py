@@ -9,9 +9,14 @@ MAX_EXPIRY: Final = 365 * 24 * 3600.0
 
 
 def cut_expiry(expire_at: float, now: float) -> float:
-    """``expire_at`` (Unix seconds, 0 never), at most a year ahead of ``now``."""
+    """``expire_at`` (Unix seconds, 0 or less: never), at most a year ahead of ``now``."""
     # First the smaller one: a number of a token may be too large for a float.
-    return float(min(expire_at, now + MAX_EXPIRY)) if expire_at else 0.0
+    return float(min(expire_at, now + MAX_EXPIRY)) if expire_at > 0 else 0.0
+
+
+def is_past(expire_at: float, now: float) -> bool:
+    """Whether ``expire_at`` (Unix seconds, 0 or less: never) is over at ``now``."""
+    return 0 < expire_at <= now
 
 
 def ttl_of(expire_at: float, now: float) -> int:

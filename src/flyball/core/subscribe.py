@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Subscribed, Subscribing
-from flyball.core.expiry import cut_expiry, ttl_of
+from flyball.core.expiry import cut_expiry, is_past, ttl_of
 from flyball.core.recovery import Recovery, chain_deltas, recover_cache, recover_stream
 from flyball.core.refresh import set_sub_expiry
 from flyball.core.subscription import Subscription, SubscriptionState
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 DELTA_TYPES = ("", "fossil")
 REJECT_UNRECOVERED = 2
 """Bit of ``SubscribeRequest.flag``."""
-LAST_KNOWN_TYPE = 4
+SHARED_POLL = 4
+LAST_KNOWN_TYPE = SHARED_POLL
 
 
 class SubscribeRun:
@@ -105,7 +106,7 @@ class SubscribeRun:
         sub, options, request = self.sub, self.options, self.request
         session = self.session
         now = self._runtime.clock.time()
-        if options.expire_at and options.expire_at <= now:
+        if is_past(options.expire_at, now):
             raise Error(codes.EXPIRED)
         if request.tf is not None:
             sub.tags_filter = self._tags_filter(request.tf)
@@ -272,9 +273,11 @@ class SubscribeCommand:
             request.join_leave,
         )
         run.options = await self._runtime.handlers.subscribe(event)
-        if request.type > LAST_KNOWN_TYPE or request.type < 0:
+        if request.type > LAST_KNOWN_TYPE:
+            if request.tf is not None and not run.options.allow_tags_filter:
+                raise Error(codes.BAD_REQUEST, detail="a tags filter is not allowed here")
             raise Disconnect(codes.DISCONNECT_SERVER_ERROR, detail="unknown subscription type")
-        if request.type:
+        if request.type > 0:
             raise Error(codes.NOT_AVAILABLE, detail=f"subscription type {request.type}")
         await run.make()
 
@@ -289,6 +292,8 @@ class SubscribeCommand:
         if max_length and len(channel) * 4 > max_length and len(channel.encode()) > max_length:
             raise Error(codes.BAD_REQUEST, detail=f"channel name longer than {max_length} bytes")
         if channel in session.subscriptions:
+            if request.type == SHARED_POLL:
+                raise Error(codes.NOT_AVAILABLE, detail="a shared poll of a subscribed channel")
             raise Error(codes.ALREADY_SUBSCRIBED)
         if options.channel_limit and len(session.subscriptions) >= options.channel_limit:
             raise Error(codes.LIMIT_EXCEEDED, detail=f"channel_limit {options.channel_limit}")

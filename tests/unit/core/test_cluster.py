@@ -361,13 +361,39 @@ class TestSubscribeUser:
     async def test_there_already(self, node):
         client = await connected(node)
         await client.subscribe("news")
-        await node.subscribe_user("ann", "news", flyball.SubscribeOptions())
+        again = flyball.SubscribeOptions(presence=True, info=flyball.Raw(b'{"i":1}'))
+        await node.subscribe_user("ann", "news", again)
+        (push,) = client.take()
+        assert push.subscribe is not None
+        (entry,) = (await node.presence("news")).values()
+        assert bytes(entry.chan_info) == b'{"i":1}'
+        assert len(client.session.subscriptions) == 1
+        assert node.hub.num_subscriptions == 1
+
+    async def test_an_expiry_below_zero_is_none(self, node):
+        client = await connected(node)
+        await node.subscribe_user("ann", "news", flyball.SubscribeOptions(expire_at=-5))
+        assert client.session.subscriptions["news"].expire_at == 0
+        await node.refresh_user("ann", expire_at=-1)
+        assert client.closed_code is None
+
+    @pytest.mark.parametrize("field", ["data", "info"])
+    async def test_what_the_client_cannot_be_sent_is_refused_before(self, node, field):
+        client = await connected(node)
+        broken = flyball.SubscribeOptions(**{field: flyball.Raw(b"{")}, join_leave=True)
+        with pytest.raises(flyball.Error) as caught:
+            await node.subscribe_user("ann", "news", broken)
+        assert caught.value.code == 100
         assert client.take() == []
+        assert client.closed_code is None
+        assert not node.hub.channels
 
     async def test_expired(self, node, clock, caplog):
         client = await connected(node)
         over = flyball.SubscribeOptions(expire_at=clock.time() - 1)
-        await node.subscribe_user("ann", "news", over)
+        with pytest.raises(flyball.Error) as caught:
+            await node.subscribe_user("ann", "news", over)
+        assert caught.value.code == 100
         assert "cannot subscribe" in caplog.text
         assert client.take() == []
         assert not client.session.subscriptions

@@ -298,8 +298,10 @@ class TestBinary:
 
     async def test_pushes(self, node, clients):
         options = flyball.SubscribeOptions(data=flyball.Raw(b"\xff"))
-        await node.subscribe_user("ann", "olds", options)
-        assert [client.closed_code for client in clients] == [3506, None]
+        with pytest.raises(flyball.Error):  # refused before anything is done
+            await node.subscribe_user("ann", "olds", options)
+        assert [client.closed_code for client in clients] == [None, None]
+        assert [client.session.is_subscribed("olds") for client in clients] == [False, True]
 
     async def test_during_a_subscribe(self, node, broker):
         client = TestClient(node)

@@ -200,13 +200,16 @@ class Scene:
             self.subscribed = False
         elif reply.push is not None and reply.push.channel == CHANNEL:
             push = reply.push
+            if push.unsubscribe is not None and push.unsubscribe.code == 2000:
+                self.subscribed = False  # told by the server whether it was or not
+                return
             assert self.subscribed, f"{push} outside of a subscription"
             if push.pub is not None:
                 self._next(push.pub)
             elif push.unsubscribe is not None:
                 self.subscribed = False
-                assert push.unsubscribe.code in (2000, 2500)
-                self.doubts += push.unsubscribe.code == 2500
+                assert push.unsubscribe.code == 2500
+                self.doubts += 1
 
     def _subscribed(self, result):
         assert not self.subscribed

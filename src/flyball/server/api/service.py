@@ -130,8 +130,8 @@ class ApiService:
 
     async def publish(self, request: m.PublishRequest) -> m.PublishResult:
         """Publishes into a stream channel."""
-        namespace = self._namespace(request.channel)
         data = _bytes_field(request.data, request.b64data, "b64data")
+        namespace = self._namespace(request.channel)
         kind = namespace.options.subscription_type
         if kind not in STREAM_TYPES:
             raise ApiError(BAD_REQUEST, f"{request.channel!r} is a {kind} channel")
