@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +11,7 @@ import msgspec
 from flyball.aio.clock import Clock, LoopClock
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.errors import ConfigError, Disconnect
+from flyball.core.glob import compile_glob
 from flyball.core.handlers import HandlerDecorators
 from flyball.core.ids import new_id
 from flyball.core.listen import ChannelReader
@@ -244,7 +244,14 @@ class Node(HandlerDecorators, UserOperations):
         return ChannelReader(self._run.membership, channel, since=since, max_waiting=max_waiting)
 
     async def channels(self, pattern: str = "") -> dict[str, int]:
-        """Channels with subscribers, and how many, over all nodes; ``pattern`` is a glob."""
+        """Channels with subscribers, and how many, over all nodes.
+
+        ``pattern`` is a glob, see :mod:`flyball.core.glob`; empty: all of them.
+
+        Raises:
+            Error: 100, the glob is malformed.
+        """
+        compile_glob(pattern)
         answers = await self.survey("channels", pattern.encode())
         total: dict[str, int] = {}
         for answer in answers.values():
@@ -253,11 +260,11 @@ class Node(HandlerDecorators, UserOperations):
         return total
 
     def _channels_here(self, pattern: bytes) -> bytes:
-        wanted = pattern.decode()
+        fits = compile_glob(pattern.decode())
         found = {
             name: channel.num_subscribers
             for name, channel in self.hub.channels.items()
-            if not wanted or fnmatch.fnmatchcase(name, wanted)
+            if fits(name)
         }
         return msgspec.json.encode(found)
 
