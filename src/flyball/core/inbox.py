@@ -16,7 +16,10 @@ MAX_PENDING_FRAMES = 4096
 MAX_PENDING_SIZE = 4 * 1024 * 1024
 """Bytes of them, the first not counted. Transports that cannot pause would bring any number."""
 COMMANDS_A_TURN = 64
-"""Commands of one connection that are begun before the others have their turn."""
+"""Commands of one connection that are begun before the others have their turn, whatever number of
+frames they come in."""
+WAITS = -1
+"""Where the next command begins, if this one has to wait."""
 
 
 class CommandTaker(Protocol):
@@ -35,27 +38,28 @@ class CommandTaker(Protocol):
     def carry_out(self, frame: bytes, position: int) -> int:
         """Begins the command at ``position``; where the next one begins.
 
-        That is ``position`` if the command has to wait, and the end of the frame if the session
-        has ended.
+        :data:`WAITS` if the command has to wait, and the end of the frame if the session has ended.
         """
 
     def overrun(self, detail: str) -> None:
         """More waits than may: the session ends."""
 
     def emptied(self) -> None:
-        """Nothing waits any more: the inbox is done."""
+        """A turn has come with nothing that waits: the inbox is done."""
 
 
 class Inbox:
     """Frames that a session could not work off at once; made when there is something to keep.
 
     They are kept as they came and are decoded command by command: what is never carried out costs
-    nothing but its bytes.
+    nothing but its bytes. An inbox lives to the turn after it was emptied, so that the frames of
+    one turn have one share of commands together.
     """
 
     __slots__ = (
         "_commands",
         "_frames",
+        "_left",
         "_position",
         "_reading",
         "_scheduled",
@@ -68,26 +72,27 @@ class Inbox:
         self._taker = taker
         self._frames = deque((frame,))
         self._position = position  # in the first of them
-        self._commands = 1  # of the first one that were carried out
+        self._commands = 1 if position else 0  # of the first one that were carried out
+        self._left = COMMANDS_A_TURN - self._commands
         self._size = 0  # bytes of the others
         self._working = False
         self._scheduled = False
         self._reading = True
 
-    def stop_reading(self) -> None:
-        """Nothing more is read, where the transport can, until nothing waits."""
-        self._reading = False
-        self._taker.transport.pause_reading()
-
     def add(self, frame: bytes) -> None:
-        """Lets another frame wait."""
+        """Takes another frame, which waits if others do."""
+        frames = self._frames
         if not self._taker.listens:
             return
+        if not frames:
+            frames.append(frame)
+            self.work()
+            return
         self._size += len(frame)
-        if len(self._frames) >= MAX_PENDING_FRAMES or self._size > MAX_PENDING_SIZE:
+        if len(frames) >= MAX_PENDING_FRAMES or self._size > MAX_PENDING_SIZE:
             self._taker.overrun("too many commands waiting")
         else:
-            self._frames.append(frame)
+            frames.append(frame)
 
     def resume(self) -> None:
         """Goes on, as a command has ended or another turn has come."""
@@ -99,28 +104,33 @@ class Inbox:
         transport.uncork()
 
     def work(self) -> None:
-        """Carries out what need not wait, but no more than one turn's share."""
+        """Carries out what need not wait, but no more than one turn's share.
+
+        While something waits nothing more is read, where the transport can.
+        """
         taker, frames = self._taker, self._frames
-        turns = COMMANDS_A_TURN
         self._working = True
-        while frames and taker.is_free:
-            if not turns:
-                self._go_on_soon()
-                break
-            turns -= 1
-            if not self._take_next():
-                break
+        while frames and self._left and taker.is_free and self._take_next():
+            self._left -= 1
         self._working = False
-        if not frames:
-            taker.emptied()
-            if not self._reading and taker.listens:
-                taker.transport.resume_reading()
+        if not taker.listens:
+            frames.clear()  # a refused client may linger for some seconds
+            return
+        if self._left < COMMANDS_A_TURN and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        if self._reading and frames:
+            self._reading = False
+            taker.transport.pause_reading()
+        elif not self._reading and not frames:
+            self._reading = True
+            taker.transport.resume_reading()
 
     def _take_next(self) -> bool:
         """Carries out the next command; False if it has to wait."""
         frame = self._frames[0]
         after = self._taker.carry_out(frame, self._position)
-        if after == self._position < len(frame):
+        if after == WAITS:
             return False
         self._position = after
         self._commands += 1
@@ -136,11 +146,10 @@ class Inbox:
         if self._frames:
             self._size -= len(self._frames[0])
 
-    def _go_on_soon(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._next_turn)
-
     def _next_turn(self) -> None:
         self._scheduled = False
-        self.resume()
+        self._left = COMMANDS_A_TURN
+        if self._frames:
+            self.resume()
+        else:
+            self._taker.emptied()

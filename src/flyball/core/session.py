@@ -14,7 +14,7 @@ from flyball.aio.eager import start_eagerly
 from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import Disconnect, Error
 from flyball.core.ids import new_id
-from flyball.core.inbox import Inbox
+from flyball.core.inbox import WAITS, Inbox
 from flyball.core.session_state import LISTENING, TRANSITIONS, SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw
 from flyball.protocol import codes, messages
@@ -219,10 +219,8 @@ class Session:
             position = self.carry_out(frame, 0)
             if position >= len(frame):
                 return
-        self._inbox = inbox = Inbox(self, frame, position)
+        self._inbox = inbox = Inbox(self, frame, max(position, 0))
         inbox.work()
-        if self._inbox is not None:
-            inbox.stop_reading()
 
     def connect_unidirectional(self, request: ConnectRequest) -> None:
         """Opens a unidirectional connection: its only command."""
@@ -267,7 +265,7 @@ class Session:
             command, after = self.transport.framing.codec.decode_command(frame, position)
         except DecodeError as error:
             if self._busy:
-                return position  # no error overtakes a command
+                return WAITS  # no error overtakes a command
             self._end(codes.DISCONNECT_BAD_REQUEST, str(error))
             return len(frame)
         self._execute(command, after - position)

@@ -8,6 +8,7 @@ from core_harness import LineFraming, Wire
 
 import flyball
 from flyball.core import inbox
+from flyball.core.options import NodeOptions
 from flyball.protocol.json_codec import JsonCodec
 from flyball.protocol.protobuf_codec import ProtobufCodec
 
@@ -221,3 +222,77 @@ async def test_a_session_that_ends_between_two_turns_takes_no_more(node, framing
     for _ in range(5):
         await asyncio.sleep(0)
     assert framing.decoded == decoded
+
+
+async def test_frames_of_one_turn_have_one_share_of_commands(node, framing):
+    wire = Wire(node, framing=framing)
+    wire.connect()
+    decoded = framing.decoded
+    for number in range(20):
+        wire.session.receive(lines(*publishes(50, 2 + 50 * number)).encode())
+    assert framing.decoded - decoded == inbox.COMMANDS_A_TURN
+    assert not wire.reading
+    assert await turns_until(lambda: wire.reading) >= 1000 // inbox.COMMANDS_A_TURN
+    assert [answer["id"] for answer in wire.take()] == list(range(2, 1002))
+
+
+async def test_a_frame_that_waits_may_hold_as_many_commands_as_one_that_does_not():
+    node = flyball.Node()
+    node.on_connecting(lambda event: flyball.Credentials())
+    node.on_publish(lambda event: None)
+    released = asyncio.Event()
+
+    @node.on_rpc
+    async def slow(event):
+        await released.wait()
+        return b"1"
+
+    async with node:
+        wire = Wire(node)
+        wire.connect()
+        wire.ask(rpc={"method": "m"})
+        wire.raw(lines(*publishes(inbox.MAX_COMMANDS_IN_FRAME)))
+        released.set()
+        await turns_until(lambda: wire.reading)
+        assert wire.closed_by is None
+        assert len(wire.take()) == 1 + inbox.MAX_COMMANDS_IN_FRAME
+
+
+async def test_an_empty_frame_beside_a_command_is_still_an_error():
+    node = flyball.Node(NodeOptions(concurrency=4))
+    node.on_connecting(lambda event: flyball.Credentials())
+    released = asyncio.Event()
+
+    @node.on_rpc
+    async def slow(event):
+        await released.wait()
+        return b"1"
+
+    async with node:
+        wire = Wire(node)
+        wire.connect()
+        wire.ask(rpc={"method": "m"})
+        wire.raw("")
+        assert wire.closed_by is None
+        released.set()
+        await turns_until(lambda: wire.closed_by is not None)
+        assert wire.closed_by == BAD_REQUEST
+
+
+async def test_what_stands_behind_a_refused_connect_is_let_go(framing):
+    node = flyball.Node()
+    refused = asyncio.Event()
+
+    @node.on_connecting
+    async def connecting(event):
+        await refused.wait()
+        raise flyball.Error(109, "token expired")
+
+    async with node:
+        wire = Wire(node, framing=framing)
+        wire.raw(lines(CONNECT, *publishes(10)))
+        refused.set()
+        await turns_until(lambda: wire.lingers is not None)
+        assert [answer["error"]["code"] for answer in wire.take()] == [109]
+        assert wire.raw(lines(*publishes(10))) == []
+        assert framing.decoded == 1

@@ -1,3 +1,5 @@
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -239,3 +241,16 @@ def test_inflation_is_bounded():
     assert Inflater(1000).inflate(b"\xff\xff") == Violation(
         CloseCode.INVALID_DATA, "bad compressed data"
     )
+
+
+def test_messages_that_inflate_to_much_are_left_for_later_turns():
+    stream = zlib.compressobj(wbits=-15)
+    packed = (stream.compress(b"a" * 65_000) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    parser = FrameParser(65_536, Inflater(65_536))
+    first = parser.feed(client_frame(packed, frames.OP_TEXT, rsv=frames.RSV1) * 20)
+    assert sum(len(event.payload) for event in first) <= frames.INFLATED_A_TURN + 65_536
+    assert parser.has_more
+    rest = []
+    while parser.has_more:
+        rest += parser.feed(b"")
+    assert len(first) + len(rest) == 20

@@ -26,6 +26,8 @@ MAX_CLOSE_REASON: Final = MAX_CONTROL_PAYLOAD - 2
 """Bytes of a reason in a close frame."""
 FRAMES_A_TURN: Final = 128
 """Frames that :meth:`FrameParser.feed` takes before it leaves the rest for later."""
+INFLATED_A_TURN: Final = 256 * 1024
+"""Bytes of inflated messages after which it does the same."""
 FREE_FRAGMENTS: Final = 1024
 FRAGMENT_SIZE: Final = 64
 """A message may come in ``FREE_FRAGMENTS`` fragments of any size; if it has more, they must have so
@@ -126,6 +128,7 @@ class FrameParser:
         "_buffer",
         "_compressed",
         "_fragments",
+        "_inflated",
         "_inflater",
         "_limit",
         "_num_fragments",
@@ -144,6 +147,7 @@ class FrameParser:
         self._buffer = bytearray()
         self._fragments: bytearray | None = None
         self._num_fragments = 0
+        self._inflated = 0  # bytes, by this call
         self._opcode = 0  # of the message whose fragments are collected
         self._compressed = False
         self.has_more = False
@@ -168,9 +172,10 @@ class FrameParser:
                 return events
             buffer.clear()
         self.has_more = False
+        self._inflated = 0
         position, end, turns = 0, len(data), FRAMES_A_TURN
         while position < end:
-            if not turns:
+            if not turns or self._inflated > INFLATED_A_TURN:
                 self.has_more = True
                 buffer += data[position:]
                 break
@@ -300,6 +305,7 @@ class FrameParser:
                 self.violation = inflated
                 return False
             payload = inflated
+            self._inflated += len(payload)
         events.append(Event(self._opcode, payload))
         return True
 
