@@ -14,6 +14,7 @@ import msgspec
 from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
 from flyball.core.expiry import is_past
+from flyball.core.membership import push_unsubscribe
 from flyball.core.refresh import change_expiry
 from flyball.core.subscribe import SubscribeRun, go_live, push_of
 from flyball.core.types import SubscribeOptions, SubscriptionSource, payload
@@ -106,10 +107,6 @@ def _check_sendable(session: Session, op: SubscribeUser) -> None:
         Push(join=messages.Join(info=info)),
     ):
         session.transport.framing.push_message(push)
-
-
-def _told(run: SubscribeRun, subscribe: messages.Subscribe) -> Push:
-    return Push(channel=run.channel, subscribe=subscribe)
 
 
 def _tell_since(result: messages.SubscribeResult, since: messages.StreamPosition | None) -> None:
@@ -306,8 +303,7 @@ class Cluster:
         code = UnsubscribeCode(op.code, op.reason)
         if op.channel and op.channel not in session.subscriptions:
             # Told all the same: the client may think that it is subscribed.
-            push = messages.Unsubscribe(code=code.code, reason=code.reason)
-            session.push(Push(channel=op.channel, unsubscribe=push), "push_unsubscribe")
+            push_unsubscribe(session, op.channel, code)
             return
         channels = [op.channel] if op.channel else list(session.subscriptions)
         end = self._membership.end
@@ -338,7 +334,7 @@ class Cluster:
             await run.abandon()
             return
         _tell_since(run.result, op.since)
-        session.push(_told(run, push_of(run.result)), "push_subscribe")
+        session.push(Push(channel=op.channel, subscribe=push_of(run.result)), "push_subscribe")
         try:
             go_live((run,))
         except Disconnect as disconnect:

@@ -109,8 +109,7 @@ class Membership:
         steps = self.end_live(sub, code)
         if code.code >= codes.UNSUBSCRIBE_SERVER.code:
             self._runtime.metrics.server_unsubscribes[code.code] += 1
-            push = messages.Unsubscribe(code=code.code, reason=code.reason)
-            session.push(Push(channel=channel, unsubscribe=push), "push_unsubscribe")
+            push_unsubscribe(session, channel, code)
         await do_all(steps)
 
     def end_live(self, sub: Subscription, code: UnsubscribeCode) -> list[Step]:
@@ -157,3 +156,9 @@ class Membership:
     async def drain(self) -> None:
         """Waits for the broker calls under way."""
         await self._links.drain()
+
+
+def push_unsubscribe(session: Session, channel: str, code: UnsubscribeCode) -> None:
+    """Tells a client that it is not subscribed (any more), by the server's will."""
+    push = messages.Unsubscribe(code=code.code, reason=code.reason)
+    session.push(Push(channel=channel, unsubscribe=push), "push_unsubscribe")

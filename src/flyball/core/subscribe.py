@@ -125,9 +125,13 @@ class SubscribeRun:
         sub.delta = bool(request.delta) and request.delta in options.allowed_deltas
         set_sub_expiry(self._runtime, sub, cut_expiry(options.expire_at, now))
 
-    def _tags_filter(self, wanted: messages.FilterNode) -> TagsFilter:
-        if not self.options.allow_tags_filter:
+    def check_filter(self) -> None:
+        """Raises Error 107 if a tags filter is wished and not allowed."""
+        if self.request.tf is not None and not self.options.allow_tags_filter:
             raise Error(codes.BAD_REQUEST, detail="a tags filter is not allowed here")
+
+    def _tags_filter(self, wanted: messages.FilterNode) -> TagsFilter:
+        self.check_filter()
         try:
             return compile_filter(wanted)
         except FilterError as error:
@@ -274,8 +278,7 @@ class SubscribeCommand:
         )
         run.options = await self._runtime.handlers.subscribe(event)
         if request.type > LAST_KNOWN_TYPE:
-            if request.tf is not None and not run.options.allow_tags_filter:
-                raise Error(codes.BAD_REQUEST, detail="a tags filter is not allowed here")
+            run.check_filter()
             raise Disconnect(codes.DISCONNECT_SERVER_ERROR, detail="unknown subscription type")
         if request.type > 0:
             raise Error(codes.NOT_AVAILABLE, detail=f"subscription type {request.type}")

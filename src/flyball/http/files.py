@@ -11,6 +11,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final
 
+from flyball.aio.lines import LineLimit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,10 +51,9 @@ class FileBudget:
         "_clock",
         "_is_short",
         "_limit",
+        "_lines",
         "_next_look",
         "_on_refused",
-        "_refused",
-        "_told_at",
     )
 
     def __init__(
@@ -63,8 +64,7 @@ class FileBudget:
         self._on_refused = on_refused
         self._next_look = 1
         self._is_short = False
-        self._refused = 0
-        self._told_at = float("-inf")
+        self._lines = LineLimit(1, TELL_EVERY)
 
     def admits(self) -> bool:
         """Whether there is one; counts and tells if not. Cheap: most calls look at nothing."""
@@ -87,18 +87,14 @@ class FileBudget:
 
     def _refuse(self) -> None:
         self._on_refused()
-        self._refused += 1
-        now = self._clock.monotonic()
-        if now - self._told_at >= TELL_EVERY:
-            self._told_at = now
+        if self._lines.allows(self._clock.monotonic()):
             logger.error(
                 "out of file descriptors: connections are refused (%d of %d may be open, %d refused"
                 " since the last line); raise the limit (ulimit -n, LimitNOFILE)",
                 self._limit - RESERVE,
                 self._limit,
-                self._refused,
+                self._lines.take_left_out() + 1,
             )
-            self._refused = 0
 
 
 class RefusedConnection(asyncio.Protocol):

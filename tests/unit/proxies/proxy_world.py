@@ -117,6 +117,8 @@ class GrpcBackend(Backend):
             said = await self.say(question.kind.value, seen, metadata)
             if isinstance(said, tuple):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "as told")
+            if isinstance(said, bytes):
+                return response.FromString(said)
             # Written by our own schema from the JSON form that backends know.
             struct = PROXY.json_decoder(question.response).decode(json.dumps(said).encode())
             return response.FromString(PROXY.protobuf.write(struct))

@@ -5,10 +5,13 @@ import json
 import time
 
 import pytest
+from msgspec import Raw
 from proxy_world import GrpcBackend, HttpBackend, world
 from waiting import until
 
 from flyball.protocol import codes
+from flyball.server.proxies import messages as m
+from flyball.server.proxies.schema import PROXY
 
 TEMPORARY = {"code": 100, "message": "internal server error", "temporary": True}
 KINDS = ("connect", "refresh", "subscribe", "publish", "sub_refresh", "rpc")
@@ -243,6 +246,16 @@ async def test_base64_that_is_none_is_an_error(tmp_path, backend):
         client = await w.client()
         await client.connect()
         assert await client.call("rpc", method="m") == TEMPORARY
+
+
+async def test_a_meta_that_is_no_json_is_an_error(tmp_path):
+    backend = GrpcBackend()  # over HTTP it is part of the answer's own text
+    encode = PROXY.protobuf.write
+    answer = m.ConnectResponse(result=m.ConnectResult(user="u", meta=Raw(b"\xff")))
+    backend.answers["connect"] = encode(answer)
+    async with world(tmp_path, backend, "connect") as w:
+        client = await w.client()
+        assert await client.connect() == TEMPORARY
 
 
 # -- refusals

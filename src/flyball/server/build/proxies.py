@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flyball.core.errors import ConfigError, Disconnect, Error
 from flyball.server.channels import ProxyKind
@@ -10,6 +10,7 @@ from flyball.server.client import ClientProxies
 from flyball.server.common.tls import read_pem, tls_client_context
 from flyball.server.components import Component
 from flyball.server.config.proxies import described, proxy_uses
+from flyball.server.config.unbuilt import UNBUILT_PROXIES
 from flyball.server.proxies.backend import Backend
 from flyball.server.proxies.calls import ProxyCalls
 from flyball.server.proxies.http import HttpCaller
@@ -23,18 +24,6 @@ if TYPE_CHECKING:
     from flyball.server.config.schema_common import Proxy, StatusTransform
     from flyball.server.proxies.backend import Caller
     from flyball.server.proxies.metrics import ProxyMetrics
-
-BUILT: Final = frozenset(
-    {
-        ProxyKind.CONNECT,
-        ProxyKind.REFRESH,
-        ProxyKind.SUBSCRIBE,
-        ProxyKind.PUBLISH,
-        ProxyKind.SUB_REFRESH,
-        ProxyKind.RPC,
-    }
-)
-"""Kinds of questions that are asked."""
 
 
 class Proxies(NamedTuple):
@@ -54,7 +43,7 @@ def client_proxies(config: Config, node: Node, metrics: ProxyMetrics) -> Proxies
     backends: dict[tuple[ProxyKind, str], Backend] = {}
     for use in proxy_uses(config):
         found = described(config, use)
-        if use.kind not in BUILT or found is None or not found[1].endpoint:
+        if use.kind in UNBUILT_PROXIES or found is None or not found[1].endpoint:
             continue
         path, settings = found
         if path not in by_path:

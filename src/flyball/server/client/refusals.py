@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
+from flyball.aio.lines import LineLimit
 from flyball.core.errors import Disconnect, Error
 from flyball.protocol import codes
-from flyball.server.common.lines import LineLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +80,9 @@ def log_refusal(connection: Connection, problem: _Problem) -> _Problem:
     """
     if _gate.isEnabledFor(logging.INFO):
         now = time.monotonic()
-        limit = connection.storage.setdefault(_LIMIT, LineLimit(LINES_OF_CLIENT, CLIENT_SECONDS))
+        limit = connection.storage.get(_LIMIT)
+        if limit is None:
+            limit = connection.storage[_LIMIT] = LineLimit(LINES_OF_CLIENT, CLIENT_SECONDS)
         if limit.allows(now) and _all_clients.allows(now):
             left_out = limit.take_left_out()
             others = _all_clients.take_left_out()

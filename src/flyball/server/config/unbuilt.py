@@ -37,11 +37,12 @@ UNBUILT_PROXIES: Final = (
     ProxyKind.SUBSCRIBE_STREAM,
     ProxyKind.MAP_PUBLISH,
     ProxyKind.MAP_REMOVE,
+    ProxyKind.SHARED_POLL_REFRESH,
 )
 """What no backend is asked about yet."""
 
 NAMESPACE_SWITCHES: Final = (
-    *(f"{CHANNEL_PROXIES[kind]}_enabled" for kind in UNBUILT_PROXIES),
+    *(f"{CHANNEL_PROXIES[kind]}_enabled" for kind in CHANNEL_PROXIES if kind in UNBUILT_PROXIES),
     "map_clients_presence_channel_prefix",
     "map_users_presence_channel_prefix",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flyball.server.common.durations import EXPECTED, NANOSECONDS, parse_duration
@@ -174,9 +174,9 @@ def check_depth(tree: Any) -> None:
     Raises:
         RecursionError: values stand in more than ``MAX_DEPTH`` others.
     """
-    level: list[Any] = [tree]
-    for _ in range(MAX_DEPTH):
-        level = [item for value in level for item in _items(value)]
+    level: list[Any] = [[tree]]
+    for _ in range(MAX_DEPTH + 1):
+        level = [item for value in level for item in _sections(value)]
         if not level:
             return
         if len(level) > MAX_SECTIONS:  # aliases of YAML can make any number out of a few lines
@@ -184,11 +184,6 @@ def check_depth(tree: Any) -> None:
     raise RecursionError
 
 
-def _items(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return [item for item in value.values() if isinstance(item, (dict, list))]
-    return (
-        [item for item in value if isinstance(item, (dict, list))]
-        if isinstance(value, list)
-        else ()
-    )
+def _sections(value: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    items = value.values() if isinstance(value, dict) else value
+    return (item for item in items if isinstance(item, (dict, list)))

@@ -68,6 +68,10 @@ class Backend:
         self._clock = clock
         self._admission = Admission(options.max_in_flight, options.max_waiting, options.max_wait)
         self._outages = Outages(options.key, options.endpoint)
+        self._static = {name.lower(): value for name, value in options.static.items()}
+        self._emulated = tuple(filter(caller.passes_on, options.emulated_headers))
+        self._own = tuple(filter(caller.passes_on, options.headers))
+        self._own_by_grpc = tuple(filter(caller.passes_on, options.metadata))
 
     def __repr__(self) -> str:
         return f"<Backend {self.options.key}>"
@@ -80,9 +84,8 @@ class Backend:
             Error: 100, a payload of the client cannot be sent; 107, a header of it cannot.
         """
         headers = self._headers(connection)
-        await asyncio.sleep(
-            0
-        )  # into a task of its own: timeouts need one, eager handlers have none
+        # Into a task of its own: timeouts need one, and eager handlers have none.
+        await asyncio.sleep(0)
         kind = question.kind.value
         key = (self.caller.protocol, kind, self.options.name)
         metrics, clock = self._metrics, self._clock
@@ -122,24 +125,23 @@ class Backend:
 
     def _headers(self, connection: Connection) -> dict[str, str]:
         """Names in lower case; of several sources the last one wins."""
-        options = self.options
-        found = {name.lower(): value for name, value in options.static.items()}
-        if options.emulated_headers:
+        found = dict(self._static)
+        if self._emulated:
             given = {name.lower(): value for name, value in connection.emulated_headers.items()}
-            self._pass_on(found, options.emulated_headers, given)
+            found |= _sendable(self._emulated, given)
         by_grpc = connection.transport == GRPC_TRANSPORT
-        own = options.metadata if by_grpc else options.headers
-        self._pass_on(found, own, connection.headers)
-        return found
+        return found | _sendable(self._own_by_grpc if by_grpc else self._own, connection.headers)
 
-    def _pass_on(
-        self, found: dict[str, str], names: Iterable[str], given: Mapping[str, str]
-    ) -> None:
-        for name in names:
-            value = given.get(name)
-            if value is None or not self.caller.passes_on(name):
-                continue
-            if _UNSENDABLE.search(value):
-                detail = f"the header {name!r} of the client holds characters that none may hold"
-                raise Error(codes.BAD_REQUEST, detail=detail)
-            found[name] = value
+
+def _sendable(names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``names`` that are given.
+
+    Raises:
+        Error: 107, a value holds what no header may hold.
+    """
+    found = {name: given[name] for name in names if name in given}
+    for name, value in found.items():
+        if _UNSENDABLE.search(value):
+            detail = f"the header {name!r} of the client holds characters that none may hold"
+            raise Error(codes.BAD_REQUEST, detail=detail)
+    return found

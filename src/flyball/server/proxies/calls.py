@@ -69,11 +69,9 @@ class ProxyCalls:
             Error, Disconnect: it is refused, or (100) nobody can be asked.
         """
         backend = self._backend(ProxyKind.CONNECT)
-        data, b64data = _encoded(backend, event.data)
         request = m.ConnectRequest(
             **_client(event.connection),
-            data=data,
-            b64data=b64data,
+            **_payload(backend, event),
             name=event.name,
             version=event.version,
             channels=list(event.subs),
@@ -96,14 +94,9 @@ class ProxyCalls:
         connection, backend = event.connection, self._backend(ProxyKind.REFRESH)
         request = m.RefreshRequest(**_client(connection), **_user(backend, connection))
         try:
-            result = (await backend.ask(kinds.REFRESH, request, connection)).result
-            if result is None or result.expired:
-                return RefreshResult(expired=True)
-            info = _decoded(result.info, result.b64info, "b64info").copy()
-            meta = _meta(result.meta)
+            return _refreshed((await backend.ask(kinds.REFRESH, request, connection)).result)
         except (BackendError, Error) as error:
             return self._kept(backend, error)
-        return RefreshResult(expire_at=max(result.expire_at, 0), info=info or None, meta=meta)
 
     async def subscribe(self, event: Subscribing, namespace: Namespace) -> SubscribeOptions:
         """How the subscription behaves.
@@ -113,13 +106,11 @@ class ProxyCalls:
         """
         connection = event.connection
         backend = self._backend(ProxyKind.SUBSCRIBE, namespace.options.subscribe_proxy_name)
-        data, b64data = _encoded(backend, event.data)
         request = m.SubscribeRequest(
             **_client(connection),
             **_user(backend, connection),
+            **_payload(backend, event),
             channel=event.channel,
-            data=data,
-            b64data=b64data,
         )
         answer = await self._ask(backend, kinds.SUBSCRIBE, request, connection)
         result = answer.result or m.SubscribeResult()
@@ -140,13 +131,11 @@ class ProxyCalls:
         """
         connection = event.connection
         backend = self._backend(ProxyKind.PUBLISH, namespace.options.publish_proxy_name)
-        data, b64data = _encoded(backend, event.data)
         request = m.PublishRequest(
             **_client(connection),
             **_user(backend, connection),
+            **_payload(backend, event),
             channel=event.channel,
-            data=data,
-            b64data=b64data,
         )
         answer = await self._ask(backend, kinds.PUBLISH, request, connection)
         result = answer.result or m.PublishResult()
@@ -174,13 +163,9 @@ class ProxyCalls:
             **_client(connection), **_user(backend, connection), channel=event.channel
         )
         try:
-            result = (await backend.ask(kinds.SUB_REFRESH, request, connection)).result
-            if result is None or result.expired:
-                return RefreshResult(expired=True)
-            info = _decoded(result.info, result.b64info, "b64info").copy()
+            return _refreshed((await backend.ask(kinds.SUB_REFRESH, request, connection)).result)
         except (BackendError, Error) as error:
             return self._kept(backend, error)
-        return RefreshResult(expire_at=max(result.expire_at, 0), info=info or None)
 
     async def rpc(self, event: Rpc, namespace: RpcOptions) -> Raw:
         """The answer to a call.
@@ -191,13 +176,11 @@ class ProxyCalls:
         """
         connection = event.connection
         backend = self._backend(ProxyKind.RPC, namespace.proxy_name)
-        data, b64data = _encoded(backend, event.data)
         request = m.RPCRequest(
             **_client(connection),
             **_user(backend, connection),
+            **_payload(backend, event),
             method=event.method,
-            data=data,
-            b64data=b64data,
         )
         answer = await self._ask(backend, kinds.RPC, request, connection)
         result = answer.result or m.RPCResult()
@@ -255,11 +238,22 @@ def _user(backend: Backend, connection: Connection) -> dict[str, Any]:
     return known
 
 
-def _encoded(backend: Backend, data: Raw) -> tuple[Raw, str]:
-    """A payload as ``data`` and ``b64data``."""
+def _payload(
+    backend: Backend, event: Connecting | Subscribing | Publishing | Rpc
+) -> dict[str, Any]:
+    """What the client sent, in the form that the backend wants."""
     if backend.options.binary_encoding:
-        return NO_DATA, base64.b64encode(data).decode()
-    return data, ""
+        return {"b64data": base64.b64encode(event.data).decode()}
+    return {"data": event.data}
+
+
+def _refreshed(result: m.RefreshResult | m.SubRefreshResult | None) -> RefreshResult:
+    """Whether what was asked about lives on."""
+    if result is None or result.expired:
+        return RefreshResult(expired=True)
+    info = _decoded(result.info, result.b64info, "b64info").copy()
+    meta = _meta(result.meta) if isinstance(result, m.RefreshResult) else None
+    return RefreshResult(expire_at=max(result.expire_at, 0), info=info or None, meta=meta)
 
 
 def _decoded(data: Raw, b64: str, name: str) -> Raw:
@@ -278,7 +272,12 @@ def _decoded(data: Raw, b64: str, name: str) -> Raw:
 
 
 def _meta(meta: Raw) -> Any:
-    return msgspec.json.decode(meta) if meta else None
+    """Raises Error 100 if it is no JSON, as it can be over GRPC."""
+    try:
+        return msgspec.json.decode(meta) if meta else None
+    except msgspec.DecodeError as error:
+        detail = f"the proxy's answer: meta is no JSON: {error}"
+        raise Error(codes.INTERNAL, detail=detail) from None
 
 
 def _server_side(result: m.ConnectResult, rules: ChannelRules) -> dict[str, SubscribeOptions]:

@@ -10,12 +10,9 @@ from flyball.server.proxies import messages as m
 
 __all__ = [
     "CONNECT",
-    "MAP_PUBLISH",
-    "MAP_REMOVE",
     "PUBLISH",
     "REFRESH",
     "RPC",
-    "SHARED_POLL_REFRESH",
     "SUBSCRIBE",
     "SUB_REFRESH",
     "Question",
@@ -60,15 +57,3 @@ SUB_REFRESH: Final = Question(
     ProxyKind.SUB_REFRESH, "SubRefresh", m.SubRefreshRequest, m.SubRefreshResponse
 )
 RPC: Final = Question(ProxyKind.RPC, "RPC", m.RPCRequest, m.RPCResponse)
-MAP_PUBLISH: Final = Question(
-    ProxyKind.MAP_PUBLISH, "MapPublish", m.MapPublishRequest, m.MapPublishResponse
-)
-MAP_REMOVE: Final = Question(
-    ProxyKind.MAP_REMOVE, "MapRemove", m.MapRemoveRequest, m.MapRemoveResponse
-)
-SHARED_POLL_REFRESH: Final = Question(
-    ProxyKind.SHARED_POLL_REFRESH,
-    "SharedPollRefresh",
-    m.SharedPollRefreshRequest,
-    m.SharedPollRefreshResponse,
-)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct, field
 
 from flyball.protocol.messages import I64, NO_DATA, U32, U64, FilterNode
+from flyball.server.api.messages import SubscribeOptionOverride
 
 
 class Message(Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -46,22 +47,6 @@ class Error(Message):
     code: U32 = 0
     message: str = ""
     temporary: bool = False
-
-
-class BoolValue(Message):
-    """A bool that can be absent."""
-
-    value: bool = False
-
-
-class SubscribeOptionOverride(Message):
-    """What takes the place of the namespace's options in one subscription."""
-
-    presence: BoolValue | None = None
-    join_leave: BoolValue | None = None
-    force_recovery: BoolValue | None = None
-    force_positioning: BoolValue | None = None
-    force_push_join_leave: BoolValue | None = None
 
 
 # -- connect

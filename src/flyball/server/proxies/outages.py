@@ -42,14 +42,13 @@ class Outages:
         elif now - self._spoken < REMIND:
             return
         if now - self._spoken >= QUIET:
-            self._speak(now)
             logger.error(
                 "backend gives no answer",
                 proxy=self._key,
                 endpoint=self._endpoint,
                 type=kind,
                 reason=reason,
-                failures=self._take_untold(),
+                failures=self._speak(now),
             )
 
     def answered(self, now: float) -> None:
@@ -59,18 +58,16 @@ class Outages:
         if now - self._spoken < QUIET:
             return  # it fails now and then: spoken of later, if it goes on
         self._failing = False
-        self._speak(now)
         logger.warning(
             "backend answers again",
             proxy=self._key,
             endpoint=self._endpoint,
             seconds=round(now - self._began, 3),
-            failures=self._take_untold(),
+            failures=self._speak(now),
         )
 
-    def _speak(self, now: float) -> None:
+    def _speak(self, now: float) -> int:
+        """The failures that are told of now."""
         self._spoken = now
-
-    def _take_untold(self) -> int:
         untold, self._untold = self._untold, 0
         return untold

@@ -6,6 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from flyball.aio.lines import LineLimit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,11 +29,11 @@ class ConnectionLimits:
     __slots__ = (
         "_burst",
         "_limit",
+        "_lines",
         "_monotonic",
         "_num_clients",
         "_on_refused",
         "_refilled_at",
-        "_silent_until",
         "_tokens",
     )
 
@@ -61,7 +63,7 @@ class ConnectionLimits:
         self._monotonic = monotonic
         self._refilled_at = monotonic()
         self._on_refused = on_refused
-        self._silent_until = float("-inf")
+        self._lines = LineLimit(1, SILENCE)
 
     def admits(self) -> bool:
         """Whether one more connection may be made; counts it against the rate."""
@@ -76,9 +78,7 @@ class ConnectionLimits:
     def _refuse(self, key: str) -> None:
         if self._on_refused is not None:
             self._on_refused()
-        now = self._monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + SILENCE
+        if self._lines.allows(self._monotonic()):
             logger.warning("connections are refused: %s is reached", key)
 
     def _in_rate(self) -> bool:

@@ -11,7 +11,7 @@ from flyball.transports.common.websocket.violations import CloseCode, Violation
 MAX_WINDOW_BITS: Final = 15
 """Logarithm of the largest window, 32 KB."""
 _TAIL: Final = b"\x00\x00\xff\xff"
-_ANY_WINDOW: Final = -15  # raw deflate, up to the largest window
+_ANY_WINDOW: Final = -MAX_WINDOW_BITS  # raw deflate, up to the largest window
 
 
 class Deflater:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from flyball.transports.common.websocket.deflate import MAX_WINDOW_BITS
+
 EXTENSION: Final = "permessage-deflate"
 MAX_OFFERS: Final = 16
 """More of them are not looked at."""
-WINDOW_BITS: Final = {str(bits): bits for bits in range(8, 16)}
+WINDOW_BITS: Final = {str(bits): bits for bits in range(8, MAX_WINDOW_BITS + 1)}
 """Logarithms of window sizes, as they must be written."""
 LEAST_BITS: Final = 9
 """Smallest window of the compressor: zlib uses 9 where 8 is asked for, and the client could not
@@ -18,9 +20,12 @@ class Agreement(NamedTuple):
     """permessage-deflate as it was agreed on. No context is taken over in either direction."""
 
     window_bits: int
-    """Of what we compress: 9 to 15."""
+    """Of what we compress: 9 to 15; 0 where nothing is compressed."""
     answer: str
-    """Value of ``Sec-WebSocket-Extensions`` in the answer."""
+    """Value of ``Sec-WebSocket-Extensions`` in the answer; empty: the answer has none."""
+
+
+UNCOMPRESSED: Final = Agreement(0, "")
 
 
 def agree(header: str) -> Agreement | None:
@@ -56,7 +61,7 @@ def _read(parameters: list[str]) -> dict[str, str | None] | None:
 def _keep(given: dict[str, str | None]) -> Agreement | None:
     """The answer to an offer, None if it is declined."""
     answer = f"{EXTENSION}; server_no_context_takeover; client_no_context_takeover"
-    bits = WINDOW_BITS["15"]
+    bits = MAX_WINDOW_BITS
     for name, value in given.items():
         match name:
             case "server_no_context_takeover" | "client_no_context_takeover":

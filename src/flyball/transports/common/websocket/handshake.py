@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from flyball.http.head import has_token
 from flyball.http.messages import NO_SNIFF, STATUS_TEXTS, TEXT_TYPE, Response
 from flyball.transports.common.origin import cors_headers
-from flyball.transports.common.websocket.extensions import agree
+from flyball.transports.common.websocket.extensions import UNCOMPRESSED, agree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,11 +77,10 @@ def negotiate(
         protobuf, frame_pings = choice.protobuf, choice.frame_pings
         if choice.subprotocol:
             answer += f"Sec-WebSocket-Protocol: {choice.subprotocol}\r\n"
-    agreed = _agree(headers) if compression else None
-    if agreed is not None:
+    agreed = _agreement(headers, compression=compression)
+    if agreed.answer:
         answer += f"Sec-WebSocket-Extensions: {agreed.answer}\r\n"
-    window_bits = agreed.window_bits if agreed is not None else 0
-    return Acceptance((answer + "\r\n").encode(), protobuf, window_bits, frame_pings)
+    return Acceptance((answer + "\r\n").encode(), protobuf, agreed.window_bits, frame_pings)
 
 
 def negotiate_connect(
@@ -115,16 +114,16 @@ def negotiate_connect(
         choice = choose_encoding(offered.split(",") if offered else (), head.query)
         if choice.subprotocol:
             fields.append(("Sec-WebSocket-Protocol", choice.subprotocol))
-    agreed = _agree(headers) if compression else None
-    if agreed is not None:
+    agreed = _agreement(headers, compression=compression)
+    if agreed.answer:
         fields.append(("Sec-WebSocket-Extensions", agreed.answer))
-    window_bits = agreed.window_bits if agreed is not None else 0
-    return Acceptance(b"", choice.protobuf, window_bits, choice.frame_pings, tuple(fields))
+    bits = agreed.window_bits
+    return Acceptance(b"", choice.protobuf, bits, choice.frame_pings, tuple(fields))
 
 
-def _agree(headers: Mapping[str, str]) -> Agreement | None:
-    offers = headers.get("sec-websocket-extensions")
-    return agree(offers) if offers else None
+def _agreement(headers: Mapping[str, str], *, compression: bool) -> Agreement:
+    offers = headers.get("sec-websocket-extensions", "") if compression else ""
+    return agree(offers) or UNCOMPRESSED
 
 
 def refuse(

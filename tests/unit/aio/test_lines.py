@@ -1,6 +1,6 @@
 """What strangers can repeat at will is told of now and then, with a count."""
 
-from flyball.server.common.lines import LineLimit
+from flyball.aio.lines import LineLimit
 
 
 def test_so_many_lines_in_so_many_seconds():
