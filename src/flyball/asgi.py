@@ -134,7 +134,7 @@ class App:
             else:
                 await socket(scope, receive, send)
         elif kind == "http":
-            await serve(self._routes, scope, receive, send)
+            await serve(self._routes, scope, receive, send, held=self.node.held)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:

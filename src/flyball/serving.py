@@ -54,7 +54,7 @@ async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterato
     options = options or ServeOptions()
     where = ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context)
     routes = Routes(options.routes(node, options.prefix), app=options.app)
-    listener = Listener(where, routes, node.timers)
+    listener = Listener(where, routes, node.timers, held=node.held)
     await node.start()
     try:
         await listener.start()

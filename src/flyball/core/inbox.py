@@ -94,6 +94,11 @@ class Inbox:
         else:
             frames.append(frame)
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._size + len(self._frames[0]) if self._frames else 0
+
     def resume(self) -> None:
         """Goes on, as a command has ended or another turn has come."""
         if self._working:

@@ -9,6 +9,7 @@ from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect
 from flyball.core.events import ChannelOccupied, ChannelVacated, Unsubscribed
 from flyball.core.links import BrokerLinks
+from flyball.core.reads import SharedReads
 from flyball.core.subscription import SubscriptionState
 from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Membership:
     """Who is in which channel on this node, and what the engine knows of it."""
 
-    __slots__ = ("_broker", "_links", "_presence", "_runtime", "hub")
+    __slots__ = ("_broker", "_links", "_presence", "_reads", "_runtime", "hub")
 
     def __init__(
         self, runtime: Runtime, hub: Hub, broker: Broker, presence_manager: PresenceManager
@@ -36,6 +37,7 @@ class Membership:
         self._runtime = runtime
         self._broker = broker
         self._presence = presence_manager
+        self._reads = SharedReads(runtime, broker)
         self._links = BrokerLinks(broker, lambda channel: channel in hub.channels)
 
     # -- entering
@@ -57,7 +59,7 @@ class Membership:
 
     async def read(self, sub: Subscription, query: HistoryFilter) -> HistoryResult:
         """Reads the stream that a subscription follows."""
-        return await self._broker.history(sub.channel, query, sub.options.history_meta_ttl)
+        return await self._reads.read(sub.channel, query, sub.options.history_meta_ttl)
 
     async def add_presence(self, sub: Subscription) -> None:
         """Enters, or prolongs, a subscriber's presence."""
@@ -151,7 +153,7 @@ class Membership:
 
     async def read_stream(self, channel: str, query: HistoryFilter) -> HistoryResult:
         """Reads the stream that a part of this program follows."""
-        return await self._broker.history(channel, query)
+        return await self._reads.read(channel, query)
 
     async def drain(self) -> None:
         """Waits for the broker calls under way."""

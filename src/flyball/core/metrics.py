@@ -55,6 +55,7 @@ class Metrics:
         "command_duration",
         "connections_accepted",
         "connections_inflight",
+        "history_reads",
         "messages_received",
         "messages_sent",
         "ping_pong_duration",
@@ -65,6 +66,7 @@ class Metrics:
         "reply_errors",
         "server_disconnects",
         "server_unsubscribes",
+        "strangers_dropped",
         "subscriptions_accepted",
         "subscriptions_inflight",
         "survey_duration",
@@ -90,6 +92,10 @@ class Metrics:
         )
         """type"""
         self.pub_sub_lag = Histogram(LAG_BOUNDS)
+        self.history_reads = 0
+        """Reads of streams for subscribers, each perhaps for many of them."""
+        self.strangers_dropped = 0
+        """Connections and requests that held too much before anybody knew who sends it."""
         self.survey_duration: defaultdict[str, Histogram] = defaultdict(Histogram)
         """op"""
         self.command_duration: defaultdict[str, Histogram] = defaultdict(_fine)
@@ -124,3 +130,7 @@ class Metrics:
         self.tags_filter_dropped = 0
         self.publish_suppressed: defaultdict[str, int] = defaultdict(int)
         """reason"""
+
+    def count_dropped_stranger(self) -> None:
+        """Counts a client that was dropped before it was known who it is."""
+        self.strangers_dropped += 1

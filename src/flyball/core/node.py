@@ -38,6 +38,7 @@ from flyball.protocol import codes
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from flyball.aio.held import HeldBytes
     from flyball.aio.tasks import TaskOwner
     from flyball.aio.timers import TimerWheel
     from flyball.core.broker import Broker, Controller, PresenceManager
@@ -345,6 +346,11 @@ class Node(HandlerDecorators, UserOperations):
     def timers(self) -> TimerWheel:
         """The timer wheel of this run."""
         return self._run.runtime.timers
+
+    @property
+    def held(self) -> HeldBytes:
+        """What clients of this run who are not connected yet hold in memory."""
+        return self._run.runtime.held
 
     @property
     def tasks(self) -> TaskOwner:

@@ -32,6 +32,9 @@ class NodeOptions:
     """Bytes that may wait for one slow client; above it 3008."""
     channel_position_check_delay: float = 40.0
     channel_position_max_time_lag: float = 0.0
+    held_bytes_limit: int = 33554432
+    """Bytes of unfinished messages and requests that all clients who are not connected yet may
+    fill together; above it those who began first are dropped."""
     user_connection_limit: int = 0
     """Connections of one user on this node."""
     history_max_publication_limit: int = 300

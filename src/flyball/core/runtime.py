@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from flyball.aio.held import HeldBytes
 from flyball.aio.tasks import TaskOwner
 from flyball.aio.timers import TimerWheel
 
@@ -20,7 +21,7 @@ class Runtime:
     run out by themselves, for clients that still leave.
     """
 
-    __slots__ = ("clock", "handlers", "metrics", "options", "random", "tasks", "timers")
+    __slots__ = ("clock", "handlers", "held", "metrics", "options", "random", "tasks", "timers")
 
     def __init__(
         self, options: NodeOptions, clock: Clock, metrics: Metrics, handlers: Handlers
@@ -30,6 +31,8 @@ class Runtime:
         self.metrics = metrics
         self.handlers = handlers
         self.timers = TimerWheel(clock)
+        self.held = HeldBytes(clock, options.held_bytes_limit, metrics.count_dropped_stranger)
+        """What clients who are not connected yet have sent and what cannot be worked off yet."""
         self.tasks = TaskOwner(metrics.background_failures, clock.monotonic)
         """Owns the work that nobody waits for."""
         self.random = random.Random().random  # noqa: S311 - spreads timers, no secret

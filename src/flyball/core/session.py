@@ -169,6 +169,7 @@ class Session:
         """Takes the next state."""
         assert state in TRANSITIONS[self.state], (self.state, state)
         self.state = state
+        self._runtime.held.free(self)
 
     @property
     def metrics_key(self) -> tuple[str, str]:
@@ -211,6 +212,7 @@ class Session:
         """
         if self._inbox is not None:
             self._inbox.add(frame)
+            self._count_held()
             return
         if not self.listens:
             return
@@ -221,6 +223,21 @@ class Session:
                 return
         self._inbox = inbox = Inbox(self, frame, max(position, 0))
         inbox.work()
+        self._count_held()
+
+    def _count_held(self) -> None:
+        """What a client sends behind a connect that is not answered yet fills a common room."""
+        if self.is_stranger and self._inbox is not None:
+            self._runtime.held.hold(self, self._inbox.size)
+
+    @property
+    def is_stranger(self) -> bool:
+        """It is not known yet who the client is."""
+        return self.state is SessionState.NEW
+
+    def give_up(self) -> None:
+        """See :meth:`Holder.give_up <flyball.aio.held.Holder.give_up>`."""
+        self._end(codes.DISCONNECT_TOO_MANY_REQUESTS, "too much sent before connect was answered")
 
     def connect_unidirectional(self, request: ConnectRequest) -> None:
         """Opens a unidirectional connection: its only command."""

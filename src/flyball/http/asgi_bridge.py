@@ -7,13 +7,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flyball.http.asgi_tools import headers_of, local_path
-from flyball.http.messages import NOT_FOUND, HttpLimits, RequestHead, Response
+from flyball.http.messages import NOT_FOUND, HttpLimits, RequestHead, Response, plain_error
 from flyball.http.routes import outcome
 from flyball.http.streams import ResponseStream, StreamingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from flyball.aio.held import HeldBytes
     from flyball.http.asgi_tools import Message, Receive, Scope, Send
     from flyball.http.routes import Routes
 
@@ -169,11 +170,13 @@ async def serve(
     receive: Receive,
     send: Send,
     limits: HttpLimits = LIMITS,
+    held: HeldBytes | None = None,
 ) -> None:
     """Serves one HTTP request by the route table; whatever matches no row of it gets 404.
 
     Paths are those below the place where the ASGI app is mounted. Handshakes of rows with an
-    ``upgrade`` come to an ASGI app in another way: here such rows are not found.
+    ``upgrade`` come to an ASGI app in another way: here such rows are not found. ``held``: what
+    strangers may fill together.
     """
     head = _head_of(scope)
     endpoint = routes.find(head.path)
@@ -184,11 +187,15 @@ async def serve(
     if refusal is not None:
         await answer(send, head, refusal)
         return
-    body = await _read_body(receive, endpoint.body_limit(limits))
+    reader = BodyReader(receive, None if endpoint.is_admitted else held)
+    body = await reader.read(endpoint.body_limit(limits))
     if body is None:
         return
-    if isinstance(body, TooLong):
+    if body is Unread.TOO_LONG:
         await answer(send, head, endpoint.too_large(head))
+        return
+    if body is Unread.NO_ROOM:
+        await answer(send, head, plain_error(503, close=True))
         return
     found = endpoint.answer(head, body)
     if isinstance(found, Response):
@@ -215,27 +222,60 @@ def _head_of(scope: Scope) -> RequestHead:
     )
 
 
-class TooLong(Enum):
-    """A body is longer than it may be."""
+class Unread(Enum):
+    """Why a body was not read to its end."""
 
-    YES = True
+    TOO_LONG = "longer than it may be"
+    NO_ROOM = "strangers hold too much already"
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes | TooLong | None:
-    """The request body; None if its sender went away."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part: bytes = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            return TooLong.YES
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+class BodyReader:
+    """Collects the body of one request."""
+
+    __slots__ = ("_given_up", "_held", "_parts", "_receive", "_task")
+
+    def __init__(self, receive: Receive, held: HeldBytes | None) -> None:
+        """``held``: the room that the body fills; None: its sender is no stranger."""
+        self._receive = receive
+        self._held = held
+        self._parts: list[bytes] = []
+        self._given_up = False
+        self._task = asyncio.current_task()
+
+    def give_up(self) -> None:
+        """See :meth:`Holder.give_up <flyball.aio.held.Holder.give_up>`."""
+        self._given_up = True
+        self._parts.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def read(self, limit: int) -> bytes | Unread | None:
+        """The body, of ``limit`` bytes at most; None if its sender went away."""
+        try:
+            return await self._read(limit)
+        except asyncio.CancelledError:
+            if not self._given_up or self._task is None or self._task.uncancel():
+                raise
+            return Unread.NO_ROOM
+        finally:
+            if self._held is not None:
+                self._held.free(self)
+
+    async def _read(self, limit: int) -> bytes | Unread | None:
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                return Unread.TOO_LONG
+            self._parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(self._parts)
+            if self._held is not None:
+                self._held.hold(self, size)
 
 
 async def _stream(

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from flyball.http.encoding import encode_response
+from flyball.http.head import BadRequestHead, check_head
 from flyball.http.http1 import close_gently
 from flyball.http.messages import plain_error
 from flyball.http.timeouts import Deadline
@@ -187,8 +188,20 @@ class AsgiProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._in_body = True
         self._limit_time()
+        self._check_head()
         if not self._is_refused:
             super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        """The same strictness as for requests that the table serves."""
+        headers: dict[str, str] = {}
+        for raw, value in self.headers:
+            name, text = raw.decode("latin-1"), value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {text}" if name in headers else text
+        try:
+            check_head(headers, self.parser.get_http_version())
+        except BadRequestHead as error:
+            self._refuse(error.status)
 
     def on_body(self, body: bytes) -> None:
         """Part of the body."""

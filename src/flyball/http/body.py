@@ -51,8 +51,8 @@ class _Collector:
 class ChunkedBody:
     """Collects the content of a chunked body.
 
-    Call :meth:`feed` with a buffer; it takes what belongs to the body out of it and says
-    whether the body is complete. What is left in the buffer then is the next request.
+    Call :meth:`feed` with a buffer; it takes a piece of the body out of it and says whether the
+    body is complete. What is left in the buffer then is the next request.
 
     llhttp does not tell where in its input a message ended. A chunked body ends with
     :data:`_BODY_END` in any case, so the parser is given no more at a time than up to the next
@@ -76,17 +76,18 @@ class ChunkedBody:
         return self._collector.content
 
     def feed(self, buffer: bytearray) -> bool:
-        """Takes bytes from the front of ``buffer``; True when the body has ended.
+        """Takes a piece from the front of ``buffer``; True when the body has ended.
+
+        ``buffer`` must not be empty. A piece is :data:`MAX_FRAMING` bytes at most: who sends chunks of a byte takes turns.
 
         Raises:
             BadChunks: what stands there is no chunk, or trailers are too long.
         """
-        while buffer and not self._collector.is_complete:
-            size = self._next_part(buffer)
-            part = bytes(buffer[:size])
-            del buffer[:size]
-            self._last = (self._last + part)[-3:]
-            self._parse(part)
+        size = self._next_part(buffer)
+        part = bytes(buffer[:size])
+        del buffer[:size]
+        self._last = (self._last + part)[-3:]
+        self._parse(part)
         return self._collector.is_complete
 
     def _next_part(self, buffer: bytearray) -> int:

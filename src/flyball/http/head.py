@@ -81,15 +81,9 @@ def parse_head(data: bytes, *, max_headers: int = 200) -> RequestHead:
     headers = collector.headers
     if len(headers) + collector.repeated > max_headers:
         raise BadRequestHead(431, f"more than {max_headers} headers")
-    if collector.repeated:
-        _check_repeated(headers)
     version = parser.get_http_version()
     http11 = version == "1.1"
-    if http11:
-        if "host" not in headers:
-            raise BadRequestHead(400, "missing required Host header")
-    elif version != "1.0":
-        raise BadRequestHead(505, f"unsupported protocol version HTTP/{version}")
+    length = check_head(headers, version)
     target = collector.url.decode("latin-1")
     path, _, query = target.partition("?")
     if not path.startswith("/"):
@@ -101,8 +95,29 @@ def parse_head(data: bytes, *, max_headers: int = 200) -> RequestHead:
         headers,
         http11,
         _keeps_alive(headers.get("connection", ""), http11=http11),
-        _check_body(headers),
+        length,
     )
+
+
+def check_head(headers: dict[str, str], version: str) -> int:
+    """Refuses heads that could be read in two ways; the length of the body, 0 if it is not said.
+
+    Args:
+        headers: names in lower case, values of repeated ones joined by ``, ``.
+        version: of HTTP, as ``1.1``.
+
+    Raises:
+        BadRequestHead: there is no Host, or more than one; two lengths of a body, or one that is
+            no number; a version that is not served (RFC 9112, sections 2.3, 3.2 and 6.3).
+    """
+    if version == "1.1":
+        if "host" not in headers:
+            raise BadRequestHead(400, "missing required Host header")
+    elif version != "1.0":
+        raise BadRequestHead(505, f"unsupported protocol version HTTP/{version}")
+    if ", " in headers.get("host", ""):
+        raise BadRequestHead(400, "too many Host headers")
+    return _check_body(headers)
 
 
 def kept(headers: Mapping[str, str], keep: frozenset[str] | None) -> Mapping[str, str] | None:
@@ -130,11 +145,6 @@ def _keeps_alive(connection: str, *, http11: bool) -> bool:
     if not http11:
         return has_token(connection, "keep-alive")
     return not connection or connection == "Upgrade" or not has_token(connection, "close")
-
-
-def _check_repeated(headers: dict[str, str]) -> None:
-    if ", " in headers.get("host", ""):
-        raise BadRequestHead(400, "too many Host headers")
 
 
 def _check_body(headers: dict[str, str]) -> int:

@@ -24,6 +24,7 @@ from flyball.http.timeouts import Deadline
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flyball.aio.held import HeldBytes
     from flyball.aio.timers import TimerWheel
     from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits, RequestHead
@@ -36,6 +37,9 @@ MAX_SKIPPED: Final = 262_144
 go on; it ends before a longer one."""
 _JOINED_SIZE: Final = 65536
 """Bytes of answers to pipelined requests that are written together."""
+STEPS_A_TURN: Final = 32
+"""Requests, or pieces of a body in chunks, of one connection that are worked off before the others
+have their turn."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
 """What clients of HTTP/2 begin with (RFC 9113, section 3.4), up to its blank line."""
@@ -112,6 +116,8 @@ class Http1Service:
     common: CommonHeaders
     take_back: Callable[[asyncio.Transport, bytes], None]
     """Takes a connection again after a stream that had it for itself."""
+    held: HeldBytes
+    """What requests of strangers fill together while they are not whole."""
     switch_to_app: Callable[[asyncio.Transport, bytes], None] | None = None
     """Takes a connection with a request that no row of the table is for; None: 404."""
     switch_to_http2: Callable[[asyncio.Transport, bytes], None] | None = None
@@ -156,6 +162,7 @@ class Http1Connection(asyncio.Protocol):
         "_deadline",
         "_incoming",
         "_is_blocked",
+        "_later",
         "_pipelined",
         "_pipelined_size",
         "_service",
@@ -173,6 +180,7 @@ class Http1Connection(asyncio.Protocol):
         self._deadline = Deadline(service.timers, self._on_deadline)
         self._incoming: _Incoming | None = None
         self._is_blocked = False
+        self._later = False  # another turn takes up what the buffer has left
         self._stopping = False
         self._pipelined: list[bytes] | None = None  # answers of this chunk, not written yet
         self._pipelined_size = 0
@@ -200,7 +208,7 @@ class Http1Connection(asyncio.Protocol):
         """The connection is gone; an answer under way will be thrown away."""
         self._enter(_GONE)
         self._service.connections.discard(self)
-        self._buffer.clear()
+        self._forget_input()
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still wait for an answer."""
@@ -219,7 +227,8 @@ class Http1Connection(asyncio.Protocol):
         self._is_blocked = False
         self._limit_time()
         self._wire.resume_reading()
-        self._advance()
+        if not self._later:
+            self._advance()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
@@ -245,21 +254,27 @@ class Http1Connection(asyncio.Protocol):
         if state is _ENDING or state is _GONE:
             return
         self._buffer += data
-        if state is _HANDLING or self._is_blocked:
+        if state is _HANDLING or self._is_blocked or self._later:
             if len(self._buffer) > self._service.limits.max_head_size:
                 self._wire.pause_reading()
-            return
-        self._advance()
+        else:
+            self._advance()
+        self._count_held()
 
     # -- reading
 
     def _advance(self) -> None:
-        """Handles all whole requests in the buffer."""
+        """Handles the whole requests in the buffer, but no more than one turn's share."""
         if self._pipelined is not None:
             return  # called back from a write below
         self._pipelined = []
+        steps = STEPS_A_TURN
         try:
             while self._buffer and not self._is_blocked and self._step():
+                steps -= 1
+                if not steps and self._buffer:
+                    self._go_on_later()
+                    break
                 if self._pipelined_size > _JOINED_SIZE:
                     self._flush()
         finally:
@@ -267,6 +282,36 @@ class Http1Connection(asyncio.Protocol):
             self._pipelined = None
         if self._stopping and self._state is _IDLE and not self._buffer:
             self._end()
+
+    def _go_on_later(self) -> None:
+        """Leaves the rest of what came to another turn: the other connections come first."""
+        self._later = True
+        self._wire.pause_reading()
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._later = False
+        if self._state is _GONE or self._state is _ENDING or self._is_blocked:
+            return
+        self._wire.resume_reading()
+        if self._state is not _HANDLING:
+            self._advance()
+            self._count_held()
+
+    def _count_held(self) -> None:
+        """What a stranger leaves unfinished fills a room that all strangers share."""
+        size, incoming = len(self._buffer), self._incoming
+        if incoming is not None:
+            if incoming.endpoint is not None and incoming.endpoint.is_admitted:
+                size = 0
+            elif incoming.chunks is not None:
+                size += len(incoming.chunks.content)
+        self._service.held.hold(self, size)
+
+    def give_up(self) -> None:
+        """See :meth:`Holder.give_up <flyball.aio.held.Holder.give_up>`."""
+        self._forget_input()
+        self._wire.abort()
 
     def _step(self) -> bool:
         """One head or one body; False if more bytes, or an answer, must be waited for."""
@@ -358,7 +403,7 @@ class Http1Connection(asyncio.Protocol):
             if self._is_too_long(incoming, len(chunks.content)):
                 return False
             if not is_complete:
-                return False
+                return bool(self._buffer)  # another piece, perhaps in another turn
             body = bytes(chunks.content)
         self._incoming = None
         if incoming.refusal is not None:
@@ -444,7 +489,12 @@ class Http1Connection(asyncio.Protocol):
         """The wire is somebody else's from now on."""
         self._enter(_GONE)
         self._service.connections.discard(self)
+        self._forget_input()
+
+    def _forget_input(self) -> None:
         self._buffer.clear()
+        self._incoming = None
+        self._service.held.free(self)
 
     # -- answering
 
@@ -470,7 +520,7 @@ class Http1Connection(asyncio.Protocol):
         if self._state is _GONE:
             return
         self._respond(head, answer)
-        if not self._is_blocked and self._state is _IDLE:
+        if not self._is_blocked and self._state is _IDLE and not self._later:
             self._wire.resume_reading()
             self._advance()
 
@@ -527,7 +577,7 @@ class Http1Connection(asyncio.Protocol):
             return
         self._flush()
         self._enter(_ENDING)
-        self._buffer.clear()
+        self._forget_input()
         close_gently(self._wire)
 
     # -- time limits, and the end by the listener

@@ -34,6 +34,10 @@ MAX_QUEUED: Final = 1048576
 """Bytes of answers that a client may leave unread before nothing more is read from it."""
 MAX_CONTROL_FRAMES: Final = 1000
 """Frames in a second that bring no request any further: resets, pings, settings, empty data."""
+EVENTS_A_TURN: Final = 64
+"""Frames of one connection that are worked off before the others have their turn."""
+SLICE: Final = 2048
+"""Bytes that the library is given at a time: it does not stop before their end."""
 _DATA_HEAD: Final = struct.Struct(">HBBBI").pack
 """Length (high and low), type and flags (none), stream (RFC 9113, section 4.1)."""
 
@@ -97,7 +101,9 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
     __slots__ = (
         "_control_frames",
         "_deadline",
+        "_greeted",
         "_h2",
+        "_input",
         "_is_blocked",
         "_is_flushing",
         "_loop",
@@ -129,7 +135,10 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._wire: asyncio.Transport = None  # type: ignore[assignment]  # set when made
         self.streams: dict[int, StreamWire] = {}
+        self.held = 0
         self._unsent: dict[int, _Unsent] = {}
+        self._input = b""  # what came and is left for another turn
+        self._greeted = False  # the client has sent its settings, as it must first
         self._output = bytearray()  # frames of this turn
         self._is_blocked = False  # the TCP connection takes nothing
         self._is_flushing = False  # this turn ends with a write
@@ -178,30 +187,59 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
         """The client reads again."""
         self._is_blocked = False
         self._limit_time()
-        self._wire.resume_reading()
+        if not self._input:
+            self._wire.resume_reading()
         self._pump_all()
 
     def data_received(self, data: bytes) -> None:
         """Frames from the client."""
-        if self._state is _LOST or self._wire.is_closing():
-            return
+        if self._input:
+            self._input += data
+        else:
+            self._work(data)
+
+    def _work(self, data: bytes) -> None:
+        """Works frames off, but no more than one turn's share."""
+        left = EVENTS_A_TURN
+        for start in range(0, len(data), SLICE):
+            if left <= 0:
+                self._go_on_later(data[start:])
+                break
+            if self._state is _LOST or self._wire.is_closing():
+                return
+            left -= self._receive(data[start : start + SLICE])
+        self._flush_soon()
+
+    def _go_on_later(self, rest: bytes) -> None:
+        """Leaves the rest of what came to another turn: the other connections come first."""
+        self._input = rest
+        self._wire.pause_reading()
+        self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        data, self._input = self._input, b""
+        self._work(data)
+        if not self._input and not self._is_deaf and self._state is not _LOST:
+            self._wire.resume_reading()
+
+    def _receive(self, data: bytes) -> int:
+        """Gives some bytes to the library; how many frames they completed."""
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
             self._fail(error)
-            return
+            return 0
         for event in events:
             handle = self._handlers.get(type(event))
             if handle is not None:
                 handle(self, event)
             if self._state is _LOST:
-                return
+                return 0
         if self._control_frames.is_exceeded:
             self._close(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
         elif has_oversized_frame(self._h2):
             self._close(h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
-        else:
-            self._flush_soon()
+        return len(events)
 
     def _fail(self, error: h2.exceptions.ProtocolError) -> None:
         """The client broke the rules: the library has a GOAWAY ready."""
@@ -249,6 +287,8 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
 
     def _on_settings(self, _event: h2.events.RemoteSettingsChanged) -> None:
         self._control_frames.count()
+        self._greeted = True
+        self._limit_time()
         self._pump_all()  # the initial window applies to open streams too
 
     def _on_control_frame(self, _event: h2.events.Event) -> None:
@@ -267,6 +307,7 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
         h2.events.RemoteSettingsChanged: _on_settings,
         h2.events.PingReceived: _on_control_frame,
         h2.events.PriorityUpdated: _on_control_frame,
+        h2.events.UnknownFrameReceived: _on_control_frame,
         h2.events.ConnectionTerminated: _on_goaway,
     }
     """Who is told of what the library has read; other events mean nothing to us."""
@@ -450,8 +491,12 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
             return
         self._output = bytearray()
         self._wire.write(output)
-        if self._is_blocked and self._wire.get_write_buffer_size() > MAX_QUEUED:
+        if self._is_deaf:
             self._wire.pause_reading()  # it asks and asks, and does not listen
+
+    @property
+    def _is_deaf(self) -> bool:
+        return self._is_blocked and self._wire.get_write_buffer_size() > MAX_QUEUED
 
     # -- the end, and time limits
 
@@ -475,6 +520,8 @@ class Http2Connection(MultiplexedConnection, asyncio.Protocol):
             return
         if self.streams:
             self._deadline.clear()
+        elif not self._greeted:
+            self._deadline.set(self._service.limits.head_timeout)
         else:
             self._deadline.extend(self._service.limits.keep_alive_timeout)
 

@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flyball.aio.held import HeldBytes
 from flyball.aio.timers import TimerWheel
 from flyball.http.common_headers import CommonHeaders
 from flyball.http.files import FileBudget, RefusedConnection, max_files
@@ -77,6 +78,7 @@ class Listener:
         routes: Routes,
         timers: TimerWheel | None = None,
         *,
+        held: HeldBytes | None = None,
         on_no_files: Callable[[], None] = lambda: None,
     ) -> None:
         """Opens nothing yet.
@@ -85,11 +87,13 @@ class Listener:
             options: where and how to listen.
             routes: what is served.
             timers: for all time limits; by default a wheel of its own.
+            held: what strangers may fill together; by default a room of its own.
             on_no_files: called for each connection that is refused for want of descriptors.
         """
         self.options = options
         self.routes = routes
         self.timers = timers or TimerWheel()
+        self.held = held or HeldBytes(self.timers.clock)
         self._common = CommonHeaders(self.timers.clock)
         self._http1 = Http1Service(
             routes,
@@ -97,6 +101,7 @@ class Listener:
             self.timers,
             self._common,
             self._take_back,
+            self.held,
             switch_to_http2=self._switch_to_http2,
             alpn=options.ssl_context is not None,
             h2c=options.h2c,
@@ -158,7 +163,9 @@ class Listener:
         if options.ssl_context is not None or options.h2c:
             from flyball.http.multiplex.service import StreamService
 
-            self._http2 = StreamService(self.routes, options.http, self.timers, self._common, "2")
+            self._http2 = StreamService(
+                self.routes, options.http, self.timers, self._common, "2", self.held
+            )
 
     def stop_accepting(self) -> None:
         """Closes the port; connections live on."""

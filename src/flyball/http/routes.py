@@ -158,6 +158,11 @@ class Endpoint:
         """Bytes that a body may have."""
         return self.route.max_body_size or limits.max_body_size
 
+    @property
+    def is_admitted(self) -> bool:
+        """Whose body is read is no stranger: the row has asked for a key, or is for operators."""
+        return self.route.admit is not None or self.route.internal
+
     def refuse(self, head: RequestHead, limits: HttpLimits) -> Response | None:
         """Why a request is refused, as far as can be told without its body.
 

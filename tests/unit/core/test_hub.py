@@ -118,15 +118,18 @@ async def test_a_filter_that_lets_nothing_pass(node):
 async def test_joins_during_a_subscribe_come_after_the_reply(flyball_node, flyball_broker):
     node = flyball_node
     node.on_connecting(lambda event: flyball.Credentials(user=event.token))
-    options = flyball.SubscribeOptions(recoverable=True, join_leave=True, push_join_leave=True)
-    node.on_subscribe(lambda event: options)
+
+    @node.on_subscribe
+    def subscribing(event):
+        reads = event.connection.user == "early"
+        return flyball.SubscribeOptions(recoverable=reads, join_leave=True, push_join_leave=True)
+
     early, late = TestClient(node), TestClient(node)
-    for client in (early, late):
-        await client.connect()
+    await early.connect(token="early")
+    await late.connect(token="late")
     flyball_broker.hold("history")
     number = early.send(subscribe={"channel": "news"})
     await settle()
-    flyball_broker._methods = frozenset()
     await late.subscribe("news")
     assert early.take() == []
     flyball_broker.release()

@@ -11,6 +11,7 @@ from flyball.core import inbox
 from flyball.core.options import NodeOptions
 from flyball.protocol.json_codec import JsonCodec
 from flyball.protocol.protobuf_codec import ProtobufCodec
+from flyball.testing.clock import settle
 
 CONNECT = {"id": 1, "connect": {}}
 TOO_MANY = 3013
@@ -296,3 +297,26 @@ async def test_what_stands_behind_a_refused_connect_is_let_go(framing):
         assert [answer["error"]["code"] for answer in wire.take()] == [109]
         assert wire.raw(lines(*publishes(10))) == []
         assert framing.decoded == 1
+
+
+async def test_strangers_share_the_room_for_what_waits_behind_connect(opened):
+    node = flyball.Node(NodeOptions(held_bytes_limit=100_000))
+
+    @node.on_connecting
+    async def connecting(event):
+        await opened.wait()
+        return flyball.Credentials()
+
+    async with node:
+        wires = [Wire(node) for _ in range(3)]
+        for wire in wires:
+            wire.say(CONNECT)
+            wire.raw(b"x" * 40_000)
+        assert [wire.closed_by for wire in wires] == [TOO_MANY, None, None]
+        assert node.held.size == 80_000
+        assert node.metrics.strangers_dropped == 1
+        wires[1].session.connection_lost()
+        assert node.held.size == 40_000
+        opened.set()
+        await settle()
+        assert node.held.size == 0

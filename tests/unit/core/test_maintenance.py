@@ -163,9 +163,11 @@ class TestPositions:
         broker.hold("history")
         clock.advance(0.1)
         await settle()
-        assert len(broker.held) == 4  # all at once: none has it yet
+        before = node.metrics.history_reads
+        assert len(broker.held) == 1  # the other three wait for the next one, together
         broker.release()
         await settle()
+        assert node.metrics.history_reads == before + 1
         node._run.on_broker_restored()
         broker.hold("history")
         clock.advance(0.1)

@@ -16,8 +16,9 @@ def decode(data, cuts=()):
     for end in (*sorted(cuts), len(data)):
         buffer += data[start:end]
         start = max(start, end)
-        if body.feed(buffer):
-            return bytes(body.content), bytes(buffer) + data[start:]
+        while buffer:
+            if body.feed(buffer):
+                return bytes(body.content), bytes(buffer) + data[start:]
     return bytes(body.content), None
 
 

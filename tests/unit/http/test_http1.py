@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from flyball.aio.held import HeldBytes
 from flyball.aio.timers import TimerWheel
 from flyball.http.common_headers import CommonHeaders
 from flyball.http.head import BadRequestHead, parse_head, split_target
@@ -83,6 +84,7 @@ class Stage:
             self.timers,
             CommonHeaders(self.clock),
             lambda wire, data: self.taken_back.append(data),
+            HeldBytes(self.clock, 4096),
             alpn=alpn is not None,
             h2c=h2c,
             switch_to_http2=lambda wire, data: self.switched.append(("h2", data)),

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from memorywire import MemoryWire, turns_until
 from wsclient import client_frame
 
 import flyball
@@ -12,41 +13,6 @@ from flyball.transports.common.websocket import frames
 from flyball.transports.common.websocket.deflate import Inflater
 from flyball.transports.common.websocket.transport import SocketContext, WebSocketTransport
 from flyball.transports.websocket.framing import plain_framing
-
-
-class MemoryWire:
-    """The wire of one connection."""
-
-    def __init__(self):
-        self.written = []
-        self.reading = True
-        self.closed = False
-
-    def write(self, data):
-        self.written.append(data)
-
-    def pause_reading(self):
-        self.reading = False
-
-    def resume_reading(self):
-        self.reading = True
-
-    def set_write_buffer_limits(self, high=None, low=None):
-        pass
-
-    def get_write_buffer_size(self):
-        return 0
-
-    def can_write_eof(self):
-        return True
-
-    def write_eof(self):
-        pass
-
-    def close(self):
-        self.closed = True
-
-    abort = close
 
 
 @pytest.fixture
@@ -67,15 +33,6 @@ def connect(node):
     transport.data_received(client_frame(b'{"id":1,"connect":{}}'))
     wire.written.clear()
     return transport, wire
-
-
-async def turns_until(condition):
-    turns = 0
-    while not condition():
-        await asyncio.sleep(0)
-        turns += 1
-        assert turns < 2000
-    return turns
 
 
 def pongs(wire):
@@ -164,3 +121,41 @@ async def test_a_violation_behind_many_frames_ends_it(node):
     transport.data_received(client_frame(b"", frames.OP_PING) * 300 + b"\xff\xff")
     await turns_until(lambda: wire.written[-1][:1] == b"\x88")
     assert pongs(wire) == 300
+
+
+async def test_strangers_who_leave_messages_unfinished_make_room(node):
+    held = node.held
+    unfinished = client_frame(b"x" * 60_000)[:-1]
+    wires = []
+    for _ in range(570):
+        wire = MemoryWire()
+        context = SocketContext(node, 65536, 0, None)
+        transport = WebSocketTransport(context, wire, plain_framing(JSON), max_queue_size=1 << 20)
+        node.open_session(transport)
+        transport.data_received(unfinished)
+        wires.append((wire, transport))
+    assert held.size <= node.options.held_bytes_limit
+    closed = [wire.closed for wire, _ in wires]
+    assert closed == [True] * 11 + [False] * 559  # the oldest first
+    for _, transport in wires:
+        transport.connection_lost(None)
+    assert held.size == 0
+
+
+async def test_what_a_client_that_is_known_leaves_unfinished_is_its_own(node):
+    transport, _ = connect(node)
+    transport.data_received(client_frame(b"x" * 60_000)[:-1])
+    assert node.held.size == 0
+
+
+async def test_a_message_that_ends_leaves_the_room(node):
+    wire = MemoryWire()
+    context = SocketContext(node, 65536, 0, None)
+    transport = WebSocketTransport(context, wire, plain_framing(JSON), max_queue_size=1 << 20)
+    node.open_session(transport)
+    frame = client_frame(b'{"id":1,"connect":{"data":"%b"}}' % (b"x" * 5000))
+    transport.data_received(frame[:3000])
+    assert node.held.size == 3000
+    transport.data_received(frame[3000:])
+    assert node.held.size == 0
+    assert b"connect" in wire.written[-1]

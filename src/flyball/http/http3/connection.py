@@ -83,6 +83,7 @@ class Http3Connection(MultiplexedConnection, QuicProtocol):
         self._windows = Windows(self.quic)
         self._http: BoundedH3 | None = None
         self.streams: dict[int, StreamWire] = {}
+        self.held = 0
         self._full: set[int] = set()
         """Streams whose writers pause."""
         self._ending: dict[int, float] = {}

@@ -13,6 +13,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
+from flyball.aio.held import HeldBytes
 from flyball.aio.timers import TimerWheel
 from flyball.http.common_headers import CommonHeaders
 from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW, ConnectionTable
@@ -67,6 +68,7 @@ class Http3Listener:
         webtransports: Mapping[str, SessionEndpoint] | None = None,
         beside: Callable[[], int] | None = None,
         timers: TimerWheel | None = None,
+        held: HeldBytes | None = None,
     ) -> None:
         """Opens nothing yet.
 
@@ -76,6 +78,7 @@ class Http3Listener:
             webtransports: who takes WebTransport sessions, by their paths.
             beside: tells the TCP port whose number is taken if ``options`` name none.
             timers: for all time limits; by default a wheel of its own.
+            held: what strangers may fill together; by default a room of its own.
         """
         self.options = options
         self._beside = beside
@@ -84,7 +87,10 @@ class Http3Listener:
         self._webtransports = dict(webtransports or {})
         self.timers = timers or TimerWheel()
         common = CommonHeaders(self.timers.clock)
-        self.service = StreamService(routes or Routes(), options.http, self.timers, common, "3")
+        held = held or HeldBytes(self.timers.clock)
+        self.service = StreamService(
+            routes or Routes(), options.http, self.timers, common, "3", held
+        )
         self._server: ConnectionTable | None = None
 
     async def start(self) -> None:

@@ -60,11 +60,16 @@ def read_head(fields: Fields, *, max_headers: int) -> tuple[RequestHead, str]:
     return head, pseudo.get(b":protocol", b"").decode("latin-1")
 
 
+MAX_HELD: Final = 1024 * 1024
+"""Bytes that the requests of strangers on one connection may fill together, unless a single one may
+have more."""
+
+
 def open_stream(
     service: StreamService, connection: MultiplexedConnection, stream_id: int, fields: Fields
 ) -> StreamWire:
     """Makes the wire of a stream whose request head has come; the caller feeds what follows."""
-    request = StreamRequest(service)
+    request = StreamRequest(service, connection)
     wire = connection.streams[stream_id] = StreamWire(connection, stream_id, request)
     request.begin(wire, fields)
     return wire
@@ -73,10 +78,22 @@ def open_stream(
 class StreamRequest(asyncio.Protocol):
     """Reads a request and hands its wire to a transport, or answers it."""
 
-    __slots__ = ("_body", "_deadline", "_endpoint", "_head", "_service", "_size", "_wire")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_deadline",
+        "_endpoint",
+        "_head",
+        "_held",
+        "_service",
+        "_size",
+        "_wire",
+    )
 
-    def __init__(self, service: StreamService) -> None:
+    def __init__(self, service: StreamService, connection: MultiplexedConnection) -> None:
         self._service = service
+        self._connection = connection
+        self._held = 0  # bytes of the body that count as a stranger's
         self._wire: StreamWire = None  # type: ignore[assignment]  # set by begin()
         self._head: RequestHead | None = None
         self._endpoint: Endpoint | None = None
@@ -132,8 +149,24 @@ class StreamRequest(asyncio.Protocol):
             return
         self._body.append(data)
         self._size += len(data)
-        if self._size > endpoint.body_limit(self._service.limits):
+        limit = endpoint.body_limit(self._service.limits)
+        if self._size > limit:
             self._answer(endpoint.too_large(head))
+        elif not endpoint.is_admitted:
+            self._hold(len(data), max(limit, MAX_HELD))
+
+    def _hold(self, size: int, room: int) -> None:
+        """A stranger's body fills the room of its connection, and one that all share."""
+        self._held += size
+        self._connection.held += size
+        if self._connection.held > room:
+            self.give_up()
+        else:
+            self._service.held.hold(self, self._held)
+
+    def give_up(self) -> None:
+        """See :meth:`Holder.give_up <flyball.aio.held.Holder.give_up>`."""
+        self._answer(plain_error(503))
 
     def eof_received(self) -> bool:
         """The request is whole."""
@@ -158,6 +191,10 @@ class StreamRequest(asyncio.Protocol):
 
     def _done(self) -> None:
         self._body = None
+        if self._held:
+            self._connection.held -= self._held
+            self._held = 0
+            self._service.held.free(self)
         if self._deadline is not None:
             self._deadline.close()
             self._deadline = None

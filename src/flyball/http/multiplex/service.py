@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+    from flyball.aio.held import HeldBytes
     from flyball.aio.timers import TimerWheel
     from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits
@@ -25,6 +26,8 @@ class StreamService:
     common: CommonHeaders
     version: str
     """``2`` or ``3``."""
+    held: HeldBytes
+    """What requests of strangers fill together while they are not whole."""
     connections: set[MultiplexedConnection] = field(default_factory=set)
     """Those that are open; each adds and discards itself."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

@@ -24,10 +24,12 @@ class MultiplexedConnection(ABC):
     :meth:`StreamWire.drained` and :meth:`StreamWire.gone`.
     """
 
-    __slots__ = ()
+    __slots__ = ("held",)
 
     streams: dict[int, StreamWire]
     """The requests under way, by the number of their streams."""
+    held: int
+    """Bytes of the bodies of strangers' requests that are not whole."""
     high: ClassVar[int]
     """Unsent bytes of a stream above which its writer should pause."""
     low: ClassVar[int]

@@ -108,7 +108,8 @@ def _http_listener(config: Config, served: Served, routes: Routes, *, internal: 
         announce_http3=not internal and server.http3.enabled and not config.webtransport.enabled,
         websocket_streams=not internal and websocket_streams(os.environ),
     )
-    return Listener(options, routes, served.node.timers, on_no_files=served.on_no_files)
+    node = served.node
+    return Listener(options, routes, node.timers, held=node.held, on_no_files=served.on_no_files)
 
 
 def websocket_streams(environ: Mapping[str, str]) -> bool:
@@ -157,6 +158,7 @@ def _http3_listener(
         webtransports=webtransports,
         beside=tcp_port,
         timers=served.node.timers,
+        held=served.node.held,
     )
 
 

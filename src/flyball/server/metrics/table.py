@@ -262,6 +262,22 @@ CORE: Final = (
         ("transport", "code"),
     ),
     Spec(
+        "history_reads_total",
+        MetricKind.COUNTER,
+        "Reads of streams for subscribers that recover or check where they are; one serves all who"
+        " wait for it.",
+        "history_reads",
+        prefix=OWN_PREFIX,
+    ),
+    Spec(
+        "strangers_dropped_total",
+        MetricKind.COUNTER,
+        "Connections and requests dropped because clients that are not connected yet held too much"
+        " memory together.",
+        "strangers_dropped",
+        prefix=OWN_PREFIX,
+    ),
+    Spec(
         "background_failures_total",
         MetricKind.COUNTER,
         "Failures of work that nobody waits for; the log has each, and the work goes on.",

@@ -159,6 +159,11 @@ class FrameParser:
         """At the boundary of a message, nothing kept."""
         return not self._buffer and self._fragments is None and self.violation is None
 
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return len(self._buffer) + len(self._fragments or b"")
+
     def feed(self, data: bytes) -> list[Event]:
         """The events that ``data`` completes, in order; no more than one turn's share."""
         events: list[Event] = []

@@ -172,14 +172,31 @@ class WebSocketTransport(Transport, asyncio.Protocol):
                 self._control(opcode, payload)
         self.uncork()
         if self._state not in _READING:
-            self._parser = None
+            self._drop_parser()
         elif parser.violation is not None:
             self._fail(parser.violation)
-        elif parser.has_more:
-            self._go_on_later()
         elif parser.idle:
-            self._parser = None
+            self._drop_parser()
             self._plain = self._state is SocketState.OPEN
+        else:
+            self._count_held(parser)
+            if parser.has_more:
+                self._go_on_later()
+
+    def _count_held(self, parser: FrameParser) -> None:
+        """What strangers leave unfinished fills a room that they share."""
+        session = self.session
+        if session is not None and session.is_stranger:
+            self._context.node.held.hold(self, parser.size)
+
+    def _drop_parser(self) -> None:
+        self._parser = None
+        self._context.node.held.free(self)
+
+    def give_up(self) -> None:
+        """See :meth:`Holder.give_up <flyball.aio.held.Holder.give_up>`."""
+        self._parser = None
+        self._wire.abort()
 
     def _go_on_later(self) -> None:
         """Leaves the rest of what came to another turn: the other connections come first."""
@@ -230,7 +247,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     def _fail(self, violation: Violation) -> None:
         """The peer broke the rules: tells it why, once, and waits for its end."""
         closing = self._state is SocketState.CLOSING
-        self._parser = None
+        self._drop_parser()
         if closing:
             self._drop()
             return
@@ -259,7 +276,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The wire is gone (asyncio's protocol)."""
         self._enter(SocketState.GONE, 0)
-        self._parser = None
+        self._drop_parser()
         if self._pinger is not None:
             self._pinger.stop()
         session, self.session = self.session, None  # apart, both are freed without the collector
