@@ -6,12 +6,14 @@ import time
 
 import pytest
 from certificates import self_signed
+from memorywire import turns_until
 from quicclient import dial
 from streamclients import dial_h3
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW
+from flyball.http.http3.connection import MAX_PACKET, MAX_WAITING, PACKETS_A_TURN
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.messages import Response
 from flyball.http.routes import Route, Routes
@@ -185,3 +187,22 @@ async def test_nothing_is_kept_of_connections_that_ended(serve):
     async with asyncio.timeout(5):
         while protocols:
             await asyncio.sleep(0.01)
+
+
+async def test_packets_without_pause_take_turns(serve):
+    listener = await serve()
+    async with dial(listener.port):
+        (connection,) = listener.service.connections
+        worked_off = []
+        connection.quic.receive_datagram = lambda data, *_args, **_more: worked_off.append(data)
+        address = ("127.0.0.1", 1)
+        await asyncio.sleep(0)
+        connection.datagram_received(b"x" * (MAX_PACKET + 1), address)
+        for number in range(2000):
+            connection.datagram_received(b"%d" % number, address)
+        assert len(worked_off) == PACKETS_A_TURN
+        turns = await turns_until(lambda: len(worked_off) == PACKETS_A_TURN + MAX_WAITING)
+        assert turns >= MAX_WAITING // PACKETS_A_TURN
+        assert worked_off == [b"%d" % number for number in range(PACKETS_A_TURN + MAX_WAITING)]
+        connection.datagram_received(b"after", address)
+        await turns_until(lambda: worked_off[-1] == b"after")

@@ -159,3 +159,13 @@ async def test_a_message_that_ends_leaves_the_room(node):
     transport.data_received(frame[3000:])
     assert node.held.size == 0
     assert b"connect" in wire.written[-1]
+
+
+async def test_who_goes_on_after_our_close_frame_is_cut_off(node):
+    transport, wire = connect(node)
+    transport.session.disconnect(flyball.Disconnect(4000))
+    for _ in range(4):
+        transport.data_received(client_frame(b"x" * 60_000))
+    assert not wire.closed
+    transport.data_received(client_frame(b"x" * 60_000))
+    assert wire.closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from aioquic.h3.connection import ErrorCode, ProtocolError
@@ -48,6 +49,13 @@ logger = logging.getLogger("flyball.transports")
 
 MAX_SESSIONS: Final = 16
 """WebTransport sessions on one connection; a page needs one."""
+MAX_PACKET: Final = 2048
+"""Bytes of a UDP packet; networks carry some 1,500, and a longer one could hold tens of thousands of
+frames."""
+PACKETS_A_TURN: Final = 8
+"""Packets of one connection that are worked off before the others have their turn."""
+MAX_WAITING: Final = 256
+"""Packets that may wait for it; more are dropped, as the network may do: they are sent again."""
 MAX_RESETS: Final = 1000
 """Requests in a second that a client may take back."""
 ENDINGS_INTERVAL: Final = 1.0
@@ -90,6 +98,8 @@ class Http3Connection(MultiplexedConnection, QuicProtocol):
         """Streams with their end written that may not all be taken, and when they must be."""
         self._sessions: dict[int, WebTransportSession] = {}
         """WebTransport sessions by the stream of their request."""
+        self._left = PACKETS_A_TURN
+        self._waiting: deque[tuple[bytes | str, Any]] = deque()
         self._is_lost = False
         self._is_closing = service.stopping
         self._resets = RateLimit(service.timers.clock, MAX_RESETS)
@@ -103,7 +113,24 @@ class Http3Connection(MultiplexedConnection, QuicProtocol):
     # -- input
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
-        """A packet from the client."""
+        """A packet from the client: worked off now, or in another turn if there are many."""
+        if len(data) > MAX_PACKET:
+            return
+        if self._left == PACKETS_A_TURN:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        if self._left:
+            self._left -= 1
+            self._receive(data, addr)
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting.append((data, addr))
+
+    def _next_turn(self) -> None:
+        self._left = PACKETS_A_TURN
+        waiting, self._waiting = self._waiting, deque()
+        for data, addr in waiting:
+            self.datagram_received(data, addr)
+
+    def _receive(self, data: bytes | str, addr: Any) -> None:
         super().datagram_received(data, addr)
         for session in list(self._sessions.values()):
             session.acknowledged()

@@ -134,6 +134,7 @@ class FrameParser:
         "_num_fragments",
         "_opcode",
         "has_more",
+        "ignored",
         "violation",
     )
 
@@ -152,6 +153,8 @@ class FrameParser:
         self._compressed = False
         self.has_more = False
         """The buffer may hold whole frames: their turn comes with the next call."""
+        self.ignored = 0
+        """Bytes that came after our close frame; counted by the owner."""
         self.violation: Violation | None = None
 
     @property

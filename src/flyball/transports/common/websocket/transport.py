@@ -24,6 +24,11 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds for the client to answer a close frame, and to close its side of the connection."""
 
 
+MAX_IGNORED: Final = 262_144
+"""Bytes that a client may still send after our close frame, before its own: who sends more is not
+about to close."""
+
+
 class SocketState(State):
     """How far a connection is."""
 
@@ -160,6 +165,11 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             inflater = self._context.inflater if self._is_compressed else None
             parser = self._parser = FrameParser(self._context.message_size_limit, inflater)
             self._plain = False
+        if self._state is SocketState.CLOSING:
+            parser.ignored += len(data)
+            if parser.ignored > MAX_IGNORED:
+                self._wire.abort()
+                return
         events = parser.feed(data)
         self.cork()
         for opcode, payload in events:
@@ -175,9 +185,9 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             self._drop_parser()
         elif parser.violation is not None:
             self._fail(parser.violation)
-        elif parser.idle:
+        elif parser.idle and self._state is SocketState.OPEN:
             self._drop_parser()
-            self._plain = self._state is SocketState.OPEN
+            self._plain = True
         else:
             self._count_held(parser)
             if parser.has_more:
