@@ -40,6 +40,7 @@ _OPTIONS: Final = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.max_concurrent_streams", 100_000),
     ("grpc.max_metadata_size", 65_536),
+    ("grpc.max_connection_idle_ms", 60_000),
 )
 """Keep-alive of both sides (transports reference, section 7), and bounds."""
 
@@ -66,6 +67,8 @@ class UniGrpcOptions:
     max_receive_message_size: int = 0
     """Bytes of a request; 0 means 4 MiB."""
     tls: GrpcTls | None = None
+    handshake_timeout: float = 10.0
+    """Seconds for a new connection to greet: TLS, and the first settings of HTTP/2."""
     keep_headers: frozenset[str] | None = None
     """Metadata (lower case) that sessions keep as headers; None: all that is text."""
 
@@ -107,6 +110,8 @@ class UniGrpcListener:
         size = options.max_receive_message_size or 4 * 1024 * 1024
         settings: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", size)]
         settings.append(("grpc.so_reuseport", 0))
+        handshake_ms = int(options.handshake_timeout * 1000)
+        settings.append(("grpc.server_handshake_timeout_ms", handshake_ms))
         server = aio.server(options=settings)
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(
             self._consume
