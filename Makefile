@@ -11,6 +11,7 @@ VENV   := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_in
 endif
 BIN    := $(VENV)/bin
 PORT   := 8000
+MINUTES := 10
 UV     := $(shell command -v uv 2>/dev/null)
 NPM    := npm
 SDK_JS := tests/sdk/js
@@ -34,7 +35,7 @@ OWN_TESTS := $(addprefix tests/unit/,protocol aio core engines testing api) test
 # Recipes speak up for themselves.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick coverage check format bench conformance clean
+.PHONY: help setup run test quick coverage check format bench soak fuzz conformance clean
 
 help: ## Show this list
 	sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -72,6 +73,13 @@ format: $(VENV)/.dev ## Format the code
 
 bench: $(VENV)/.run ## Compare the server's cost with a C floor (BENCH_ARGS=--quick)
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+soak: $(VENV)/.run ## Floods beside an honest client, storms, half an hour of idle clients (SOAK_ARGS=--quick)
+	$(BIN)/python bench/soak.py $(SOAK_ARGS)
+
+fuzz: $(VENV)/.dev ## Look for inputs that no parser expects (MINUTES=10; needs Python 3.11 to 3.13)
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q 'atheris>=3'
+	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
 
 conformance: $(VENV)/.dev $(H2SPEC)/h2spec ## Run all cases of Autobahn (WebSocket) and h2spec (HTTP/2)
 	$(BIN)/python tests/conformance/conformance.py
