@@ -45,19 +45,18 @@ def fuzz(name: str, seconds: int) -> None:
 
 def main() -> int:
     """Runs the chosen targets one after the other."""
+    if sys.argv[1:2] == ["--one"]:  # before anything is imported: atheris must see it happen
+        fuzz(sys.argv[2], int(sys.argv[3]))
+        return 0
     from targets import TARGETS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="for all targets together")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("targets", nargs="*", help=f"some of {', '.join(TARGETS)}; all if none")
     options = parser.parse_args()
     unknown = [name for name in options.targets if name not in TARGETS]
     if unknown:
         parser.error(f"no target {unknown[0]!r}; there are {', '.join(TARGETS)}")
-    if options.one:
-        fuzz(options.one[0], int(options.one[1]))
-        return 0
     names = options.targets or list(TARGETS)
     seconds = max(int(options.minutes * 60 / len(names)), 1)
     failed = []
