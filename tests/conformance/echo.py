@@ -115,7 +115,7 @@ async def echo_server():
     settings = WebSocketOptions(
         message_size_limit=MESSAGE_LIMIT, compression=True, write_timeout=0.0
     )
-    async with Node(options) as node:
+    async with Node(options, clients=False) as node:
         endpoint = EchoEndpoint(node, OriginPolicy(("*",)), settings)
         async with listening([Route("/", upgrade=endpoint, subtree=True)]) as port:
             yield port

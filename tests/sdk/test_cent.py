@@ -23,7 +23,7 @@ KEY = "secret"
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
     """Address of a served API."""
-    node = Node()
+    node = Node(clients=False)
     history = ChannelOptions(presence=True, history_size=10, history_ttl=60.0)
     service = ApiService(node, ChannelRules(ChannelRulesOptions(namespaces={"hist": history})))
     routes = ApiHandler(service, HttpApiOptions(key=KEY)).routes()

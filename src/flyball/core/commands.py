@@ -12,7 +12,6 @@ from flyball.core.subscribe import SubscribeCommand
 from flyball.core.types import (
     ClientInfo,
     HistoryFilter,
-    PublishOptions,
     PublishResult,
     to_payload,
 )
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from flyball.core.registry import SessionRegistry
     from flyball.core.runtime import Runtime
     from flyball.core.session import CommandTable, Session
-
-PLAIN_PUBLISH = PublishOptions()
 
 
 def command_table(
@@ -92,8 +89,7 @@ class PlainCommands:
         )
         allowed = await self._runtime.handlers.publish(event)
         if not isinstance(allowed, PublishResult):
-            options = allowed if allowed is not None else PLAIN_PUBLISH
-            await self._operations.publish(request.channel, request.data, options, info)
+            await self._operations.publish(request.channel, request.data, allowed, info)
         session.reply_published(id_)
         return None
 
@@ -128,7 +124,7 @@ class PlainCommands:
             limit = top_limit
         query = HistoryFilter(limit, request.since, request.reverse)
         asked = HistoryQuery(session.connection, request.channel, query)
-        query = await self._runtime.handlers.history(asked) or query
+        query = await self._runtime.handlers.history(asked)
         if request.reverse and request.since is not None and request.since.offset == 0:
             # Checked after permission: the client must not learn more than the handler allows.
             raise Error(codes.BAD_REQUEST, detail="reverse history since offset 0")

@@ -158,7 +158,7 @@ class Unsubscribed(Event, frozen=True):
 
 class Publishing(DataEvent, frozen=True):
     """A client wants to publish. Return ``PublishOptions`` to let the node publish, or a
-    ``PublishResult`` if the handler published by itself, or None for plain options.
+    ``PublishResult`` if the handler published by itself (or raise).
     """
 
     channel: str
@@ -171,14 +171,18 @@ class Publishing(DataEvent, frozen=True):
 
 
 class PresenceQuery(Event, frozen=True):
-    """A client asks who (``stats`` False) or how many are in a channel. Return None to allow."""
+    """A client asks who (``stats`` False) or how many are in a channel. Return True to allow it (or
+    raise; False is code 103).
+    """
 
     channel: str
     stats: bool = False
 
 
 class HistoryQuery(Event, frozen=True):
-    """A client asks for history. Return None to allow it, or a narrowed ``HistoryFilter``."""
+    """A client asks for history. Return True to allow it, or a narrowed ``HistoryFilter``
+    (or raise; False is code 103).
+    """
 
     channel: str
     query: HistoryFilter

@@ -8,8 +8,15 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flyball.aio.eager import call_handler
-from flyball.core.errors import ConfigError, Disconnect, Error
-from flyball.core.types import Credentials, SubscribeOptions
+from flyball.core.errors import ConfigError, Disconnect, Error, PermissionDenied
+from flyball.core.events import RefreshResult
+from flyball.core.types import (
+    Credentials,
+    HistoryFilter,
+    PublishOptions,
+    PublishResult,
+    SubscribeOptions,
+)
 from flyball.protocol import codes
 
 if TYPE_CHECKING:
@@ -26,14 +33,12 @@ if TYPE_CHECKING:
         PresenceQuery,
         Publishing,
         Refreshing,
-        RefreshResult,
         Rpc,
         SubRefreshing,
         Subscribed,
         Subscribing,
         Unsubscribed,
     )
-    from flyball.core.types import HistoryFilter, PublishOptions, PublishResult
 
 F = TypeVar("F", bound="Callable[..., Any]")
 logger = logging.getLogger("flyball.core")
@@ -183,7 +188,7 @@ class Handlers:
         self.on_channel_occupied = PatternHandlers("channel_occupied")
         self.on_channel_vacated = PatternHandlers("channel_vacated")
 
-    # -- questions: their outcome decides
+    # -- questions: their outcome decides, and nothing is granted by silence
 
     async def connecting(self, event: Connecting) -> Credentials:
         """Who it is. Without a handler nobody may connect."""
@@ -192,8 +197,7 @@ class Handlers:
             raise Disconnect(codes.DISCONNECT_BAD_REQUEST, detail="no on_connecting handler")
         result = await call_handler(handler, event)
         if not isinstance(result, Credentials):
-            message = f"the on_connecting handler must return Credentials, not {result!r}"
-            raise TypeError(message)
+            raise _wrong("connecting", handler, result, "Credentials")
         return result
 
     async def refresh(self, event: Refreshing) -> RefreshResult:
@@ -201,39 +205,57 @@ class Handlers:
         handler = self.on_refresh.plain
         if handler is None:
             raise Disconnect(codes.DISCONNECT_NOT_AVAILABLE, detail="no on_refresh handler")
-        result: RefreshResult = await call_handler(handler, event)
+        result = await call_handler(handler, event)
+        if not isinstance(result, RefreshResult):
+            raise _wrong("refresh", handler, result, "a RefreshResult")
         return result
 
     async def subscribe(self, event: Subscribing) -> SubscribeOptions:
-        """How to subscribe. A handler that returns None takes plain options."""
-        result: SubscribeOptions | None = await _ask(self.on_subscribe, event.channel, event)
-        return result if result is not None else SubscribeOptions()
+        """How to subscribe."""
+        handler = _find(self.on_subscribe, event.channel)
+        result = await call_handler(handler, event)
+        if not isinstance(result, SubscribeOptions):
+            raise _wrong("subscribe", handler, result, "SubscribeOptions")
+        return result
 
     async def sub_refresh(self, event: SubRefreshing) -> RefreshResult:
         """Whether the subscription lives on."""
-        result: RefreshResult = await _ask(self.on_sub_refresh, event.channel, event)
+        handler = _find(self.on_sub_refresh, event.channel)
+        result = await call_handler(handler, event)
+        if not isinstance(result, RefreshResult):
+            raise _wrong("sub_refresh", handler, result, "a RefreshResult")
         return result
 
-    async def publish(self, event: Publishing) -> PublishOptions | PublishResult | None:
+    async def publish(self, event: Publishing) -> PublishOptions | PublishResult:
         """How to publish, or where it was published."""
         handler = self.on_publish.find(event.channel)
         if handler is None:
             raise Error(codes.NOT_AVAILABLE, detail="no on_publish handler")
-        result: PublishOptions | PublishResult | None = await call_handler(handler, event)
+        result: PublishOptions | PublishResult = await call_handler(handler, event)
+        if not isinstance(result, (PublishOptions, PublishResult)):
+            raise _wrong("publish", handler, result, "PublishOptions or a PublishResult")
         return result
 
     async def presence(self, event: PresenceQuery) -> None:
         """Raises if the client may not know."""
-        await _ask(self.on_presence, event.channel, event)
+        handler = _find(self.on_presence, event.channel)
+        result = await call_handler(handler, event)
+        if result is not True:
+            raise _refused("presence", handler, result, "True or False")
 
-    async def history(self, event: HistoryQuery) -> HistoryFilter | None:
+    async def history(self, event: HistoryQuery) -> HistoryFilter:
         """Raises if the client may not read; may narrow the query."""
-        result: HistoryFilter | None = await _ask(self.on_history, event.channel, event)
+        handler = _find(self.on_history, event.channel)
+        result = await call_handler(handler, event)
+        if result is True:
+            return event.query
+        if not isinstance(result, HistoryFilter):
+            raise _refused("history", handler, result, "True, False or a HistoryFilter")
         return result
 
     async def rpc(self, event: Rpc) -> Any:
         """The answer's data."""
-        return await _ask(self.on_rpc, event.method, event)
+        return await call_handler(_find(self.on_rpc, event.method), event)
 
     async def message(self, event: Message) -> None:
         """Takes a message; a client that sends one to a deaf program is closed with 3508."""
@@ -285,11 +307,32 @@ async def _tell(handlers: HandlerSlot, name: str, event: Any) -> None:
         logger.exception("the on_%s handler failed", handlers.kind)
 
 
-async def _ask(handlers: HandlerSlot, name: str, event: Any) -> Any:
+def _find(handlers: HandlerSlot, name: str) -> Callable[..., Any]:
     handler = handlers.find(name)
     if handler is None:
         raise Error(codes.NOT_AVAILABLE, detail=f"no on_{handlers.kind} handler for {name!r}")
-    return await call_handler(handler, event)
+    return handler
+
+
+def name_of(handler: Callable[..., Any]) -> str:
+    """What a handler is called in messages: module, and name within it."""
+    name = getattr(handler, "__qualname__", None)
+    return f"{handler.__module__}.{name}" if name else repr(handler)
+
+
+def _wrong(kind: str, handler: Callable[..., Any], result: Any, wanted: str) -> TypeError:
+    """A result that grants nothing: most often a handler that fell off its end."""
+    message = (
+        f"the on_{kind} handler {name_of(handler)} must return {wanted}, not {result!r}: "
+        "nothing is granted by silence (raise flyball.PermissionDenied to refuse)"
+    )
+    return TypeError(message)
+
+
+def _refused(kind: str, handler: Callable[..., Any], result: Any, wanted: str) -> Exception:
+    if result is False:
+        return PermissionDenied(f"the on_{kind} handler {name_of(handler)} returned False")
+    return _wrong(kind, handler, result, wanted)
 
 
 class HandlerDecorators:
@@ -318,9 +361,9 @@ class HandlerDecorators:
         self.on_publish = self.handlers.on_publish
         """Registers a handler of ``Publishing``, which returns ``PublishOptions`` (pattern: channel)."""
         self.on_presence = self.handlers.on_presence
-        """Registers a handler of ``PresenceQuery``, which raises to refuse (pattern: channel)."""
+        """Registers a handler of ``PresenceQuery``, which returns True to allow (pattern: channel)."""
         self.on_history = self.handlers.on_history
-        """Registers a handler of ``HistoryQuery``, which raises to refuse (pattern: channel)."""
+        """Registers a handler of ``HistoryQuery``, which returns True to allow (pattern: channel)."""
         self.on_rpc = self.handlers.on_rpc
         """Registers a handler of ``Rpc``, which returns the answer (pattern: method)."""
         self.on_message = self.handlers.on_message

@@ -61,8 +61,12 @@ class SessionMaintenance:
             try:
                 asked = SubRefreshing(sub.session.connection, sub.channel)
                 result = await runtime.handlers.sub_refresh(asked)
+            except Disconnect:
+                raise
             except Error as error:
                 logger.warning("refresh of a subscription to %r failed: %s", sub.channel, error)
+            except Exception:  # a handler that fails prolongs nothing
+                logger.exception("refresh of a subscription to %r failed", sub.channel)
             else:
                 if not result.over(runtime.clock.time()):
                     apply_sub_refresh(runtime, sub, result)
@@ -123,6 +127,9 @@ class SessionMaintenance:
             session.disconnect(disconnect)
         except Error as error:
             logger.warning("refresh of client %s failed: %s", session.client_id, error)
+            session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
+        except Exception:  # a handler that fails prolongs nothing
+            logger.exception("refresh of client %s failed", session.client_id)
             session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
 
     async def end_all_subscriptions(self, session: Session, disconnect: Disconnect) -> None:

@@ -53,6 +53,16 @@ logger = logging.getLogger("flyball.core")
 
 NO_OPTIONS = PublishOptions()
 
+NO_DOOR = """\
+this flyball.Node has no on_connecting handler, so no client could connect. Register one that \
+says who a client is before the node is started:
+
+    @node.on_connecting
+    def who(event: flyball.Connecting) -> flyball.Credentials:
+        return flyball.Credentials(user=...)  # from event.token, event.headers, ...
+
+A program that only publishes and listens uses flyball.Node(clients=False)."""
+
 
 class Node(HandlerDecorators, UserOperations):
     """Sessions, channels and handlers of one process.
@@ -63,6 +73,8 @@ class Node(HandlerDecorators, UserOperations):
         presence_manager: knows who is subscribed; the memory engine if not given.
         controller: carries messages between nodes; none for a single node.
         clock: where time comes from.
+        clients: whether it refuses to start without an ``on_connecting`` handler. False for a
+            program that only publishes and listens, or gets its handlers after the start.
 
     Use it as an async context manager, or call :meth:`start` and :meth:`shutdown`. It runs in
     one event loop at a time; after a shutdown it can be started again, in any loop. What
@@ -77,8 +89,10 @@ class Node(HandlerDecorators, UserOperations):
         presence_manager: PresenceManager | None = None,
         controller: Controller | None = None,
         clock: Clock | None = None,
+        clients: bool = True,
     ) -> None:
         super().__init__()
+        self._clients = clients
         self.options = options or NodeOptions()
         self.id = new_id()
         """Unique for each node."""
@@ -114,13 +128,16 @@ class Node(HandlerDecorators, UserOperations):
         A start that fails leaves the node stopped, to be started again.
 
         Raises:
-            ConfigError: the store cannot be used as configured.
+            ConfigError: there is no ``on_connecting`` handler, or the store cannot be used as
+                configured.
             RuntimeError: the node runs in another event loop.
         """
         loop = asyncio.get_running_loop()
         run = self._run
         if run.state is RunState.RUNNING and run.loop is loop:
             return
+        if self._clients and not self.handlers.on_connecting.registered:
+            raise ConfigError(NO_DOOR)
         await self._leave_other_loop(loop)
         async with self._run.lock:
             if self._run.state is RunState.STOPPED:

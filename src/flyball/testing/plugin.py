@@ -28,7 +28,7 @@ async def flyball_node(
     flyball_clock: TestClock, flyball_broker: ControlledBroker
 ) -> AsyncIterator[Node]:
     """A running node in memory with the test's clock and broker, without handlers."""
-    async with Node(broker=flyball_broker, clock=flyball_clock) as node:
+    async with Node(broker=flyball_broker, clock=flyball_clock, clients=False) as node:
         yield node
 
 

@@ -498,7 +498,7 @@ def test_reading(ask):
     )
     subscriber = FakeConnection("1", "chat:1", "off:1")
     allowed = ask(handlers, "chat:1", subscriber)
-    assert allowed in (None, HistoryFilter(meta_ttl=2_592_000.0))
+    assert allowed in (True, HistoryFilter(meta_ttl=2_592_000.0))
     for channel, connection, code in (
         ("chat:1", FakeConnection("1"), 103),
         ("chat:1", FakeConnection("", "chat:1"), 103),

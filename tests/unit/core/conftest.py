@@ -52,15 +52,15 @@ async def node(clock, options):
     def publish(event):
         if event.channel.startswith(("rec", "cache", "opt")):
             return flyball.PublishOptions(history_size=100, history_ttl=600)
-        return None
+        return flyball.PublishOptions()
 
     @node.on_presence
     def presence(event):
-        return None
+        return True
 
     @node.on_history
     def history(event):
-        return None
+        return True
 
     async with node:
         yield node

@@ -181,7 +181,9 @@ class Stumbling(Controller):
 
 @pytest.fixture
 async def stumbling(nodes, clock, bus):
-    node = Node(NodeOptions(name="four"), clock=clock, controller=Stumbling(bus.controller()))
+    node = Node(
+        NodeOptions(name="four"), clock=clock, controller=Stumbling(bus.controller()), clients=False
+    )
     await node.start()
     yield node
     node.controller.error = None
@@ -282,7 +284,9 @@ class Forgetful(MemoryBroker):
 
 async def test_other_nodes_are_told_whatever_fails_here(nodes, clock, bus):
     controller = bus.controller()
-    async with Node(clock=clock, broker=Forgetful(clock), controller=controller) as node:
+    async with Node(
+        clock=clock, broker=Forgetful(clock), controller=controller, clients=False
+    ) as node:
         ended = []
         node.on_connecting(lambda event: flyball.Credentials(user=event.token))
         node.on_subscribe(lambda event: flyball.SubscribeOptions())
@@ -319,7 +323,7 @@ async def test_a_slow_controller_gets_one_heartbeat_at_a_time(nodes, clock, bus)
             await gate.wait()
 
     sent = []
-    async with Node(clock=clock, controller=Slow(bus.controller())):
+    async with Node(clock=clock, controller=Slow(bus.controller()), clients=False):
         pass_time(clock, 9)
         assert len(sent) == 1
         gate.set()
@@ -353,7 +357,7 @@ class TestSubscribeUser:
 
     @pytest.fixture
     async def node(self, clock, broker):
-        async with Node(clock=clock, broker=broker) as node:
+        async with Node(clock=clock, broker=broker, clients=False) as node:
             node.on_connecting(lambda event: flyball.Credentials(user=event.token))
             node.on_subscribe(lambda event: flyball.SubscribeOptions())
             yield node
@@ -442,7 +446,7 @@ class TestConnect:
 
     async def test_all_come_to_an_end_before_any_is_undone(self, clock):
         broker = ControlledBroker(clock)
-        async with Node(clock=clock, broker=broker) as node:
+        async with Node(clock=clock, broker=broker, clients=False) as node:
             options = flyball.SubscribeOptions(recoverable=True)
             subs = {"a": options, "b": options, "c": options}
             node.on_connecting(lambda event: flyball.Credentials(subs=subs))
@@ -463,7 +467,7 @@ class TestConnect:
 
     async def test_a_client_that_goes_meanwhile(self, clock):
         broker = ControlledBroker(clock)
-        async with Node(clock=clock, broker=broker) as node:
+        async with Node(clock=clock, broker=broker, clients=False) as node:
             subs = {"a": flyball.SubscribeOptions(recoverable=True)}
             node.on_connecting(lambda event: flyball.Credentials(subs=subs))
             broker.hold("history")
@@ -477,14 +481,14 @@ class TestConnect:
 
     async def test_server_time(self, clock):
         options = NodeOptions(connect_include_server_time=True)
-        async with Node(options, clock=clock) as node:
+        async with Node(options, clock=clock, clients=False) as node:
             node.on_connecting(lambda event: flyball.Credentials())
             result = await TestClient(node).connect()
             assert result.time == int(clock.time() * 1000)
 
     async def test_a_hole_in_one_leaves_none_behind(self, clock):
         broker = ControlledBroker(clock)
-        async with Node(clock=clock, broker=broker) as node:
+        async with Node(clock=clock, broker=broker, clients=False) as node:
             options = flyball.SubscribeOptions(recoverable=True)
             node.on_connecting(lambda event: flyball.Credentials(subs={"a": options, "b": options}))
             broker.hold("history")
@@ -508,7 +512,7 @@ class TestConnect:
     async def test_a_client_that_goes_while_others_are_told(self, clock):
         broker = ControlledBroker(clock)
         heard = []
-        async with Node(clock=clock, broker=broker) as node:
+        async with Node(clock=clock, broker=broker, clients=False) as node:
             options = flyball.SubscribeOptions(join_leave=True)
             node.on_connecting(lambda event: flyball.Credentials(subs={"a": options, "b": options}))
             node.on_subscribed(lambda event: heard.append(("+", event.channel)))

@@ -61,7 +61,7 @@ async def test_first_request_of_the_table_wins(wire):
 
 
 async def test_without_a_handler_nobody_connects(clock):
-    async with flyball.Node(clock=clock) as node:
+    async with flyball.Node(clock=clock, clients=False) as node:
         wire = Wire(node)
         wire.ask(connect={})
         assert wire.closed_by == 3501
@@ -558,7 +558,7 @@ class TestRefreshedChannels:
             name: flyball.SubscribeOptions(source=sources.get(name))
             for name in ("a", "b", *(live & sources.keys()))
         }
-        async with flyball.Node(clock=clock) as node:
+        async with flyball.Node(clock=clock, clients=False) as node:
             node.on_connecting(lambda event: flyball.Credentials("42", subs=given))
             node.on_refresh(lambda event: flyball.RefreshResult(subs=frozenset(named)))
             wire = Wire(node)
@@ -572,7 +572,7 @@ class TestRefreshedChannels:
 
     async def test_named_ones_belong_to_the_credentials_from_then_on(self, clock):
         named = [{"a", "b"}, {"a"}]
-        async with flyball.Node(clock=clock) as node:
+        async with flyball.Node(clock=clock, clients=False) as node:
             node.on_connecting(
                 lambda event: flyball.Credentials("42", subs={"a": flyball.SubscribeOptions()})
             )
@@ -589,7 +589,7 @@ class TestRefreshedChannels:
 
     async def test_meta_is_replaced_if_there_is_any(self, clock):
         results = [flyball.RefreshResult(meta={"n": 2}), flyball.RefreshResult()]
-        async with flyball.Node(clock=clock) as node:
+        async with flyball.Node(clock=clock, clients=False) as node:
             node.on_connecting(lambda event: flyball.Credentials("42", meta={"n": 1}))
             node.on_refresh(lambda event: results.pop(0))
             wire = Wire(node)
@@ -602,7 +602,7 @@ class TestRefreshedChannels:
 
 async def test_what_handlers_see_of_a_connection(clock):
     seen = []
-    async with flyball.Node(clock=clock) as node:
+    async with flyball.Node(clock=clock, clients=False) as node:
 
         @node.on_connecting
         def connecting(event):

@@ -64,7 +64,8 @@ class TestRegistration:
 class TestAnswers:
     @pytest.fixture
     async def bare(self, clock):
-        async with flyball.Node(clock=clock) as node:
+        options = flyball.NodeOptions(ping_interval=0)
+        async with flyball.Node(options, clock=clock, clients=False) as node:
             yield node
 
     async def test_nobody_connects_without_a_handler(self, bare):
@@ -78,6 +79,112 @@ class TestAnswers:
         wire.ask(connect={})
         assert wire.closed_by == 3004
         assert "must return Credentials, not 'ann'" in caplog.text
+
+    async def test_nothing_is_granted_by_silence(self, bare, caplog):
+        """A handler that falls off its end refuses, and the log names it."""
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        wire = Wire(bare)
+        wire.connect()
+        for command, wanted, request in (
+            ("subscribe", "SubscribeOptions", {"channel": "x"}),
+            ("publish", "PublishOptions or a PublishResult", {"channel": "x", "data": 1}),
+            ("presence", "True or False", {"channel": "x"}),
+            ("history", "True, False or a HistoryFilter", {"channel": "x"}),
+        ):
+            caplog.clear()
+            getattr(bare, f"on_{command}")(first)
+            assert error(wire.one(**{command: request})) == 100
+            told = (
+                f"the on_{command} handler test_handlers.first must return {wanted}, not None: "
+                "nothing is granted by silence"
+            )
+            assert told in caplog.text
+        assert not wire.session.subscriptions
+
+    async def test_a_callable_without_a_name_is_shown(self, bare, caplog):
+        class Handler:
+            def __call__(self, event):
+                return None
+
+            def __repr__(self):
+                return "<my handler>"
+
+        bare.on_connecting(Handler())
+        wire = Wire(bare)
+        wire.ask(connect={})
+        assert wire.closed_by == 3004
+        assert "the on_connecting handler <my handler> must return Credentials" in caplog.text
+
+    async def test_yes_and_no(self, bare):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        bare.on_presence("yes")(lambda event: True)
+        bare.on_history("yes")(lambda event: True)
+        bare.on_history("some")(lambda event: flyball.HistoryFilter(limit=0))
+        bare.on_presence(lambda event: False)
+        bare.on_history(lambda event: False)
+        wire = Wire(bare)
+        wire.connect()
+        for command in ("presence", "presence_stats", "history"):
+            assert command in wire.one(**{command: {"channel": "yes"}})
+            assert error(wire.one(**{command: {"channel": "no"}})) == 103
+        await bare.publish("some", 1, history_size=1, history_ttl=9)
+        reply = wire.one(history={"channel": "some", "limit": -1})["history"]
+        assert (reply["offset"], reply["publications"]) == (1, [])
+
+    @pytest.mark.parametrize("answer", [None, RuntimeError("the database is down")])
+    async def test_a_refresh_that_fails_prolongs_nothing(self, bare, clock, caplog, answer):
+        def refresh(event):
+            if answer is not None:
+                raise answer
+
+        hour = clock.time() + 3600
+        bare.on_connecting(
+            lambda event: flyball.Credentials("ann", expire_at=hour, client_side_refresh=False)
+        )
+        bare.on_refresh(refresh)
+        wire = Wire(bare)
+        wire.connect()
+        clock.advance(3700)
+        assert wire.closed_by == 3005
+        assert ("must return a RefreshResult" if answer is None else str(answer)) in caplog.text
+
+    @pytest.mark.parametrize("answer", [None, RuntimeError("the database is down")])
+    async def test_a_sub_refresh_that_fails_prolongs_nothing(self, bare, clock, caplog, answer):
+        def refresh(event):
+            if answer is not None:
+                raise answer
+
+        hour = clock.time() + 3600
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        bare.on_subscribe(
+            lambda event: flyball.SubscribeOptions(
+                presence=True, expire_at=hour, client_side_refresh=False
+            )
+        )
+        bare.on_sub_refresh(refresh)
+        wire = Wire(bare)
+        wire.connect()
+        wire.subscribe("x")
+        while wire.session.subscriptions:
+            clock.advance(20)
+            assert clock.time() < hour + 100
+        assert ("must return a RefreshResult" if answer is None else str(answer)) in caplog.text
+
+    async def test_a_sub_refresh_may_end_the_connection(self, bare, clock):
+        def refresh(event):
+            raise flyball.Disconnect(4500, "banned")
+
+        hour = clock.time() + 3600
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        options = {"presence": True, "expire_at": hour, "client_side_refresh": False}
+        bare.on_subscribe(lambda event: flyball.SubscribeOptions(**options))
+        bare.on_sub_refresh(refresh)
+        wire = Wire(bare)
+        wire.connect()
+        wire.subscribe("x")
+        while wire.closed_by is None:
+            clock.advance(20)
+        assert wire.closed_by == 4500
 
     async def test_what_nobody_handles(self, bare):
         bare.on_connecting(lambda event: flyball.Credentials("ann"))
@@ -118,7 +225,7 @@ class TestAnswers:
 
     async def test_a_handler_that_publishes_itself(self, bare):
         bare.on_connecting(lambda event: flyball.Credentials("ann"))
-        bare.on_subscribe(lambda event: None)
+        bare.on_subscribe(lambda event: flyball.SubscribeOptions())
 
         @bare.on_publish
         @flyball.eager

@@ -85,7 +85,7 @@ async def test_gaps_and_repeats(node, delta):
 @pytest.mark.parametrize("delta", [False, True])
 async def test_what_comes_too_late_is_a_gap(clock, delta):
     options = NodeOptions(channel_position_max_time_lag=5, ping_interval=0)
-    async with Node(options, clock=clock) as node:
+    async with Node(options, clock=clock, clients=False) as node:
         node.on_connecting(lambda event: flyball.Credentials())
         allowed = flyball.SubscribeOptions(recoverable=True, allowed_deltas=frozenset({"fossil"}))
         node.on_subscribe(lambda event: allowed)

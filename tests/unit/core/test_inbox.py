@@ -65,7 +65,7 @@ async def slow_node(opened):
         await opened.wait()
         return flyball.Credentials()
 
-    node.on_publish(lambda event: None)
+    node.on_publish(lambda event: flyball.PublishOptions())
     async with node:
         yield node
         opened.set()
@@ -240,7 +240,7 @@ async def test_frames_of_one_turn_have_one_share_of_commands(node, framing):
 async def test_a_frame_that_waits_may_hold_as_many_commands_as_one_that_does_not():
     node = flyball.Node()
     node.on_connecting(lambda event: flyball.Credentials())
-    node.on_publish(lambda event: None)
+    node.on_publish(lambda event: flyball.PublishOptions())
     released = asyncio.Event()
 
     @node.on_rpc

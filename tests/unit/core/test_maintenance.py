@@ -45,7 +45,9 @@ def presence(clock):
 @pytest.fixture
 async def node(clock, broker, presence):
     options = NodeOptions(ping_interval=0)
-    async with Node(options, clock=clock, broker=broker, presence_manager=presence) as node:
+    async with Node(
+        options, clock=clock, broker=broker, presence_manager=presence, clients=False
+    ) as node:
         node.on_connecting(lambda event: flyball.Credentials(user="ann"))
         node.on_subscribe(lambda event: flyball.SubscribeOptions(presence=True, recoverable=True))
         yield node
@@ -177,7 +179,7 @@ class TestPositions:
 
     async def test_checks_can_be_switched_off(self, clock, broker):
         options = NodeOptions(ping_interval=0, channel_position_check_delay=0)
-        async with Node(options, clock=clock, broker=broker) as node:
+        async with Node(options, clock=clock, broker=broker, clients=False) as node:
             node.on_connecting(lambda event: flyball.Credentials())
             node.on_subscribe(lambda event: flyball.SubscribeOptions(recoverable=True))
             client = TestClient(node)

@@ -188,7 +188,7 @@ async def test_a_cancelled_start_leaves_the_node_stopped(clock):
         async def start(self, events):
             await asyncio.Event().wait()
 
-    node = Node(clock=clock, broker=Slow(clock))
+    node = Node(clock=clock, broker=Slow(clock), clients=False)
     starting = asyncio.ensure_future(node.start())
     await settle()
     starting.cancel()
@@ -217,7 +217,7 @@ async def test_who_waits_for_a_start_that_fails_tries_again(clock):
                 raise errors.pop()
             await super().start(events)
 
-    node = Node(clock=clock, broker=Slow(clock))
+    node = Node(clock=clock, broker=Slow(clock), clients=False)
     first, second, third = (asyncio.ensure_future(node.start()) for _ in range(3))
     await settle()
     gate.set()
@@ -278,7 +278,7 @@ async def test_presence_managers_need_nothing_to_start():
         async def close(self):
             pass
 
-    async with Node(presence_manager=Plain()) as node:
+    async with Node(presence_manager=Plain(), clients=False) as node:
         assert await node.presence("news") == {}
 
 
@@ -309,3 +309,15 @@ class TestEnds:
             assert wire.closed_by == 3004
             assert not node.hub.sessions
         assert "no frame can carry this" in caplog.text
+
+
+async def test_a_node_without_a_door_refuses_to_start(clock):
+    node = Node(clock=clock)
+    with pytest.raises(
+        flyball.ConfigError, match=r"no on_connecting handler[^@]+@node.on_connecting\n"
+    ):
+        await node.start()
+    assert not node.running
+    node.on_connecting(lambda event: flyball.Credentials("ann"))
+    async with node:
+        assert node.running

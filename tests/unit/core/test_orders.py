@@ -478,7 +478,7 @@ async def test_subscriptions_at_connect_do_not_block_each_other(order):
     clock = TestClock()
     broker = ControlledBroker(clock)
     options = flyball.SubscribeOptions(recoverable=True)
-    async with flyball.Node(broker=broker, clock=clock) as node:
+    async with flyball.Node(broker=broker, clock=clock, clients=False) as node:
         node.on_connecting(lambda e: flyball.Credentials(subs={"a": options, "b": options}))
         for channel in "ab":
             await node.publish(channel, 1, history_size=5, history_ttl=60)

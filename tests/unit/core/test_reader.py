@@ -23,7 +23,7 @@ def broker(clock):
 
 @pytest.fixture
 async def node(clock, broker):
-    async with Node(clock=clock, broker=broker) as node:
+    async with Node(clock=clock, broker=broker, clients=False) as node:
         yield node
 
 
@@ -225,7 +225,7 @@ async def test_close_while_the_history_is_read(node, broker):
 
 
 async def test_shutdown_ends_the_iteration(clock):
-    node = Node(clock=clock)
+    node = Node(clock=clock, clients=False)
     await node.start()
     reader = node.subscribe("news")
     waiting = asyncio.ensure_future(anext(reader, None))

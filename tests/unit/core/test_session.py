@@ -36,7 +36,7 @@ async def test_a_client_that_goes_while_it_is_asked(node):
 
 
 async def test_a_session_need_not_hurry_if_so_wished(clock):
-    async with Node(NodeOptions(stale_close_delay=0), clock=clock) as node:
+    async with Node(NodeOptions(stale_close_delay=0), clock=clock, clients=False) as node:
         wire = Wire(node)
         clock.advance(1000)
         assert wire.closed_by is None
@@ -175,7 +175,7 @@ async def test_publications_without_history_pass_by_positions(node):
 @pytest.mark.parametrize("data", [1, b"\xff"])
 async def test_what_comes_during_a_subscribe(clock, data):
     broker = ControlledBroker(clock)
-    async with Node(clock=clock, broker=broker) as node:
+    async with Node(clock=clock, broker=broker, clients=False) as node:
         node.on_connecting(lambda event: flyball.Credentials())
         node.on_subscribe(lambda event: flyball.SubscribeOptions(recoverable=True))
         live, late = TestClient(node), TestClient(node, protocol="json")
@@ -195,7 +195,7 @@ async def test_what_comes_during_a_subscribe(clock, data):
 @pytest.mark.parametrize("forget", [False, True])
 async def test_a_new_epoch_during_a_subscribe_is_a_hole(clock, forget):
     broker = ControlledBroker(clock)
-    async with Node(clock=clock, broker=broker) as node:
+    async with Node(clock=clock, broker=broker, clients=False) as node:
         node.on_connecting(lambda event: flyball.Credentials())
         node.on_subscribe(lambda event: flyball.SubscribeOptions(recoverable=True))
         client = TestClient(node)
@@ -237,7 +237,7 @@ async def test_numbers_that_spread_timers(node):
 
 
 async def test_a_stopped_node_is_not_started_by_the_way(clock):
-    node = Node(clock=clock)
+    node = Node(clock=clock, clients=False)
     await node.ensure_started()
     assert node.running
     await node.shutdown()
@@ -246,7 +246,7 @@ async def test_a_stopped_node_is_not_started_by_the_way(clock):
 
 
 def test_a_node_alone_leaves_a_closed_loop_behind(clock):
-    node = Node(clock=clock)
+    node = Node(clock=clock, clients=False)
     for _ in range(2):
         asyncio.run(node.ensure_started())
     assert node.running

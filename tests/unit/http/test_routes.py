@@ -191,7 +191,7 @@ def fails(head, _body):
 
 @pytest.fixture
 async def node():
-    node = Node()
+    node = Node(clients=False)
     await node.start()
     yield node
     await node.shutdown()

@@ -25,8 +25,8 @@ def node(flyball_node):
     flyball_node.on_connecting(lambda e: flyball.Credentials(user=e.token or "ann"))
     flyball_node.on_subscribe(lambda e: flyball.SubscribeOptions(recoverable=True, presence=True))
     flyball_node.on_publish(lambda e: flyball.PublishOptions(**HISTORY))
-    flyball_node.on_presence(lambda e: None)
-    flyball_node.on_history(lambda e: None)
+    flyball_node.on_presence(lambda e: True)
+    flyball_node.on_history(lambda e: True)
     flyball_node.on_rpc(lambda e: e.json() * 2)
     return flyball_node
 

@@ -379,7 +379,7 @@ async def test_a_failing_lifespan_is_told(moment):
             if moment == "shutdown":
                 raise OSError("no store")
 
-    peer = Peer(flyball.asgi.app(Node(broker=Broken())), {"type": "lifespan"})
+    peer = Peer(flyball.asgi.app(Node(broker=Broken(), clients=False)), {"type": "lifespan"})
     peer.give(type="lifespan.startup")
     peer.give(type="lifespan.shutdown")
     await peer.end()
@@ -394,7 +394,7 @@ async def once(app):
 
 def test_a_closed_loop_is_left_behind():
     """Test clients without a lifespan make a loop for each connection."""
-    node = Node()
+    node = Node(clients=False)
     app = flyball.asgi.app(node)
     for _ in range(3):
         assert asyncio.run(once(app)) == 404
@@ -402,7 +402,7 @@ def test_a_closed_loop_is_left_behind():
 
 
 def test_one_loop_at_a_time():
-    app = flyball.asgi.app(Node())
+    app = flyball.asgi.app(Node(clients=False))
     other = asyncio.new_event_loop()
     try:
         assert other.run_until_complete(once(app)) == 404

@@ -213,7 +213,7 @@ async def test_other_paths(make):
 
 
 async def test_off_by_default(make):
-    node = Node(NodeOptions())
+    node = Node(clients=False)
     app = flyball.asgi.app(node)
     peer = http(app, "GET", "/sockjs/info")
     await peer.end()

@@ -57,7 +57,7 @@ async def test_the_listener_is_closed_whatever_becomes_of_the_node(node):
         async def close(self):
             raise OSError("cannot close")
 
-    node = flyball.Node(broker=Broken())
+    node = flyball.Node(broker=Broken(), clients=False)
     with pytest.raises(OSError, match="cannot close"):
         async with flyball.serve(node, flyball.ServeOptions(port=0)) as listener:
             port = listener.port

@@ -19,7 +19,7 @@ from flyball.transports.websocket.framing import plain_framing
 async def node():
     node = flyball.Node()
     node.on_connecting(lambda event: flyball.Credentials())
-    node.on_publish(lambda event: None)
+    node.on_publish(lambda event: flyball.PublishOptions())
     async with node:
         yield node
 

@@ -93,7 +93,7 @@ class OperationHandlers:
         calls, action = self._state.proxies.publish, f"publish to {event.channel!r}"
         return proxy_call(calls, event.connection, decision, action)(event, namespace)
 
-    def on_presence(self, event: PresenceQuery) -> None:
+    def on_presence(self, event: PresenceQuery) -> bool:
         """Lets the client know who is there.
 
         Raises:
@@ -108,6 +108,7 @@ class OperationHandlers:
             insecure=state.options.insecure,
         )
         _settle(connection, decision, "presence of", name)
+        return True
 
     def on_history(self, event: HistoryQuery) -> HistoryFilter:
         """Lets the client read history; the position lives as long as the namespace says.

@@ -25,7 +25,7 @@ ConnectCall: TypeAlias = Callable[[Connecting, ChannelRules], Awaitable[Credenti
 RefreshCall: TypeAlias = Callable[[Refreshing], Awaitable[RefreshResult]]
 SubscribeCall: TypeAlias = Callable[[Subscribing, Namespace], Awaitable[SubscribeOptions]]
 SubRefreshCall: TypeAlias = Callable[[SubRefreshing, Namespace], Awaitable[RefreshResult]]
-PublishAnswer: TypeAlias = PublishOptions | PublishResult | None
+PublishAnswer: TypeAlias = PublishOptions | PublishResult
 PublishCall: TypeAlias = Callable[[Publishing, Namespace], Awaitable[PublishAnswer]]
 RpcCall: TypeAlias = Callable[[Rpc, RpcOptions], Awaitable[Any]]
 
