@@ -65,6 +65,7 @@ check: $(VENV)/.dev ## Lint, formatting, types, import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## Format the code

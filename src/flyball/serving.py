@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 import sys
+from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from flyball.aio.tasks import do_all
+from flyball.core.keywords import spell_out
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
-from flyball.transports.endpoints import EndpointOptions
+from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.websocket.endpoint import WebSocketOptions
+from flyball.transports.endpoints import EndpointOptions, refuse_text
+from flyball.transports.sockjs.sessions import SockJsOptions
+from flyball.transports.websocket.uni import UniWebSocketOptions
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
 
     from flyball.core.node import Node
@@ -39,19 +45,50 @@ class ServeOptions(EndpointOptions):
     """An ASGI app for all other paths of the port."""
 
 
+class ServeKeywords(TypedDict, total=False):
+    """The fields of :class:`ServeOptions`."""
+
+    origins: Iterable[str]
+    transports: Iterable[str]
+    websocket: WebSocketOptions
+    uni_websocket: UniWebSocketOptions
+    sockjs: SockJsOptions
+    max_request_body_size: int
+    limits: ConnectionLimits | None
+    host: str
+    port: int
+    prefix: str
+    ssl_context: ssl.SSLContext | None
+    app: Any
+
+
+def _options(options: ServeOptions | None, fields: ServeKeywords) -> ServeOptions:
+    chosen: dict[str, Any] = dict(fields)
+    for name in ("origins", "transports"):
+        if name in chosen:
+            refuse_text(name, chosen[name])
+            chosen[name] = tuple(chosen[name])
+    return replace(options or ServeOptions(), **chosen)
+
+
+@spell_out(ServeOptions)
 @asynccontextmanager
-async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterator[Listener]:
+async def serve(
+    node: Node, options: ServeOptions | None = None, **fields: Unpack[ServeKeywords]
+) -> AsyncIterator[Listener]:
     """Starts ``node`` and serves it until the block ends::
 
-        async with flyball.serve(node, flyball.ServeOptions(port=0)) as listener:
+        async with flyball.serve(node, port=0) as listener:
             print(listener.port)
             await asyncio.Event().wait()
+
+    Fields of :class:`ServeOptions` may be given one by one, and win over ``options``.
 
     Raises:
         ConfigError: the node's engine cannot be used as configured.
         OSError: the port cannot be opened.
     """
-    options = options or ServeOptions()
+    options = _options(options, fields)
     where = ListenerOptions(host=options.host, port=options.port, ssl_context=options.ssl_context)
     routes = Routes(options.routes(node, options.prefix), app=options.app)
     listener = Listener(where, routes, node.timers, held=node.held)
@@ -64,13 +101,14 @@ async def serve(node: Node, options: ServeOptions | None = None) -> AsyncIterato
         await do_all((node.shutdown, listener.close))
 
 
-def run(node: Node, options: ServeOptions | None = None, **kwargs: Any) -> None:
+@spell_out(ServeOptions)
+def run(node: Node, options: ServeOptions | None = None, **fields: Unpack[ServeKeywords]) -> None:
     """Serves ``node`` until the process is told to stop (SIGINT, SIGTERM).
 
     Fields of :class:`ServeOptions` may be given one by one, and win over ``options``:
     ``flyball.run(node, port=8000, origins=("*",))``.
     """
-    options = replace(options or ServeOptions(), **kwargs)
+    options = _options(options, fields)
 
     async def main() -> None:
         stop = asyncio.Event()

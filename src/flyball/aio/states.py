@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
+from typing import ClassVar
 
 
 class State(Enum):
@@ -12,4 +14,4 @@ class State(Enum):
     hash that ``Enum`` brings is a Python function, 0.1 us a lookup.
     """
 
-    __hash__ = object.__hash__
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flyball.aio.eager import start_eagerly
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Step: TypeAlias = "Callable[[], Awaitable[object]]"
 """Something to be awaited later."""
 
-logger = logging.getLogger("flyball.aio")
+logger: Final = logging.getLogger("flyball.aio")
 
 QUIET_TIME = 60.0
 """Seconds in which the same recurring failure is logged once."""

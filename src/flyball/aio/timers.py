@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from math import ceil
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from flyball.aio.clock import LoopClock
 
 if TYPE_CHECKING:
     from flyball.aio.clock import Clock, TimerHandle
 
-logger = logging.getLogger("flyball.timers")
+logger: Final = logging.getLogger("flyball.timers")
 
 
 class Timed(Protocol):
@@ -37,7 +37,7 @@ class TimerWheel:
     def __init__(self, clock: Clock | None = None, resolution: float = 0.05) -> None:
         self.clock: Clock = clock or LoopClock()
         """Where time comes from; the event loop's if none was given."""
-        self.now = 0.0
+        self.now: float = 0.0
         """Monotonic seconds when the wheel last turned: right but for ``resolution`` while
         anything is armed, and old otherwise. Cheaper than to ask the clock."""
         self._resolution = resolution

@@ -16,7 +16,7 @@ __all__ = ["app", "command", "spell_out"]
 
 DEFAULT_CONFIG = "config.json"
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Real-time messaging server. Without a command it runs the server.",
     no_args_is_help=False,
     add_completion=True,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 from uuid import uuid4
 
 import msgspec
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flyball.core.runtime import Runtime
     from flyball.core.session import Session
 
-logger = logging.getLogger("flyball.core")
+logger: Final = logging.getLogger("flyball.core")
 
 INFO_INTERVAL = 3.0
 """Seconds between the news a node gives of itself."""

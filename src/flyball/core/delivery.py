@@ -37,13 +37,13 @@ class Delivery:
         previous: Publication | None,
         now: float,
     ) -> None:
-        self.channel = channel
-        self.publication = publication
-        self.position = position
-        self.previous = previous
+        self.channel: str = channel
+        self.publication: Publication = publication
+        self.position: StreamPosition = position
+        self.previous: Publication | None = previous
         """What a patch may be made against; None if none was asked for."""
-        self.now = now
-        self.lagging = False
+        self.now: float = now
+        self.lagging: bool = False
         """It took longer than allowed to come here: positions are not to be trusted."""
         self.lost: list[Subscription] = []
         """Subscriptions that turn out to have missed something."""

@@ -10,11 +10,13 @@ logged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from flyball.core.connection import Connection
 from flyball.core.errors import Error
 from flyball.core.expiry import is_past
 from flyball.core.types import (
@@ -25,11 +27,6 @@ from flyball.core.types import (
     SubscribeOptions,
 )
 from flyball.protocol import codes
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from flyball.core.connection import Connection
 
 
 class Event(msgspec.Struct, frozen=True):

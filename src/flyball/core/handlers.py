@@ -1,11 +1,11 @@
-"""The program's handlers: registered by decorators, found by channel pattern or method."""
+"""The program's handlers, found by channel pattern or method; see :mod:`flyball.core.decorators`."""
 
 from __future__ import annotations
 
 import logging
 import re
 from fnmatch import translate
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flyball.aio.eager import call_handler
 from flyball.core.errors import ConfigError, Disconnect, Error, PermissionDenied
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         Unsubscribed,
     )
 
-F = TypeVar("F", bound="Callable[..., Any]")
-logger = logging.getLogger("flyball.core")
+Handler: TypeAlias = "Callable[..., Any]"
+logger: Final = logging.getLogger("flyball.core")
 
 
 class HandlerSlot:
@@ -50,9 +50,9 @@ class HandlerSlot:
     __slots__ = ("kind", "plain")
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind: str = kind
         """As in ``on_kind``."""
-        self.plain: Callable[..., Any] | None = None
+        self.plain: Handler | None = None
         """The handler of everything that no pattern takes."""
 
     @property
@@ -60,15 +60,9 @@ class HandlerSlot:
         """Whether there is any handler."""
         return self.plain is not None
 
-    def find(self, _name: str = "") -> Callable[..., Any] | None:
+    def find(self, _name: str = "") -> Handler | None:
         """The handler, if there is one."""
         return self.plain
-
-    @overload
-    def __call__(self, target: F) -> F: ...
-
-    @overload
-    def __call__(self, target: None = None) -> Callable[[F], F]: ...
 
     def __call__(self, target: Any = None) -> Any:
         """Registers the function given, or the one that follows.
@@ -83,7 +77,7 @@ class HandlerSlot:
             raise ConfigError(message)
         return self._register(target)
 
-    def _register(self, handler: F) -> F:
+    def _register(self, handler: Handler) -> Handler:
         if self.plain is not None:
             message = f"on_{self.kind} has a handler already{self._advice}"
             raise ConfigError(message)
@@ -105,7 +99,7 @@ class PatternHandlers(HandlerSlot):
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
-        self.patterns: list[tuple[str, re.Pattern[str], Callable[..., Any]]] = []
+        self.patterns: list[tuple[str, re.Pattern[str], Handler]] = []
         """Pattern, its compiled form, and its handler, in the order of registration."""
 
     @property
@@ -113,18 +107,12 @@ class PatternHandlers(HandlerSlot):
         """Whether there is any handler."""
         return self.plain is not None or bool(self.patterns)
 
-    def find(self, name: str = "") -> Callable[..., Any] | None:
+    def find(self, name: str = "") -> Handler | None:
         """The handler for ``name``: the first pattern that matches, else the plain one."""
         for _, expression, handler in self.patterns:
             if expression.match(name):
                 return handler
         return self.plain
-
-    @overload
-    def __call__(self, target: F) -> F: ...
-
-    @overload
-    def __call__(self, target: str | None = None) -> Callable[[F], F]: ...
 
     def __call__(self, target: Any = None) -> Any:
         """Registers the function given, or the one that follows, for a pattern or for all.
@@ -136,7 +124,7 @@ class PatternHandlers(HandlerSlot):
             return super().__call__(target)
         pattern = target
 
-        def decorate(handler: F) -> F:
+        def decorate(handler: Handler) -> Handler:
             if any(known == pattern for known, _, _ in self.patterns):
                 message = f"on_{self.kind}({pattern!r}) has a handler already"
                 raise ConfigError(message)
@@ -172,21 +160,21 @@ class Handlers:
     )
 
     def __init__(self) -> None:
-        self.on_connecting = HandlerSlot("connecting")
-        self.on_connected = HandlerSlot("connected")
-        self.on_refresh = HandlerSlot("refresh")
-        self.on_subscribe = PatternHandlers("subscribe")
-        self.on_subscribed = PatternHandlers("subscribed")
-        self.on_sub_refresh = PatternHandlers("sub_refresh")
-        self.on_unsubscribed = PatternHandlers("unsubscribed")
-        self.on_publish = PatternHandlers("publish")
-        self.on_presence = PatternHandlers("presence")
-        self.on_history = PatternHandlers("history")
-        self.on_rpc = PatternHandlers("rpc")
-        self.on_message = HandlerSlot("message")
-        self.on_disconnected = HandlerSlot("disconnected")
-        self.on_channel_occupied = PatternHandlers("channel_occupied")
-        self.on_channel_vacated = PatternHandlers("channel_vacated")
+        self.on_connecting: HandlerSlot = HandlerSlot("connecting")
+        self.on_connected: HandlerSlot = HandlerSlot("connected")
+        self.on_refresh: HandlerSlot = HandlerSlot("refresh")
+        self.on_subscribe: PatternHandlers = PatternHandlers("subscribe")
+        self.on_subscribed: PatternHandlers = PatternHandlers("subscribed")
+        self.on_sub_refresh: PatternHandlers = PatternHandlers("sub_refresh")
+        self.on_unsubscribed: PatternHandlers = PatternHandlers("unsubscribed")
+        self.on_publish: PatternHandlers = PatternHandlers("publish")
+        self.on_presence: PatternHandlers = PatternHandlers("presence")
+        self.on_history: PatternHandlers = PatternHandlers("history")
+        self.on_rpc: PatternHandlers = PatternHandlers("rpc")
+        self.on_message: HandlerSlot = HandlerSlot("message")
+        self.on_disconnected: HandlerSlot = HandlerSlot("disconnected")
+        self.on_channel_occupied: PatternHandlers = PatternHandlers("channel_occupied")
+        self.on_channel_vacated: PatternHandlers = PatternHandlers("channel_vacated")
 
     # -- questions: their outcome decides, and nothing is granted by silence
 
@@ -307,20 +295,20 @@ async def _tell(handlers: HandlerSlot, name: str, event: Any) -> None:
         logger.exception("the on_%s handler failed", handlers.kind)
 
 
-def _find(handlers: HandlerSlot, name: str) -> Callable[..., Any]:
+def _find(handlers: HandlerSlot, name: str) -> Handler:
     handler = handlers.find(name)
     if handler is None:
         raise Error(codes.NOT_AVAILABLE, detail=f"no on_{handlers.kind} handler for {name!r}")
     return handler
 
 
-def name_of(handler: Callable[..., Any]) -> str:
+def name_of(handler: Handler) -> str:
     """What a handler is called in messages: module, and name within it."""
     name = getattr(handler, "__qualname__", None)
     return f"{handler.__module__}.{name}" if name else repr(handler)
 
 
-def _wrong(kind: str, handler: Callable[..., Any], result: Any, wanted: str) -> TypeError:
+def _wrong(kind: str, handler: Handler, result: Any, wanted: str) -> TypeError:
     """A result that grants nothing: most often a handler that fell off its end."""
     message = (
         f"the on_{kind} handler {name_of(handler)} must return {wanted}, not {result!r}: "
@@ -329,48 +317,7 @@ def _wrong(kind: str, handler: Callable[..., Any], result: Any, wanted: str) -> 
     return TypeError(message)
 
 
-def _refused(kind: str, handler: Callable[..., Any], result: Any, wanted: str) -> Exception:
+def _refused(kind: str, handler: Handler, result: Any, wanted: str) -> Exception:
     if result is False:
         return PermissionDenied(f"the on_{kind} handler {name_of(handler)} returned False")
     return _wrong(kind, handler, result, wanted)
-
-
-class HandlerDecorators:
-    """The ``on_…`` decorators of a node, and the handlers that they register.
-
-    ``@node.on_x`` registers for everything; those that say so take a pattern as well, as in
-    ``@node.on_subscribe("chat:*")``.
-    """
-
-    def __init__(self) -> None:
-        self.handlers = Handlers()
-        self.on_connecting = self.handlers.on_connecting
-        """Registers a handler of ``Connecting``, which returns ``Credentials``."""
-        self.on_connected = self.handlers.on_connected
-        """Registers a handler of ``Connected``."""
-        self.on_refresh = self.handlers.on_refresh
-        """Registers a handler of ``Refreshing``, which returns a ``RefreshResult``."""
-        self.on_subscribe = self.handlers.on_subscribe
-        """Registers a handler of ``Subscribing``, which returns ``SubscribeOptions`` (pattern: channel)."""
-        self.on_subscribed = self.handlers.on_subscribed
-        """Registers a handler of ``Subscribed`` (pattern: channel)."""
-        self.on_sub_refresh = self.handlers.on_sub_refresh
-        """Registers a handler of ``SubRefreshing``, which returns a ``RefreshResult`` (pattern: channel)."""
-        self.on_unsubscribed = self.handlers.on_unsubscribed
-        """Registers a handler of ``Unsubscribed`` (pattern: channel)."""
-        self.on_publish = self.handlers.on_publish
-        """Registers a handler of ``Publishing``, which returns ``PublishOptions`` (pattern: channel)."""
-        self.on_presence = self.handlers.on_presence
-        """Registers a handler of ``PresenceQuery``, which returns True to allow (pattern: channel)."""
-        self.on_history = self.handlers.on_history
-        """Registers a handler of ``HistoryQuery``, which returns True to allow (pattern: channel)."""
-        self.on_rpc = self.handlers.on_rpc
-        """Registers a handler of ``Rpc``, which returns the answer (pattern: method)."""
-        self.on_message = self.handlers.on_message
-        """Registers a handler of ``Message``."""
-        self.on_disconnected = self.handlers.on_disconnected
-        """Registers a handler of ``Disconnected``."""
-        self.on_channel_occupied = self.handlers.on_channel_occupied
-        """Registers a handler of ``ChannelOccupied`` (pattern: channel)."""
-        self.on_channel_vacated = self.handlers.on_channel_vacated
-        """Registers a handler of ``ChannelVacated`` (pattern: channel)."""

@@ -77,7 +77,7 @@ class Channel:
         self.listeners: list[Listener] = []
         self.top: StreamPosition | None = None
         """Top of the stream as last read for position checks, at monotonic ``top_at``."""
-        self.top_at = 0.0
+        self.top_at: float = 0.0
 
     @property
     def num_subscribers(self) -> int:
@@ -116,7 +116,7 @@ class Hub:
         """Session id to session: emulation and unidirectional transports."""
         self.users: dict[str, dict[Session, None]] = {}
         self.channels: dict[str, Channel] = {}
-        self.num_subscriptions = 0
+        self.num_subscriptions: int = 0
         self._metrics = runtime.metrics
         self._monotonic = runtime.clock.monotonic
         self._time = runtime.clock.time

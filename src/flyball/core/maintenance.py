@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
 
-logger = logging.getLogger("flyball.core")
+logger: Final = logging.getLogger("flyball.core")
 
 TOP_AGE = 1.0
 """Seconds for which a stream's top, once read, serves all subscribers of the channel."""

@@ -33,7 +33,7 @@ class Membership:
     def __init__(
         self, runtime: Runtime, hub: Hub, broker: Broker, presence_manager: PresenceManager
     ) -> None:
-        self.hub = hub
+        self.hub: Hub = hub
         self._runtime = runtime
         self._broker = broker
         self._presence = presence_manager

@@ -127,15 +127,15 @@ class Stream:
     __slots__ = ("_kept", "_size", "epoch", "expires_at", "meta_expires_at", "top", "versions")
 
     def __init__(self) -> None:
-        self.epoch = new_epoch()
-        self.top = 0
+        self.epoch: str = new_epoch()
+        self.top: int = 0
         """Offset of the newest publication, kept or not."""
         # A list takes a tenth of a small deque's memory, and gives slices.
         self._kept: list[Publication] = []
         self._size = 0  # of these only the last so many count
-        self.expires_at = inf
+        self.expires_at: float = inf
         """Monotonic seconds when the publications are over."""
-        self.meta_expires_at = inf
+        self.meta_expires_at: float = inf
         """Monotonic seconds when the position is over as well."""
         self.versions: tuple[int, str] | None = None
         """Last version and its version epoch."""

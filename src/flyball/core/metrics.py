@@ -24,10 +24,10 @@ class Histogram:
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...] = DEFAULT_BOUNDS) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
+        self.bounds: tuple[float, ...] = bounds
+        self.counts: list[int] = [0] * (len(bounds) + 1)
         """Observations in each bucket (not cumulated); the last one is above all bounds."""
-        self.total = 0.0
+        self.total: float = 0.0
         """Sum of all observations."""
 
     def observe(self, value: float) -> None:
@@ -91,10 +91,10 @@ class Metrics:
             lambda: Histogram(BROADCAST_BOUNDS)
         )
         """type"""
-        self.pub_sub_lag = Histogram(LAG_BOUNDS)
-        self.history_reads = 0
+        self.pub_sub_lag: Histogram = Histogram(LAG_BOUNDS)
+        self.history_reads: int = 0
         """Reads of streams for subscribers, each perhaps for many of them."""
-        self.strangers_dropped = 0
+        self.strangers_dropped: int = 0
         """Connections and requests that held too much before anybody knew who sends it."""
         self.survey_duration: defaultdict[str, Histogram] = defaultdict(Histogram)
         """op"""
@@ -104,8 +104,8 @@ class Metrics:
         """transport, protocol"""
         self.connections_inflight: defaultdict[tuple[str, str], int] = defaultdict(int)
         """transport, protocol"""
-        self.subscriptions_accepted = 0
-        self.subscriptions_inflight = 0
+        self.subscriptions_accepted: int = 0
+        self.subscriptions_inflight: int = 0
         self.reply_errors: defaultdict[tuple[str, int], int] = defaultdict(int)
         """method, code"""
         self.server_unsubscribes: defaultdict[int, int] = defaultdict(int)
@@ -114,7 +114,7 @@ class Metrics:
         """code"""
         self.recovers: defaultdict[tuple[bool, bool], int] = defaultdict(int)
         """recovered, has publications"""
-        self.recovered_publications = Histogram(RECOVERED_BOUNDS)
+        self.recovered_publications: Histogram = Histogram(RECOVERED_BOUNDS)
         self.ping_pong_duration: defaultdict[str, Histogram] = defaultdict(_fine)
         """transport"""
         self.transport_sent: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -127,7 +127,7 @@ class Metrics:
         """transport, frame type; bytes"""
         self.transport_closes: defaultdict[tuple[str, int], int] = defaultdict(int)
         """transport, code"""
-        self.tags_filter_dropped = 0
+        self.tags_filter_dropped: int = 0
         self.publish_suppressed: defaultdict[str, int] = defaultdict(int)
         """reason"""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 import msgspec
 
 from flyball.aio.clock import Clock, LoopClock
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
+from flyball.core.decorators import HandlerDecorators
 from flyball.core.errors import ConfigError, Disconnect
 from flyball.core.glob import compile_glob
-from flyball.core.handlers import HandlerDecorators
 from flyball.core.ids import new_id
+from flyball.core.keywords import PublishKeywords, spell_out
 from flyball.core.listen import ChannelReader
 from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.core.metrics import Metrics
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Node", "NodeInfo", "NodeMetrics", "NodeOptions", "SurveyResult"]
 
-logger = logging.getLogger("flyball.core")
+logger: Final = logging.getLogger("flyball.core")
 
 NO_OPTIONS = PublishOptions()
 
@@ -93,11 +94,11 @@ class Node(HandlerDecorators, UserOperations):
     ) -> None:
         super().__init__()
         self._clients = clients
-        self.options = options or NodeOptions()
-        self.id = new_id()
+        self.options: NodeOptions = options or NodeOptions()
+        self.id: str = new_id()
         """Unique for each node."""
         self.clock: Clock = clock or LoopClock()
-        self.metrics = Metrics()
+        self.metrics: Metrics = Metrics()
         meta_ttl = self.options.history_meta_ttl
         self.broker: Broker = broker or MemoryBroker(self.clock, history_meta_ttl=meta_ttl)
         self.presence_manager: PresenceManager = presence_manager or MemoryPresenceManager(
@@ -112,7 +113,7 @@ class Node(HandlerDecorators, UserOperations):
 
     def _new_run(self) -> NodeRun:
         return NodeRun(
-            Runtime(self.options, self.clock, self.metrics, self.handlers),
+            Runtime(self.options, self.clock, self.metrics, self._handlers),
             Engine(self.broker, self.presence_manager, self.controller),
             self._operations,
             self.id,
@@ -136,7 +137,7 @@ class Node(HandlerDecorators, UserOperations):
         run = self._run
         if run.state is RunState.RUNNING and run.loop is loop:
             return
-        if self._clients and not self.handlers.on_connecting.registered:
+        if self._clients and not self._handlers.on_connecting.registered:
             raise ConfigError(NO_DOOR)
         await self._leave_other_loop(loop)
         async with self._run.lock:
@@ -210,13 +211,19 @@ class Node(HandlerDecorators, UserOperations):
 
     # -- channels
 
+    @spell_out(PublishOptions)
     async def publish(
-        self, channel: str, data: Payload, options: PublishOptions | None = None, **kwargs: Any
+        self,
+        channel: str,
+        data: Payload,
+        options: PublishOptions | None = None,
+        **fields: Unpack[PublishKeywords],
     ) -> PublishResult:
         """Publishes to all subscribers of ``channel``, on all nodes.
 
-        Options may be given one by one: ``publish(ch, data, history_size=10, history_ttl=60)``.
-        Returns once the broker took it.
+        Fields of :class:`PublishOptions` may be given one by one, and win over ``options``:
+        ``publish("news", data, history_size=10, history_ttl=60)``. Returns once the broker took
+        it. ``data`` is any JSON value; ``bytes`` and ``Raw`` are sent as they are.
 
         Raises:
             ConfigError: the channel is empty.
@@ -225,7 +232,9 @@ class Node(HandlerDecorators, UserOperations):
             message = "publish needs a channel"
             raise ConfigError(message)
         if options is None:
-            options = PublishOptions(**kwargs) if kwargs else NO_OPTIONS
+            options = PublishOptions(**fields) if fields else NO_OPTIONS
+        elif fields:
+            options = msgspec.structs.replace(options, **fields)
         return await self._operations.publish(channel, to_payload(data), options, options.info)
 
     async def history(

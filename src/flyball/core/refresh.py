@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Refreshing, RefreshResult, SubRefreshing
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
 
-logger = logging.getLogger("flyball.core")
+logger: Final = logging.getLogger("flyball.core")
 
 
 class RefreshCommands:

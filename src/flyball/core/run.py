@@ -62,9 +62,9 @@ class Engine:
     def __init__(
         self, broker: Broker, presence_manager: PresenceManager, controller: Controller | None
     ) -> None:
-        self.broker = broker
-        self.presence_manager = presence_manager
-        self.controller = controller
+        self.broker: Broker = broker
+        self.presence_manager: PresenceManager = presence_manager
+        self.controller: Controller | None = controller
 
 
 class NodeRun:
@@ -80,20 +80,22 @@ class NodeRun:
         describe: Callable[[], NodeInfo],
     ) -> None:
         self.runtime = runtime
-        self.state = RunState.NEW
+        self.state: RunState = RunState.NEW
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop it was started in."""
-        self.lock = asyncio.Lock()
+        self.lock: asyncio.Lock = asyncio.Lock()
         """Held by whoever starts or stops it."""
-        self.started_at = runtime.clock.monotonic()
+        self.started_at: float = runtime.clock.monotonic()
         self._engine = engine
-        self.hub = Hub(runtime, self._on_lost)
-        self.membership = Membership(runtime, self.hub, engine.broker, engine.presence_manager)
-        self.cluster = Cluster(
+        self.hub: Hub = Hub(runtime, self._on_lost)
+        self.membership: Membership = Membership(
+            runtime, self.hub, engine.broker, engine.presence_manager
+        )
+        self.cluster: Cluster = Cluster(
             runtime, self.membership, node_id, engine.controller, surveys, describe
         )
         maintenance = SessionMaintenance(runtime, self.membership)
-        self.registry = SessionRegistry(runtime, self.hub, maintenance)
+        self.registry: SessionRegistry = SessionRegistry(runtime, self.hub, maintenance)
         self.registry.commands = command_table(
             runtime, self.membership, self.registry, self.cluster, operations
         )

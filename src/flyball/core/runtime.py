@@ -10,6 +10,8 @@ from flyball.aio.tasks import TaskOwner
 from flyball.aio.timers import TimerWheel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flyball.aio.clock import Clock
     from flyball.core.handlers import Handlers
     from flyball.core.metrics import Metrics
@@ -26,16 +28,18 @@ class Runtime:
     def __init__(
         self, options: NodeOptions, clock: Clock, metrics: Metrics, handlers: Handlers
     ) -> None:
-        self.options = options
-        self.clock = clock
-        self.metrics = metrics
-        self.handlers = handlers
-        self.timers = TimerWheel(clock)
-        self.held = HeldBytes(clock, options.held_bytes_limit, metrics.count_dropped_stranger)
+        self.options: NodeOptions = options
+        self.clock: Clock = clock
+        self.metrics: Metrics = metrics
+        self.handlers: Handlers = handlers
+        self.timers: TimerWheel = TimerWheel(clock)
+        self.held: HeldBytes = HeldBytes(
+            clock, options.held_bytes_limit, metrics.count_dropped_stranger
+        )
         """What clients who are not connected yet have sent and what cannot be worked off yet."""
-        self.tasks = TaskOwner(metrics.background_failures, clock.monotonic)
+        self.tasks: TaskOwner = TaskOwner(metrics.background_failures, clock.monotonic)
         """Owns the work that nobody waits for."""
-        self.random = random.Random().random  # noqa: S311 - spreads timers, no secret
+        self.random: Callable[[], float] = random.Random().random  # noqa: S311 - spreads timers, no secret
         """A number from 0 to below 1."""
 
     def spread(self, interval: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from flyball.aio.eager import start_eagerly
 from flyball.core.connection import Connection, SubscriptionInfo
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flyball.core.transport import Transport
     from flyball.protocol.messages import Command, ConnectRequest
 
-logger = logging.getLogger("flyball.core")
+logger: Final = logging.getLogger("flyball.core")
 
 LINGER = 5.0
 """Seconds until the transport is dropped after an error reply to connect."""
@@ -117,32 +117,32 @@ class Session:
     ) -> None:
         self._runtime = runtime
         self._owner = owner
-        self.transport = transport
-        self.connection = Connection(self)
+        self.transport: Transport = transport
+        self.connection: Connection = Connection(self)
         """What handlers see of this session."""
         self.headers: Mapping[str, str] | None = headers
         """Headers of the request that opened the connection, names in lower case."""
-        self.remote_addr = remote_addr
+        self.remote_addr: str = remote_addr
         self.emulated_headers: Mapping[str, str] | None = None
         """Headers that the client sent inside its connect command."""
-        self.client_id = new_id()
-        self.session_id = (
+        self.client_id: str = new_id()
+        self.session_id: str = (
             new_id() if transport.emulation or transport.framing.unidirectional else ""
         )
-        self.user = ""
+        self.user: str = ""
         self.info: Raw = NO_DATA
         self.meta: Any = None
         self.storage: dict[str, Any] | None = None
         """For handlers; None as long as nothing is kept."""
-        self.name = ""
-        self.version = ""
-        self.state = SessionState.NEW
+        self.name: str = ""
+        self.version: str = ""
+        self.state: SessionState = SessionState.NEW
         self.subscriptions: dict[str, Subscription] = {}
         """Channel to subscription, unfinished ones included."""
-        self.expire_at = 0.0
+        self.expire_at: float = 0.0
         """Unix seconds when the connection ends unless refreshed, 0 never."""
-        self.client_side_refresh = True
-        self.timer_tick = 0
+        self.client_side_refresh: bool = True
+        self.timer_tick: int = 0
         self._busy = 0
         self._inbox: Inbox | None = None
         """What waits, if anything does."""

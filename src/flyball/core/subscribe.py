@@ -68,13 +68,15 @@ class SubscribeRun:
     ) -> None:
         self._runtime = runtime
         self._membership = membership
-        self.session = session
-        self.request = request
-        self.channel = request.channel
-        self.options = SubscribeOptions()
-        self.result = messages.SubscribeResult()
-        self.recovered = False
-        self.sub = Subscription(session, request.channel, server_side=server_side, source=source)
+        self.session: Session = session
+        self.request: messages.SubscribeRequest = request
+        self.channel: str = request.channel
+        self.options: SubscribeOptions = SubscribeOptions()
+        self.result: messages.SubscribeResult = messages.SubscribeResult()
+        self.recovered: bool = False
+        self.sub: Subscription = Subscription(
+            session, request.channel, server_side=server_side, source=source
+        )
 
     async def make(self) -> None:
         """Enters the channel, reads the stream, recovers, enters presence. Fills ``result``.

@@ -89,35 +89,35 @@ class Subscription:
     def __init__(
         self, session: Session, channel: str, *, server_side: bool, source: SubscriptionSource
     ) -> None:
-        self.session = session
+        self.session: Session = session
         self.transport: Transport = session.transport
-        self.channel = channel
-        self.server_side = server_side
-        self.source = source
-        self.state = SubscriptionState.ASKED
+        self.channel: str = channel
+        self.server_side: bool = server_side
+        self.source: SubscriptionSource = source
+        self.state: SubscriptionState = SubscriptionState.ASKED
         self.options: SubscribeOptions = NO_OPTIONS
-        self.present = False
+        self.present: bool = False
         """Has an entry in presence."""
-        self.positioned = False
-        self.recoverable = False
-        self.push_join_leave = False
-        self.offset = 0
+        self.positioned: bool = False
+        self.recoverable: bool = False
+        self.push_join_leave: bool = False
+        self.offset: int = 0
         """Offset of the last publication this subscriber knows of."""
-        self.epoch = ""
-        self.delta = False
-        self.base_offset = NO_BASE
+        self.epoch: str = ""
+        self.delta: bool = False
+        self.base_offset: int = NO_BASE
         """Offset of the value that the client holds as the base of a patch."""
         self.tags_filter: TagsFilter | None = None
         self.info: ClientInfo = session.client_info
         self.buffer: list[Buffered] | None = None
         """What arrived while a positioned subscription joins; None otherwise."""
-        self.expire_at = 0.0
+        self.expire_at: float = 0.0
         """Unix seconds, 0 never."""
-        self.expire_deadline = 0.0
+        self.expire_deadline: float = 0.0
         """Monotonic seconds when the subscription is ended, 0 never."""
-        self.checked_at = 0.0
+        self.checked_at: float = 0.0
         """Monotonic seconds of the last proof that the position is right."""
-        self.suspect_offset = -1
+        self.suspect_offset: int = -1
         """Offset at which a position check found the stream ahead; the next one decides."""
         self.ended_by: UnsubscribeCode | None = None
         """Ended by the server before it was live: carried out right after the reply."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from flyball.core.errors import Disconnect
 from flyball.protocol import codes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flyball.protocol.codec import Codec
     from flyball.protocol.messages import Push
 
-logger = logging.getLogger("flyball.core")
+logger: Final = logging.getLogger("flyball.core")
 
 MAX_MESSAGES_IN_FRAME = 16
 """Replies packed into one frame (client-protocol reference, section 2)."""
@@ -98,9 +98,9 @@ class Transport(ABC):
     """A server's close is announced by a push, for want of close frames."""
 
     def __init__(self, framing: Framing, *, max_queue_size: int = 1048576) -> None:
-        self.framing = framing
+        self.framing: Framing = framing
         self.session: Session | None = None
-        self.max_queue_size = max_queue_size
+        self.max_queue_size: int = max_queue_size
         """Bytes that may wait for a slow reader; above it the session ends with 3008."""
         self._direct = True  # neither corked nor paused nor closed: the hot path's only check
         self._closed = False
@@ -170,6 +170,11 @@ class Transport(ABC):
         except Exception:
             logger.exception("%s cannot be closed with %s", self.name, disconnect)
             self._close(Disconnect(codes.DISCONNECT_SERVER_ERROR))
+
+    def release_session(self) -> Session | None:
+        """Lets go of the session and returns it: apart, both are freed without the collector."""
+        session, self.session = self.session, None
+        return session
 
     def mark_closed(self) -> None:
         """Nothing is sent from now on (the peer went away, or the close is under way)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Unpack
 
 from flyball.core.cluster import (
     DisconnectUser,
@@ -14,6 +15,7 @@ from flyball.core.cluster import (
     options_to_dict,
 )
 from flyball.core.errors import ConfigError, Disconnect
+from flyball.core.keywords import SubscribeKeywords, spell_out
 from flyball.core.types import Raw, StreamPosition, SubscribeOptions
 from flyball.protocol import codes
 from flyball.protocol.codes import UnsubscribeCode
@@ -35,21 +37,25 @@ class UserOperations(ABC):
     async def _everywhere(self, op: UserOp) -> None:
         """Carries ``op`` out on all nodes."""
 
+    @spell_out(SubscribeOptions)
     async def subscribe_user(
         self,
         user: str,
         channel: str,
-        options: SubscribeOptions,
+        options: SubscribeOptions | None = None,
         *,
         client: str = "",
         session: str = "",
         recover_since: StreamPosition | None = None,
+        **fields: Unpack[SubscribeKeywords],
     ) -> None:
         """Subscribes the live connections of ``user``, on all nodes.
 
+        Fields of :class:`SubscribeOptions` may be given one by one, and win over ``options``.
         ``client`` and ``session`` narrow to one connection. ``recover_since`` is told to the
         client as its position.
         """
+        options = replace(options or SubscribeOptions(), **fields)
         op = SubscribeUser(
             uid=self.id,
             user=user,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from flyball.aio.clock import Clock
 
-logger = logging.getLogger("flyball.http")
+logger: Final = logging.getLogger("flyball.http")
 
 RESERVE: Final = 64
 """Descriptors that connections may not take."""

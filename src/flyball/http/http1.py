@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flyball.http.messages import HttpLimits, RequestHead
     from flyball.http.routes import Endpoint, Routes
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 MAX_SKIPPED: Final = 262_144
 """Bytes of the body of a refused request that are read and dropped, so that the connection can
@@ -95,7 +95,7 @@ class HeadCache:
 
     def __init__(self) -> None:
         self._heads: dict[bytes, tuple[RequestHead, Endpoint]] = {}
-        self.get = self._heads.get
+        self.get: Callable[[bytes], tuple[RequestHead, Endpoint] | None] = self._heads.get
 
     def add(self, raw: bytes, head: RequestHead, endpoint: Endpoint) -> None:
         """Remembers ``head`` unless it is large."""

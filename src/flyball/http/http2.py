@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import Fields, StreamWire
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 MAX_QUEUED: Final = 1048576
 """Bytes of answers that a client may leave unread before nothing more is read from it."""

@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flyball.aio.held import HeldBytes
 from flyball.aio.timers import TimerWheel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flyball.http.multiplex.service import StreamService
     from flyball.http.routes import Routes
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ class Listener:
         """
         self.options = options
         self.routes = routes
-        self.timers = timers or TimerWheel()
-        self.held = held or HeldBytes(self.timers.clock)
+        self.timers: TimerWheel = timers or TimerWheel()
+        self.held: HeldBytes = held or HeldBytes(self.timers.clock)
         self._common = CommonHeaders(self.timers.clock)
         self._http1 = Http1Service(
             routes,
@@ -112,7 +112,7 @@ class Listener:
         self._http2: StreamService | None = None
         self._server: asyncio.Server | None = None
         self._stopping = False
-        self.port = self.options.port
+        self.port: int = self.options.port
         """The port in use, once started."""
 
     async def start(self) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Pending = Response | StreamingResponse | asyncio.Future[Response]
     """What a request is answered: at once, by a stream, or later (see :func:`outcome`)."""
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 T = TypeVar("T")
 
@@ -150,7 +150,7 @@ class Endpoint:
     __slots__ = ("_handler", "route", "upgrade")
 
     def __init__(self, route: Route) -> None:
-        self.route = route
+        self.route: Route = route
         self.upgrade: UpgradeEndpoint | None = route.upgrade
         self._handler: Any = route.handler
 
@@ -307,8 +307,8 @@ class Routes:
             (path, Endpoint(row) if counts is None else CountedEndpoint(row, counts), row.subtree)
             for path, row in self._paths.items()
         )
-        self.app = app
-        self.find = table.find
+        self.app: Any = app
+        self.find: Callable[[str], Endpoint | CountedEndpoint | None] = table.find
         """Who serves a path; None: the ASGI app, if there is one."""
 
     @property

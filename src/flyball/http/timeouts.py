@@ -33,9 +33,9 @@ class Deadline:
         self._timers = timers
         self._on_deadline = on_deadline
         self._armed_for = NEVER
-        self.due = NEVER
+        self.due: float = NEVER
         """When the time is over, by the wheel's clock."""
-        self.timer_tick = 0
+        self.timer_tick: int = 0
 
     def set(self, seconds: float) -> None:
         """The time is over in ``seconds``, whatever was set before."""

@@ -41,9 +41,9 @@ class Schema:
         canonical: bool = False,
     ) -> None:
         self.table: FieldTable = field_table(structs)
-        self.json_reader = JsonReader(self.table)
+        self.json_reader: JsonReader = JsonReader(self.table)
         """JSON by the tolerant rules: names in any case, unknown ones ignored, ``null`` absent."""
-        self.json_writer = JsonWriter(self.table, canonical=canonical)
+        self.json_writer: JsonWriter = JsonWriter(self.table, canonical=canonical)
         self._package = package
         self._descriptors = descriptors
 

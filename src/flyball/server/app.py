@@ -20,10 +20,13 @@ from flyball.server.proxies.metrics import ProxyMetrics
 
 if TYPE_CHECKING:
     from flyball.aio.clock import Clock
+    from flyball.server.acme.autocert import Autocert
     from flyball.server.config import Config
+    from flyball.server.metrics import NodeCollector, ServerMetrics
     from flyball.server.ports import PortListener
+    from flyball.transports.common.limits import ConnectionLimits
 
-logger = structlog.get_logger("flyball.server")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server")
 
 
 class Server:
@@ -47,15 +50,15 @@ class Server:
         clock: Clock | None = None,
         version: str = build.VERSION,
     ) -> None:
-        self.config = config
+        self.config: Config = config
         self._clock = clock = clock or LoopClock()
-        self.node = Node(build.node_options(config, version=version), clock=clock)
+        self.node: Node = Node(build.node_options(config, version=version), clock=clock)
         self._jwks = JwksClient()
         tokens, sub_tokens = build.token_verifiers(config, clock, self._jwks)
         rules = build.channel_rules(config)
-        self.proxy_metrics = ProxyMetrics()
+        self.proxy_metrics: ProxyMetrics = ProxyMetrics()
         self._proxies = build.client_proxies(config, self.node, self.proxy_metrics)
-        self.policy = ClientPolicy(
+        self.policy: ClientPolicy = ClientPolicy(
             self.node,
             rules,
             tokens,
@@ -63,16 +66,20 @@ class Server:
             build.policy_options(config),
             proxies=self._proxies.calls,
         )
-        self.api = ApiService(self.node, rules)
-        self.metrics = build.server_metrics(config)
-        self.collector = build.node_collector(
+        self.api: ApiService = ApiService(self.node, rules)
+        self.metrics: ServerMetrics = build.server_metrics(config)
+        self.collector: NodeCollector = build.node_collector(
             config, self.node, self.api, self.metrics, self.proxy_metrics
         )
         interval = config.node.info_metrics_aggregate_interval
         items = MetricItems(self.collector, interval, clock)
         self.node.metrics_source = lambda: NodeMetrics(items.interval, items.items)
-        self.autocert = build.autocert(config, clock, served=self.metrics.certificates)
-        self.limits = build.connection_limits(config, self.node, clock, self.metrics)
+        self.autocert: Autocert | None = build.autocert(
+            config, clock, served=self.metrics.certificates
+        )
+        self.limits: ConnectionLimits = build.connection_limits(
+            config, self.node, clock, self.metrics
+        )
         self._ports = Ports(build.ports(config, self._served(demo=demo)))
         self._components = Components(self._parts(items))
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from flyball.server.config import Config, LoadedConfig, Notice
 
-logger = structlog.get_logger("flyball.server")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server")
 
 MIN_CONNECTIONS: Final = 10_000
 """What an operator who sets no ``client.connection_limit`` may expect at least."""

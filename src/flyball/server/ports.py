@@ -14,7 +14,7 @@ from flyball.core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-logger = structlog.get_logger("flyball.server")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server")
 
 
 class PortListener(Protocol):
@@ -86,7 +86,7 @@ class Ports:
     """All ports of a server."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
-        self.listeners = [port.listener for port in ports]
+        self.listeners: list[PortListener] = [port.listener for port in ports]
         """In their order; that of client connections is the first."""
         self._ports = ports
 

@@ -43,9 +43,9 @@ class HeldCall:
     def __init__(self, method: str, channel: str, work: Coroutine[Any, Any, Any]) -> None:
         self.method = method
         self.channel = channel
-        self.performed = False
+        self.performed: bool = False
         """The store did it; the caller does not know yet."""
-        self.done = False
+        self.done: bool = False
         """The caller has its answer."""
         self._work = work
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -97,7 +97,7 @@ class ControlledBroker(Broker):
     """
 
     def __init__(self, clock: Clock | None = None, inner: MemoryBroker | None = None) -> None:
-        self.inner = inner or MemoryBroker(clock)
+        self.inner: MemoryBroker = inner or MemoryBroker(clock)
         self.held: list[HeldCall] = []
         """Calls that wait, oldest first."""
         self.deliveries: list[Callable[[], None]] = []

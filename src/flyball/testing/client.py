@@ -67,7 +67,7 @@ class TestClient:
         self.positions: dict[str, StreamPosition] = {}
         """Channel to what this client knows of its stream, as an SDK keeps it over a drop."""
         self.answer_pings = True
-        self.pings = 0
+        self.pings: int = 0
         self._framing = memory_framing(protocol, unidirectional=unidirectional)
         self._headers = headers
         self._remote_addr = remote_addr

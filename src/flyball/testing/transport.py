@@ -90,9 +90,9 @@ class MemoryTransport(Transport):
         """All writes so far. One write may hold several frames after a pause."""
         self.closed_by: Disconnect | None = None
         """How the server ended the connection, if it did."""
-        self.lingers = 0.0
+        self.lingers: float = 0.0
         """Seconds until a refused connection is to be dropped."""
-        self.reading = True
+        self.reading: bool = True
         """The server takes more commands."""
         self._on_frame = on_frame
         self._on_close = on_close

@@ -126,7 +126,7 @@ class WebTransportTransport(Transport):
         super().__init__(framing, max_queue_size=node.options.queue_max_size)
         self._endpoint = endpoint
         self._link = link
-        self.session_id = session_id
+        self.session_id: int = session_id
         """The stream of the CONNECT request."""
         self._headers = headers
         self._stream_id = -1
@@ -215,7 +215,7 @@ class WebTransportTransport(Transport):
         self._enter(WebTransportState.GONE)
         self._deadline.close()
         self.resume_reading()
-        session, self.session = self.session, None
+        session = self.release_session()
         if session is not None:
             session.connection_lost()
         self.mark_closed()
@@ -246,7 +246,7 @@ class WebTransportTransport(Transport):
         self._enter(WebTransportState.ENDING)
         self._reason = disconnect
         self.resume_reading()
-        session, self.session = self.session, None
+        session = self.release_session()
         if session is not None and not session.closed:
             session.connection_lost()
         self.mark_closed()

@@ -480,7 +480,7 @@ class TestServerSide:
             assert wire.closed_by == 3505
 
     async def test_one_failure_fails_the_connect(self, node, clock):
-        node.handlers.on_connecting.plain = lambda _: flyball.Credentials(
+        node._handlers.on_connecting.plain = lambda _: flyball.Credentials(
             subs={
                 "a": flyball.SubscribeOptions(),
                 "b": flyball.SubscribeOptions(expire_at=clock.time() - 1),

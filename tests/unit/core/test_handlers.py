@@ -57,8 +57,12 @@ class TestRegistration:
     def test_every_kind_is_on_the_node(self):
         node = flyball.Node()
         for kind in Handlers.__slots__:
-            assert getattr(node, kind) is getattr(node.handlers, kind)
-            assert kind == f"on_{getattr(node, kind).kind}"
+            slot = getattr(node._handlers, kind)
+            assert kind == f"on_{slot.kind}"
+            assert getattr(node, kind)(first) is first
+            assert slot.find() is first
+            with pytest.raises(flyball.ConfigError, match=f"{kind} has a handler already"):
+                getattr(node, kind)()(first)
 
 
 class TestAnswers:

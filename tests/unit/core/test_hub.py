@@ -180,7 +180,7 @@ class TestSubRefresh:
             "client": flyball.SubscribeOptions(expire_at=clock.time() + 60),
             "server": flyball.SubscribeOptions(client_side_refresh=False),
         }
-        node.handlers.on_subscribe.plain = lambda event: options[event.channel]
+        node._handlers.on_subscribe.plain = lambda event: options[event.channel]
         node.on_sub_refresh(lambda event: flyball.RefreshResult(float(event.token)))
         client = TestClient(node)
         await client.connect()

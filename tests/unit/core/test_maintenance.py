@@ -203,7 +203,7 @@ class TestExpiry:
                 raise answer
             return answer
 
-        node.handlers.on_subscribe.plain = lambda event: flyball.SubscribeOptions(
+        node._handlers.on_subscribe.plain = lambda event: flyball.SubscribeOptions(
             expire_at=clock.time() + 60, client_side_refresh=False
         )
         return answers
@@ -237,7 +237,7 @@ class TestExpiry:
 
     async def test_a_server_side_one_ends_the_connection(self, node, clock):
         over = flyball.SubscribeOptions(expire_at=clock.time() + 10)
-        node.handlers.on_connecting.plain = lambda event: flyball.Credentials(subs={"news": over})
+        node._handlers.on_connecting.plain = lambda event: flyball.Credentials(subs={"news": over})
         client = TestClient(node)
         await client.connect()
         for _ in range(3):
@@ -261,7 +261,7 @@ class TestExpiry:
             return answer
 
         soon = clock.time() + 10
-        node.handlers.on_connecting.plain = lambda event: flyball.Credentials(
+        node._handlers.on_connecting.plain = lambda event: flyball.Credentials(
             expire_at=soon, client_side_refresh=False
         )
         client = TestClient(node)

@@ -22,7 +22,7 @@ async def test_a_client_that_goes_while_it_is_asked(node):
         await gate.wait()
         return flyball.Credentials()
 
-    node.handlers.on_connecting.plain = slow
+    node._handlers.on_connecting.plain = slow
     wire = Wire(node)
     wire.ask(connect={})
     await settle()

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import Fields, StreamWire
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 MAX_SESSIONS: Final = 16
 """WebTransport sessions on one connection; a page needs one."""

@@ -82,13 +82,13 @@ class Http3Listener:
         """
         self.options = options
         self._beside = beside
-        self.port = options.port
+        self.port: int = options.port
         """The port in use, once started."""
         self._webtransports = dict(webtransports or {})
-        self.timers = timers or TimerWheel()
+        self.timers: TimerWheel = timers or TimerWheel()
         common = CommonHeaders(self.timers.clock)
         held = held or HeldBytes(self.timers.clock)
-        self.service = StreamService(
+        self.service: StreamService = StreamService(
             routes or Routes(), options.http, self.timers, common, "3", held
         )
         self._server: ConnectionTable | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flyball.http.multiplex.service import StreamService
     from flyball.http.multiplex.wire import StreamWire
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 MAX_UNREAD: Final = 65536
 """Bytes of a body that wait for the app before its sender has to."""

@@ -95,7 +95,7 @@ class StreamWire(asyncio.Transport):
         self._is_full = False
         self._is_gone = False
         self._unread: int | None = None  # bytes received and not acknowledged while paused
-        self.id = stream_id
+        self.id: int = stream_id
 
     # -- asyncio's transport
 

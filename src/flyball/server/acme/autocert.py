@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flyball.server.acme.cache import Cache
     from flyball.server.acme.options import AutocertOptions
 
-logger = structlog.get_logger("flyball.server.acme")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.acme")
 
 _LONGEST_NAP: Final = 3600.0
 """Timers stand still while a machine sleeps, and its clock may be set: look again."""
@@ -106,7 +106,7 @@ class Autocert:
         self.options = options
         self._clock = clock or LoopClock()
         self._cache = cache or _cache(options)
-        self.challenges = Challenges(self._cache)
+        self.challenges: Challenges = Challenges(self._cache)
         self._issuer = issuer or _issuer(options, self._cache, self.challenges)
         self._draw = draw
         self._served = {} if served is None else served

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from flyball.server.acme.cache import Cache
 
-logger = structlog.get_logger("flyball.server.acme")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.acme")
 
 ACME_PROTOCOL: Final = "acme-tls/1"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")

@@ -28,7 +28,7 @@ from flyball.server.api.service import NO_POSITION, ApiService
 if TYPE_CHECKING:
     from flyball.http.messages import RequestHead
 
-logger = structlog.get_logger("flyball.server.api")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.api")
 
 ERROR_MODE_HEADER: Final = "x-centrifugo-error-mode"
 TRANSPORT_ERRORS: Final = "transport"
@@ -61,7 +61,8 @@ class ApiHandler:
 
     def __init__(self, service: ApiService, options: HttpApiOptions | None = None) -> None:
         self.service = service
-        self.options = options = options or HttpApiOptions()
+        options = options or HttpApiOptions()
+        self.options: HttpApiOptions = options
         if options.insecure:
             logger.warning("INSECURE server API: requests are not asked for a key")
         self._key_ok = None if options.insecure else ApiKeyCheck(options.key)

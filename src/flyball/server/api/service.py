@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node, NodeInfo
     from flyball.server.channels import ChannelRules, Namespace
 
-logger = structlog.get_logger("flyball.server.api")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.api")
 
 Handler = Callable[[Any], Coroutine[Any, Any, Struct]]
 
@@ -82,8 +82,8 @@ class ApiService:
         metrics: ApiMetrics | None = None,
     ) -> None:
         self.node = node
-        self.options = options or ApiOptions()
-        self.metrics = metrics or ApiMetrics()
+        self.options: ApiOptions = options or ApiOptions()
+        self.metrics: ApiMetrics = metrics or ApiMetrics()
         self.rules = channels
         """What holds for channels; a reload of the configuration puts new ones here."""
         self._handlers: dict[str, Handler] = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flyball.aio.clock import Clock
     from flyball.server.auth.keys import Key
 
-logger = structlog.get_logger("flyball.server.auth")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.auth")
 
 TIMEOUT: Final = 1.0
 """Seconds for one request."""

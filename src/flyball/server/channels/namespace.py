@@ -58,9 +58,9 @@ class Namespace:
     )
 
     def __init__(self, name: str, options: ChannelOptions, defaults: NamespaceDefaults) -> None:
-        self.name = name
+        self.name: str = name
         """Empty for channels without a namespace."""
-        self.options = options
+        self.options: ChannelOptions = options
         where = f"channel.namespaces[{name}]" if name else "channel.without_namespace"
         self.pattern: Pattern | None = None
         if options.channel_regex:
@@ -72,8 +72,8 @@ class Namespace:
             raise ConfigError(message)
         self.data_ok: Callable[[Raw | bytes], bool] = CHECKS[kind]
         """Whether data may be published here."""
-        self.meta_ttl = options.history_meta_ttl or defaults.history_meta_ttl
-        self.publish_options = PublishOptions(
+        self.meta_ttl: float = options.history_meta_ttl or defaults.history_meta_ttl
+        self.publish_options: PublishOptions = PublishOptions(
             history_size=options.history_size,
             history_ttl=options.history_ttl,
             history_meta_ttl=self.meta_ttl,

@@ -42,9 +42,9 @@ class RpcRules:
     __slots__ = ("options", "proxied")
 
     def __init__(self, options: RpcRulesOptions) -> None:
-        self.options = options
+        self.options: RpcRulesOptions = options
         every = (options.without_namespace, *options.namespaces.values())
-        self.proxied = any(namespace.proxy_enabled for namespace in every)
+        self.proxied: bool = any(namespace.proxy_enabled for namespace in every)
         """Some methods go to a proxy."""
 
     def namespace_options(self, method: str) -> RpcOptions | None:

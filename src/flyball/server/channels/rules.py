@@ -60,16 +60,16 @@ class ResolvedChannel:
         user_limited: bool = False,
         users: tuple[str, ...] = (),
     ) -> None:
-        self.name = name
-        self.namespace = namespace
+        self.name: str = name
+        self.namespace: Namespace | None = namespace
         """None: there is no such namespace."""
-        self.valid = valid
+        self.valid: bool = valid
         """The name is what the namespace allows."""
-        self.private = private
+        self.private: bool = private
         """Subscribing needs a token."""
-        self.user_limited = user_limited
+        self.user_limited: bool = user_limited
         """Ends with a list of users, and the namespace admits (only) them."""
-        self.users = users
+        self.users: tuple[str, ...] = users
         """The list, if it is user-limited."""
 
 
@@ -87,8 +87,8 @@ class ChannelRules:
     __slots__ = ("_cache", "_cached", "_namespaces", "options", "without_namespace")
 
     def __init__(self, options: ChannelRulesOptions, *, cached: int = CACHED_CHANNELS) -> None:
-        self.options = options
-        self.without_namespace = Namespace("", options.without_namespace, options)
+        self.options: ChannelRulesOptions = options
+        self.without_namespace: Namespace = Namespace("", options.without_namespace, options)
         self._namespaces = {
             name: Namespace(name, own, options) for name, own in options.namespaces.items()
         }

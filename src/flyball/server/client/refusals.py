@@ -29,7 +29,7 @@ LINES_OF_ALL: Final = 100
 _NAME: Final = "flyball.client"
 _LIMIT: Final = "flyball.refusals"
 _all_clients: Final = LineLimit(LINES_OF_ALL, 1.0)
-logger = structlog.get_logger(_NAME)
+logger: structlog.stdlib.BoundLogger = structlog.get_logger(_NAME)
 # Asked first: building a sentence costs more than deciding.
 _gate = logging.getLogger(_NAME)
 

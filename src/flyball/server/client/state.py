@@ -28,13 +28,13 @@ class PolicyState:
         options: ClientPolicyOptions,
         proxies: ClientProxies | None,
     ) -> None:
-        self.rules = rules
-        self.tokens = tokens
-        self.sub_tokens = sub_tokens
+        self.rules: ChannelRules = rules
+        self.tokens: TokenVerifier = tokens
+        self.sub_tokens: TokenVerifier | None = sub_tokens
         """Of subscription tokens, if they have settings of their own."""
-        self.options = options
-        self.proxies = proxies or ClientProxies()
-        self.rpc = RpcRules(options.rpc)
+        self.options: ClientPolicyOptions = options
+        self.proxies: ClientProxies = proxies or ClientProxies()
+        self.rpc: RpcRules = RpcRules(options.rpc)
 
     @property
     def subscription_tokens(self) -> TokenVerifier:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flyball.http.messages import RequestHead
     from flyball.http.routes import Handler
 
-logger = structlog.get_logger("flyball.server.demo")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.demo")
 
 CENTRIFUGE_JS: Final = "vendor/centrifuge-5.8.0/centrifuge.js"
 """The browser build of centrifuge-js inside the package; see scripts/vendor_centrifuge.py."""

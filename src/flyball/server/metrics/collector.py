@@ -61,9 +61,9 @@ class ServerMetrics:
     )
 
     def __init__(self) -> None:
-        self.connection_limit = 0
+        self.connection_limit: int = 0
         """Connections refused by a connection limit."""
-        self.no_files = 0
+        self.no_files: int = 0
         """Connections refused for want of file descriptors."""
         self.http_requests: defaultdict[tuple[str, str, int], int] = defaultdict(int)
         """path, method, status"""

@@ -59,7 +59,7 @@ class MetricItems:
         self._clock: Clock = clock or LoopClock()
         self._timer: TimerHandle | None = None
         self._previous: dict[str, float] = {}
-        self.interval = interval
+        self.interval: float = interval
         self.items: dict[str, float] = {}
 
     async def start(self) -> None:

@@ -25,7 +25,7 @@ class Admission:
         self._max_waiting = max_waiting
         self._max_wait = max_wait
         self._slots = asyncio.Semaphore(limit)
-        self.waiting = 0
+        self.waiting: int = 0
         """How many wait."""
 
     async def enter(self) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ProxyCalls"]
 
-logger = structlog.get_logger("flyball.server.proxies")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.proxies")
 
 KEPT_AFTER_FAILURE: Final = 60.0
 """Seconds that a connection or subscription lives on if nobody can be asked whether it may."""

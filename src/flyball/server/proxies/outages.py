@@ -8,7 +8,7 @@ import structlog
 
 __all__ = ["Outages"]
 
-logger = structlog.get_logger("flyball.server.proxies")
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.proxies")
 
 QUIET: Final = 1.0
 """Seconds that have to lie between two lines about one backend."""

@@ -11,7 +11,7 @@ from flyball.aio.lines import LineLimit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 SILENCE: Final = 60.0
 """Seconds between two lines of the log that say that connections are refused."""

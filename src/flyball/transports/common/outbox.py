@@ -80,7 +80,7 @@ class OutboxTransport(Transport):
 
     def lost(self) -> None:
         """The client is gone."""
-        session, self.session = self.session, None
+        session = self.release_session()
         if session is not None:
             session.connection_lost()
         self.mark_closed()

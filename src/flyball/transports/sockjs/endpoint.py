@@ -61,8 +61,8 @@ class SockJsEndpoint:
     ) -> None:
         """Raises ConfigError for a malformed origin."""
         origins = tuple(origins)
-        self.options = options or SockJsOptions()
-        self.sessions = Sessions(node, self.options, limits)
+        self.options: SockJsOptions = options or SockJsOptions()
+        self.sessions: Sessions = Sessions(node, self.options, limits)
         self._origins = OriginPolicy(origins)
         self._body_limit = MESSAGES_IN_BODY * self.options.message_size_limit
         self._page = pages.IframePage(self.options.url, origins)

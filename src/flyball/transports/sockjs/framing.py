@@ -16,6 +16,8 @@ from flyball.transports.common.websocket.frames import OP_TEXT, build_frame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flyball.protocol.codec import Codec
+
 OPEN: Final = b"o"
 _FRAGILE: Final = re.compile("[\u200c-\u200f\u2028-\u202f\u2060-\u206f\ufff0-\uffff]")
 """What browsers lose or refuse on some of the ways (from the protocol's test suite)."""
@@ -35,7 +37,7 @@ class SockJsFraming(Framing):
     """
 
     def __init__(self) -> None:
-        self.codec = JSON
+        self.codec: Codec = JSON
 
     def frame(self, messages: Sequence[bytes]) -> bytes:
         """See :meth:`Framing.frame`."""

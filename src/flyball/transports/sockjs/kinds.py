@@ -112,9 +112,9 @@ class Form:
     def __init__(self, kind: ReceiverKind, *, chunked: bool) -> None:
         self._kind = kind
         self._chunked = chunked
-        self.frame = b""
+        self.frame: bytes = b""
         """The last one."""
-        self.wrapped = b""
+        self.wrapped: bytes = b""
         """What became of it."""
 
     def wrap(self, frame: bytes) -> bytes:

@@ -9,7 +9,7 @@ from flyball.http.head import kept
 from flyball.transports.sockjs.transport import SockJsTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from flyball.core.node import Node
     from flyball.transports.common.limits import ConnectionLimits
@@ -43,7 +43,7 @@ class Sessions:
         self.options = options
         self._limits = limits
         self._transports: dict[str, SockJsTransport] = {}
-        self.get = self._transports.get
+        self.get: Callable[[str], SockJsTransport | None] = self._transports.get
 
     def __len__(self) -> int:
         return len(self._transports)

@@ -78,9 +78,9 @@ class SockJsTransport(Transport):
         """
         super().__init__(FRAMING, max_queue_size=node.options.queue_max_size)
         self._keeper = keeper
-        self.id = id_
+        self.id: str = id_
         self.node: Node = node
-        self.write_timeout = write_timeout
+        self.write_timeout: float = write_timeout
         self._receiver: FrameReceiver | None = None
         self._rest = b""  # waited for a receiver when the session was closed
         self._goodbye = b""
@@ -169,7 +169,7 @@ class SockJsTransport(Transport):
 
     def _close(self, disconnect: Disconnect) -> None:
         receiver, self._receiver = self._receiver, None
-        self.session = None
+        self.session: None = None
         code = disconnect.code
         self._goodbye = close_frame(code, disconnect.reason)
         if receiver is not None:
@@ -182,7 +182,7 @@ class SockJsTransport(Transport):
         self._keeper.keep_end(self)
 
     def _lose(self) -> None:
-        session, self.session = self.session, None
+        session = self.release_session()
         if session is not None:
             session.connection_lost()
         self.mark_closed()

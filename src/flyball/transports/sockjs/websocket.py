@@ -62,7 +62,7 @@ class SockJsWebSocketTransport(WebSocketTransport):
 class SockJsWebSocketEndpoint(SocketEndpoint):
     """Accepts SockJS sessions over WebSocket."""
 
-    transport_class = SockJsWebSocketTransport
+    transport_class: ClassVar[type[WebSocketTransport]] = SockJsWebSocketTransport
 
     def open(
         self, head: RequestHead, acceptance: Acceptance, wire: asyncio.Transport

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.common.origin import OriginPolicy
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 BINARY: Final = "application/octet-stream"
 EVENTS: Final = "text/event-stream; charset=utf-8"

@@ -159,7 +159,7 @@ class StreamTransport(Transport, asyncio.Protocol):
 
     def _leave(self) -> None:
         """The response is whole: the connection goes on without us, or ends."""
-        self.session = None
+        self.session: None = None
         self._enter(ResponseState.DRAINING)
         if self._stream.release():
             self._enter(ResponseState.GONE)

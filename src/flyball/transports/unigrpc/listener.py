@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.transports.common.limits import ConnectionLimits
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 SERVICE: Final = "centrifugal.centrifugo.unistream.CentrifugoUniStream"
 METHOD: Final = "Consume"
@@ -91,12 +91,12 @@ class UniGrpcListener:
         options: UniGrpcOptions | None = None,
         limits: ConnectionLimits | None = None,
     ) -> None:
-        self.options = options or UniGrpcOptions()
+        self.options: UniGrpcOptions = options or UniGrpcOptions()
         self._node = node
         self._limits = limits
         self._server: aio.Server | None = None
         self._stopping = False
-        self.port = self.options.port
+        self.port: int = self.options.port
         """The port in use, once started."""
 
     async def start(self) -> None:

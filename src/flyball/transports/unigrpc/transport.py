@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flyball.core.node import Node
+    from flyball.protocol.codec import Codec
 
 
 class GrpcFraming(Framing):
     """One Push for each GRPC message: its bytes without a length."""
 
     unidirectional: ClassVar[bool] = True
-    codec = PROTOBUF
+    codec: Codec = PROTOBUF
 
     def frame(self, messages: Sequence[bytes]) -> bytes:
         """See :meth:`Framing.frame`; there are no frames of several messages here."""

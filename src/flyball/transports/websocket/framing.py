@@ -29,7 +29,7 @@ class WebSocketFraming(Framing):
     """permessage-deflate is in use on these connections."""
 
     def __init__(self, codec: Codec) -> None:
-        self.codec = codec
+        self.codec: Codec = codec
         self.opcode = OP_BINARY if codec.name == "protobuf" else OP_TEXT
 
     def frame(self, messages: Sequence[bytes]) -> bytes:

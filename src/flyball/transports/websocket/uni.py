@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from flyball.core.node import Node
     from flyball.http.messages import RequestHead
+    from flyball.protocol.codec import Codec
     from flyball.protocol.messages import ConnectRequest
     from flyball.transports.common.limits import ConnectionLimits
     from flyball.transports.common.origin import OriginPolicy
@@ -49,8 +50,8 @@ class UniWebSocketFraming(Framing):
     unidirectional: ClassVar[bool] = True
 
     def __init__(self, inner: WebSocketFraming, *, join: bool) -> None:
-        self.codec = inner.codec
-        self.compressed = inner.compressed
+        self.codec: Codec = inner.codec
+        self.compressed: bool = inner.compressed
         self._inner = inner
         self._join = join
 
@@ -118,7 +119,7 @@ class UniWebSocketTransport(WebSocketTransport):
 class UniWebSocketEndpoint(SocketEndpoint):
     """Accepts WebSocket connections that only receive."""
 
-    transport_class = UniWebSocketTransport
+    transport_class: ClassVar[type[WebSocketTransport]] = UniWebSocketTransport
 
     def __init__(
         self,

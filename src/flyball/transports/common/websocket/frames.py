@@ -151,7 +151,7 @@ class FrameParser:
         self._inflated = 0  # bytes, by this call
         self._opcode = 0  # of the message whose fragments are collected
         self._compressed = False
-        self.has_more = False
+        self.has_more: bool = False
         """The buffer may hold whole frames: their turn comes with the next call."""
         self.ignored = 0
         """Bytes that came after our close frame; counted by the owner."""

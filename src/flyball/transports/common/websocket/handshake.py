@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flyball.transports.common.origin import OriginPolicy
     from flyball.transports.common.websocket.extensions import Agreement
 
-logger = logging.getLogger("flyball.transports")
+logger: Final = logging.getLogger("flyball.transports")
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SUBPROTOCOLS: Final = {"centrifuge-json": "json", "centrifuge-protobuf": "protobuf"}

@@ -289,7 +289,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         self._drop_parser()
         if self._pinger is not None:
             self._pinger.stop()
-        session, self.session = self.session, None  # apart, both are freed without the collector
+        session = self.release_session()
         if session is not None:
             session.connection_lost()
         self.mark_closed()
@@ -410,7 +410,7 @@ class FramePinger:
         self._node = node
         self._timers = node.timers
         self._awaits_pong = False
-        self.timer_tick = 0
+        self.timer_tick: int = 0
         interval = node.options.ping_interval
         if interval:
             self._arm(interval * (0.5 + node.random() / 2))
