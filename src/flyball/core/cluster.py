@@ -47,21 +47,32 @@ class NodeMetrics(msgspec.Struct, frozen=True):
     """Flattened metrics of a node over ``interval`` seconds."""
 
     interval: float
+    """Seconds over which the items were gathered."""
     items: dict[str, float]
+    """Name to value, as on the metrics page."""
 
 
 class NodeInfo(msgspec.Struct, tag="info", kw_only=True):
     """A node as it describes itself. ``uptime`` in seconds."""
 
     uid: str
+    """``node.id``."""
     name: str
+    """``NodeOptions.name``."""
     version: str
+    """``NodeOptions.version``."""
     num_clients: int
+    """Connections."""
     num_users: int
+    """Different users among them."""
     num_subs: int
+    """Subscriptions."""
     num_channels: int
+    """Channels with subscribers."""
     uptime: int
+    """Seconds since its start."""
     metrics: NodeMetrics | None = None
+    """Its metrics, where ``metrics_source`` gives some."""
 
 
 class Leaving(msgspec.Struct, tag="leaving"):
@@ -169,7 +180,9 @@ class SurveyResult(msgspec.Struct, frozen=True):
     """One node's answer to a survey. ``code`` 0 is fine."""
 
     code: int
+    """0, or the code of the error that the handler raised."""
     data: bytes
+    """What the handler returned."""
 
 
 class Cluster:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from flyball.core.types import SubscribeOptions, SubscriptionSource
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from msgspec import Raw
-
-    from flyball.core.types import SubscribeOptions, SubscriptionSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,9 @@ class SubscriptionInfo:
     """One subscription of a connection, as it stands when it is asked for."""
 
     channel: str
+    """Name of the channel."""
     options: SubscribeOptions
+    """As the program answered when it was made."""
     source: SubscriptionSource
     """Who wanted it."""
     server_side: bool

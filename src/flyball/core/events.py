@@ -68,9 +68,13 @@ class Connecting(DataEvent, frozen=True):
     """A client asks to connect. Return ``Credentials`` (or raise)."""
 
     token: str = ""
+    """What the client authenticates with: yours to check."""
     data: Raw = NO_DATA
+    """What it sends along."""
     name: str = ""
+    """What the client calls itself, such as ``js``."""
     version: str = ""
+    """Version that the client tells."""
     headers: Mapping[str, str] = {}
     """HTTP headers of the request that opened the connection, names in lower case."""
     emulated_headers: Mapping[str, str] = {}
@@ -90,12 +94,14 @@ class Refreshing(Event, frozen=True):
     """
 
     token: str = ""
+    """The client's new token."""
 
 
 class RefreshResult(msgspec.Struct, frozen=True):
     """Answer to ``Refreshing`` and ``SubRefreshing``. ``expire_at`` 0 lifts the expiry."""
 
     expire_at: float = 0.0
+    """Unix seconds of the new end; 0: never."""
     expired: bool = False
     """End it: the connection with 3005, the subscription with 2501 or 3006."""
     info: Raw | None = None
@@ -118,13 +124,19 @@ class Subscribing(DataEvent, frozen=True):
     """
 
     channel: str
+    """Name of the channel."""
     token: str = ""
+    """The client's subscription token."""
     data: Raw = NO_DATA
+    """What the client sends along."""
     type: int = 0
     """Wished subscription type: 0 stream, 1-3 map, 4 shared poll."""
     positioned: bool = False
+    """The client wishes its position to be watched."""
     recoverable: bool = False
+    """The client wishes to recover after a break."""
     join_leave: bool = False
+    """The client wishes to hear of joins and leaves."""
     server_side: bool = False
     """A server-side subscription given by name only, or wished in the connect command."""
 
@@ -133,24 +145,33 @@ class Subscribed(Event, frozen=True):
     """The subscribe reply was sent."""
 
     channel: str
+    """Name of the channel."""
     options: SubscribeOptions
+    """As the program answered."""
     recovered: bool = False
+    """The client asked for what it had missed, and got all of it."""
 
 
 class SubRefreshing(Event, frozen=True):
     """A subscription wants to live on. Return ``RefreshResult``."""
 
     channel: str
+    """Name of the channel."""
     token: str = ""
+    """The client's new token; empty when the server itself asks."""
 
 
 class Unsubscribed(Event, frozen=True):
     """A subscription ended. Codes: :mod:`flyball.protocol.codes`."""
 
     channel: str
+    """Name of the channel."""
     code: int
+    """0 the client, 1 the connection ended, from 2000 on the server."""
     reason: str
+    """The code's text."""
     server_side: bool = False
+    """The client had not subscribed itself."""
 
 
 class Publishing(DataEvent, frozen=True):
@@ -159,10 +180,15 @@ class Publishing(DataEvent, frozen=True):
     """
 
     channel: str
+    """Name of the channel."""
     data: Raw
+    """What is to be published."""
     type: int = 0
+    """0: a stream channel's; map channels have others."""
     key: str = ""
+    """Key in a map channel."""
     removed: bool = False
+    """The key is to be removed from a map channel."""
     info: ClientInfo | None = None
     """The publisher, as it will stand in the publication."""
 
@@ -173,7 +199,9 @@ class PresenceQuery(Event, frozen=True):
     """
 
     channel: str
+    """Name of the channel."""
     stats: bool = False
+    """Only how many."""
 
 
 class HistoryQuery(Event, frozen=True):
@@ -182,39 +210,48 @@ class HistoryQuery(Event, frozen=True):
     """
 
     channel: str
+    """Name of the channel."""
     query: HistoryFilter
+    """What the client asks for, cut to the node's limit."""
 
 
 class Rpc(DataEvent, frozen=True):
     """A client calls a method. Return the answer's data (any JSON value, bytes/``Raw`` or None)."""
 
     method: str
+    """Name of the method."""
     data: Raw
+    """Its arguments."""
 
 
 class Message(DataEvent, frozen=True):
     """A client sent a message without a reply (``send``)."""
 
     data: Raw
+    """What the client sent."""
 
 
 class Disconnected(Event, frozen=True):
     """The connection ended, by the client (3000) or the server."""
 
     code: int
+    """3000 the client; others: :mod:`flyball.protocol.codes`, or the program's."""
     reason: str
+    """The code's text."""
 
 
 class ChannelOccupied(msgspec.Struct, frozen=True):
     """A channel got its first subscriber on this node."""
 
     channel: str
+    """Name of the channel."""
 
 
 class ChannelVacated(msgspec.Struct, frozen=True):
     """A channel lost its last subscriber on this node."""
 
     channel: str
+    """Name of the channel."""
 
 
 __all__ = [

@@ -80,6 +80,7 @@ class SubscribeOptions:
     """
 
     presence: bool = False
+    """The subscriber is listed in the channel's presence."""
     join_leave: bool = False
     """Emit join and leave of this subscriber."""
     push_join_leave: bool = False
@@ -87,16 +88,23 @@ class SubscribeOptions:
     allow_join_leave: bool = False
     """Deliver them if the client asks."""
     positioned: bool = False
+    """The subscriber's position is watched; a gap ends the subscription, to be recovered."""
     allow_positioning: bool = False
+    """The same, if the client asks."""
     recoverable: bool = False
+    """The subscriber gets what it missed when it comes back; implies ``positioned``."""
     allow_recovery: bool = False
+    """The same, if the client asks."""
     recovery_mode: RecoveryMode = RecoveryMode.STREAM
+    """Everything that was missed, or the latest value."""
     auto_cache_recover: bool = False
+    """With ``RecoveryMode.CACHE``: the first subscribe gets the latest value, too."""
     history_meta_ttl: float = 0.0
     """Lifetime of the stream's epoch and offset; 0 takes the node's default."""
     allowed_deltas: frozenset[str] = frozenset()
     """Delta types (``fossil``) the client may negotiate."""
     allow_tags_filter: bool = False
+    """The client may filter publications by their tags."""
     expire_at: float = 0.0
     """When the subscription ends unless refreshed; 0 is never."""
     client_side_refresh: bool = True
@@ -138,18 +146,27 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     history_size: int = 0
+    """Publications that the channel keeps; 0: none."""
     history_ttl: float = 0.0
+    """Seconds for which it keeps them."""
     history_meta_ttl: float = 0.0
     """0 takes the node's default."""
     skip_history: bool = False
+    """This one is not kept, whatever size and TTL say."""
     info: ClientInfo | None = None
+    """Who publishes, for receivers to see; given by the node where a client publishes."""
     tags: dict[str, str] | None = None
+    """For tags filters of subscribers."""
     idempotency_key: str = ""
+    """A second publish with this key publishes nothing."""
     idempotency_ttl: float = 300.0
+    """Seconds for which the key is remembered."""
     delta: bool = False
     """Receivers that negotiated delta get patches."""
     version: int = 0
+    """Publications whose version is not above the last one's are dropped; 0: no version."""
     version_epoch: str = ""
+    """Versions of another epoch start anew."""
 
     @property
     def keeps_history(self) -> bool:
@@ -161,7 +178,9 @@ class PublishResult(msgspec.Struct, frozen=True):
     """Where a publication landed. ``suppressed`` names why nothing was published, if so."""
 
     offset: int = 0
+    """Its place in the stream; 0 where the channel keeps no history."""
     epoch: str = ""
+    """The stream's epoch."""
     suppressed: str = ""
     """``""``, ``idempotency`` or ``version``."""
 
@@ -171,8 +190,11 @@ class HistoryFilter:
     """Which part of a stream to read. ``limit`` 0: the position only, -1: everything."""
 
     limit: int = -1
+    """Publications at most; 0: only the position, -1: all."""
     since: StreamPosition | None = None
+    """Only what came after this position."""
     reverse: bool = False
+    """From the newest to the oldest."""
     meta_ttl: float = 0.0
     """Prolongs the life of the stream's position by so many seconds; 0: the engine's default."""
 
@@ -181,7 +203,9 @@ class HistoryResult(msgspec.Struct, frozen=True):
     """Publications of a stream and its top position."""
 
     publications: list[Publication]
+    """What was found, oldest first unless asked in reverse."""
     position: StreamPosition
+    """The top of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,4 +213,6 @@ class PresenceStats:
     """How many are subscribed."""
 
     num_clients: int
+    """Connections."""
     num_users: int
+    """Different users among them."""

@@ -38,10 +38,13 @@ class ListenerOptions:
     port: int = 0
     """0 for any free port, see :attr:`Listener.port`."""
     ssl_context: ssl.SSLContext | None = None
+    """TLS, if given; with ``h2`` among its ALPN protocols clients get HTTP/2."""
     reuse_port: bool = False
     """Several processes share the port (``SO_REUSEPORT``)."""
     backlog: int = 4096
+    """Connections that wait to be accepted."""
     http: HttpLimits = field(default_factory=HttpLimits)
+    """Limits of HTTP."""
     h2c: bool = False
     """HTTP/2 without TLS, for clients that begin with it (prior knowledge)."""
     announce_http3: bool = False

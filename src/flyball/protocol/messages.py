@@ -42,7 +42,9 @@ class StreamPosition(Struct, omit_defaults=True, gc=False, forbid_unknown_fields
     """A place in a channel's stream: offset (count of publications) within an epoch."""
 
     offset: U64 = 0
+    """Count of publications so far in the stream."""
     epoch: str = ""
+    """Changes when the stream was lost and begins anew."""
 
 
 class FilterNode(Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
@@ -60,27 +62,44 @@ class ClientInfo(Struct, omit_defaults=True, gc=False):
     """Who a connection is, as other clients see it (presence, join, leave, publications)."""
 
     user: str
+    """User id; empty for anonymous ones."""
     client: str
+    """Id of the connection."""
     conn_info: Raw = NO_DATA
+    """``Credentials.info``."""
     chan_info: Raw = NO_DATA
+    """``SubscribeOptions.info``."""
 
 
 class Publication(Struct, omit_defaults=True, gc=False):
     """One message of a channel. ``offset`` is 0 where the channel keeps no history."""
 
     data: Raw = NO_DATA
+    """What was published."""
     info: ClientInfo | None = None
+    """Who published, where a client did."""
     offset: U64 = 0
+    """Its place in the stream."""
     tags: dict[str, str] | None = None
+    """``PublishOptions.tags``."""
     delta: bool = False
+    """``data`` is a patch against the publication before."""
     time: I64 = 0
+    """Unix milliseconds of its publish, where the engine tells."""
     channel: str = ""
+    """The real channel, where a subscription covers several."""
     key: str = ""
+    """Key in a map channel."""
     removed: bool = False
+    """The key was removed."""
     score: I64 = 0
+    """Order of the key in a map channel."""
     epoch: str = ""
+    """Epoch of a map channel's stream."""
     prev_data: Raw = NO_DATA
+    """The value before, in a map channel."""
     version: U64 = 0
+    """``PublishOptions.version``."""
 
 
 class Join(Struct, omit_defaults=True, gc=False):

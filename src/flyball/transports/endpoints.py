@@ -56,7 +56,9 @@ class EndpointOptions:
     ``uni_sse`` and ``sockjs``; each is found at its name. ``/emulation`` comes with
     ``http_stream`` and ``sse``."""
     websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
+    """Limits and compression of WebSocket."""
     uni_websocket: UniWebSocketOptions = field(default_factory=UniWebSocketOptions)
+    """The same for ``uni_websocket``, and how its pushes are sent."""
     sockjs: SockJsOptions = field(default_factory=SockJsOptions)
     """All requests of a SockJS session have to come to the same process."""
     max_request_body_size: int = 65536

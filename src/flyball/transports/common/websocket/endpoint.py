@@ -33,7 +33,9 @@ class WebSocketOptions:
     decompressed_message_size_limit: int = 0
     """Of one incoming message after inflation; 0 = ten times ``message_size_limit``."""
     compression: bool = False
+    """permessage-deflate, for clients that offer it."""
     compression_level: int = 1
+    """1 (fast) to 9 (small)."""
     compression_min_size: int = 0
     """Messages longer than this are compressed."""
     write_timeout: float = 1.0
