@@ -63,7 +63,8 @@ def test_the_readmes_program_is_the_librarys():
     exec(compile(code.replace("flyball.run(node, port=8000)", ""), "README.md", "exec"), namespace)
     node = namespace["node"]
     assert all(
-        getattr(node._handlers, kind).registered for kind in ("on_connecting", "on_subscribe", "on_publish")
+        getattr(node._handlers, kind).registered
+        for kind in ("on_connecting", "on_subscribe", "on_publish")
     )
 
 
