@@ -30,7 +30,6 @@ from flyball.transports.asgi.websocket import (
     refuse,
 )
 from flyball.transports.common.limits import ConnectionLimits
-from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.endpoints import EndpointOptions, refuse_text
 from flyball.transports.sockjs.sessions import SockJsOptions
@@ -107,7 +106,7 @@ class App:
 
     def __init__(self, node: Node, options: EndpointOptions) -> None:
         self.node = node
-        policy, limits = OriginPolicy(options.origins), options.limits
+        policy, limits = options.origin_policy(), options.limits
         sockets: dict[str, AsgiApp] = {
             "websocket": AsgiWebSocketEndpoint(node, policy, options.websocket, limits),
             "uni_websocket": UniAsgiWebSocketEndpoint(node, policy, options.uni_websocket, limits),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import os
 import signal
 import ssl
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
+from flyball._version import __version__
 from flyball.aio.tasks import do_all
 from flyball.core.keywords import spell_out
 from flyball.http.listener import Listener, ListenerOptions
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
 
 __all__ = ["ServeOptions", "run", "serve"]
+
+logger: Final = logging.getLogger("flyball.serving")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,44 @@ def _options(options: ServeOptions | None, fields: ServeKeywords) -> ServeOption
     return replace(options or ServeOptions(), **chosen)
 
 
+class _PortError(OSError):
+    """The port cannot be opened; the message says which, why, and what to do."""
+
+
+_ADVICE: Final = {
+    errno.EADDRINUSE: "another program has it: stop that one, or choose another port (port=0: any)",
+    errno.EACCES: "ports below 1024 need a privilege: choose a higher one",
+    errno.EADDRNOTAVAIL: "this machine has no such address: host is one of its own, or '' for all",
+}
+
+
+def _port_error(options: ServeOptions, error: OSError) -> _PortError:
+    number = error.errno or 0
+    reason = os.strerror(number).lower() if number in _ADVICE else error.strerror or str(error)
+    advice = f"; {_ADVICE[number]}" if number in _ADVICE else ""
+    return _PortError(
+        number, f"cannot listen on {_address(options, options.port)}: {reason}{advice}"
+    )
+
+
+def _address(options: ServeOptions, port: int) -> str:
+    host = f"[{options.host}]" if ":" in options.host else options.host or "*"
+    return f"{host}:{port}"
+
+
+def _announcement(options: ServeOptions, port: int) -> str:
+    """What is served where, for who reads the terminal."""
+    tls = "s" if options.ssl_context else ""
+    address = _address(options, port).replace("*", "localhost")
+    lines = [f"Flyball {__version__} serves on http{tls}://{address}"]
+    for name in options.transports:
+        scheme = "ws" if name.endswith("websocket") else "http"
+        lines.append(f"  {name:15} {scheme}{tls}://{address}{options.prefix}/{name}")
+    pages = ", ".join(options.origins) or 'none may connect; origins=["https://..."] lets some in'
+    lines.append(f"  {'web pages':15} {pages}")
+    return "\n".join(lines)
+
+
 @spell_out(ServeOptions)
 @asynccontextmanager
 async def serve(
@@ -85,7 +130,8 @@ async def serve(
     Fields of :class:`ServeOptions` may be given one by one, and win over ``options``.
 
     Raises:
-        ConfigError: the node's engine cannot be used as configured.
+        ConfigError: the node has no ``on_connecting`` handler, or its engine cannot be used as
+            configured.
         OSError: the port cannot be opened.
     """
     options = _options(options, fields)
@@ -94,7 +140,11 @@ async def serve(
     listener = Listener(where, routes, node.timers, held=node.held)
     await node.start()
     try:
-        await listener.start()
+        try:
+            await listener.start()
+        except OSError as error:
+            raise _port_error(options, error) from error
+        logger.info("serving on %s", _address(options, listener.port))
         yield listener
     finally:
         listener.stop_accepting()
@@ -106,19 +156,52 @@ def run(node: Node, options: ServeOptions | None = None, **fields: Unpack[ServeK
     """Serves ``node`` until the process is told to stop (SIGINT, SIGTERM).
 
     Fields of :class:`ServeOptions` may be given one by one, and win over ``options``:
-    ``flyball.run(node, port=8000, origins=("*",))``.
+    ``flyball.run(node, port=8000, origins=["https://example.com"])``. What is served where is
+    told to the log (``flyball.serving``, level info), or to the terminal if nothing is set up
+    that would show it.
+
+    Raises:
+        RuntimeError: it is called in a thread or in a running event loop; :func:`serve` is for
+            these.
+        ConfigError: as :func:`serve` says.
+        SystemExit: the port cannot be opened.
     """
     options = _options(options, fields)
+    _refuse_other_places()
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with serve(node, options):
+        async with serve(node, options) as listener:
+            _tell(_announcement(options, listener.port))
             await stop.wait()
 
-    run_on_fast_loop(main())
+    try:
+        run_on_fast_loop(main())
+    except _PortError as error:
+        raise SystemExit(f"flyball: {error.strerror}") from None
+
+
+def _refuse_other_places() -> None:
+    advice = "use `async with flyball.serve(node, ...)` there"
+    if threading.current_thread() is not threading.main_thread():
+        message = f"flyball.run waits for signals, which come to the main thread only: {advice}"
+        raise RuntimeError(message)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    message = f"flyball.run makes an event loop of its own, and one is running here: {advice}"
+    raise RuntimeError(message)
+
+
+def _tell(text: str) -> None:
+    if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():
+        logger.info("%s", text)
+    else:
+        sys.stderr.write(f"{text}\n")
 
 
 def run_on_fast_loop(main: Any) -> Any:

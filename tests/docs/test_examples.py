@@ -71,4 +71,8 @@ async def test_chat():
             assert (await nameless.receive(PATIENCE)).type is aiohttp.WSMsgType.CLOSE
             assert nameless.close_code == 4501
         code = chat.stop(signal.SIGINT)
-    assert (code, chat.output) == (0, "")
+    assert code == 0
+    said = chat.output.splitlines()
+    assert f" serves on http://127.0.0.1:{port}" in said[0]
+    refused = [line for line in said if " is refused for user " in line]
+    assert len(refused) == len(said) - 5 == 4

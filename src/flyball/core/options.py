@@ -53,6 +53,9 @@ class NodeOptions:
     """Above 1, commands of one client are handled in parallel, up to this many."""
     connect_include_server_time: bool = False
     """The connect result tells the time of the server."""
+    warn_of_refusals: bool = True
+    """What clients are refused is told by warnings of the logger ``flyball.refusals``, a few in a
+    second; otherwise for debugging only."""
     uni_connect_disconnects: dict[int, DisconnectCode] = field(default_factory=dict)
     """Connect error code to disconnect, for unidirectional transports."""
 

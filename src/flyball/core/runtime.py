@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flyball.aio.held import HeldBytes
 from flyball.aio.tasks import TaskOwner
 from flyball.aio.timers import TimerWheel
+from flyball.core.refusals import RefusalLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,17 @@ class Runtime:
     run out by themselves, for clients that still leave.
     """
 
-    __slots__ = ("clock", "handlers", "held", "metrics", "options", "random", "tasks", "timers")
+    __slots__ = (
+        "clock",
+        "handlers",
+        "held",
+        "metrics",
+        "options",
+        "random",
+        "refusals",
+        "tasks",
+        "timers",
+    )
 
     def __init__(
         self, options: NodeOptions, clock: Clock, metrics: Metrics, handlers: Handlers
@@ -39,6 +50,7 @@ class Runtime:
         """What clients who are not connected yet have sent and what cannot be worked off yet."""
         self.tasks: TaskOwner = TaskOwner(metrics.background_failures, clock.monotonic)
         """Owns the work that nobody waits for."""
+        self.refusals: RefusalLog = RefusalLog(clock, warn=options.warn_of_refusals)
         self.random: Callable[[], float] = random.Random().random  # noqa: S311 - spreads timers, no secret
         """A number from 0 to below 1."""
 

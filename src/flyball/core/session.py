@@ -15,6 +15,7 @@ from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import Disconnect, Error
 from flyball.core.ids import new_id
 from flyball.core.inbox import WAITS, Inbox
+from flyball.core.refusals import FAULTS
 from flyball.core.session_state import LISTENING, TRANSITIONS, SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw
 from flyball.protocol import codes, messages
@@ -315,12 +316,12 @@ class Session:
         metrics.transport_received[key] += 1
         metrics.transport_received_size[key] += size
         self._busy += 1
-        work = start_eagerly(self._run(method, handler(self, request, item.id), item.id))
+        work = start_eagerly(self._run(method, request, handler(self, request, item.id), item.id))
         if work is not None:
             self._runtime.tasks.track_task(work, f"{method} {self!r}")
 
     async def _run(
-        self, method: str, handling: Coroutine[Any, Any, Reply | None], id_: int
+        self, method: str, request: Any, handling: Coroutine[Any, Any, Reply | None], id_: int
     ) -> None:
         start = perf_counter()
         try:
@@ -328,8 +329,10 @@ class Session:
             if reply is not None:
                 self.reply(reply, method)
         except Error as error:
+            self._runtime.refusals.tell(self, method, error, request)
             self.reply_error(error, method, id_)
         except Disconnect as disconnect:
+            self._runtime.refusals.tell(self, method, disconnect, request)
             self.disconnect(disconnect)
         except EncodeError as error:
             self._end(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, str(error))
@@ -379,8 +382,6 @@ class Session:
         if self.closed:
             return
         self._runtime.metrics.reply_errors[method, error.code] += 1
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("client %s: %s refused: %s", self.client_id, method, error)
         if not id_:
             return  # a message without a reply
         if method == "connect" and self.unidirectional:
@@ -518,7 +519,10 @@ class Session:
         self.transport.close(disconnect)
 
     def _end(self, code: DisconnectCode, detail: str) -> None:
-        self.disconnect(Disconnect(code, detail=detail))
+        disconnect = Disconnect(code, detail=detail)
+        if code.code in FAULTS:
+            self._runtime.refusals.tell(self, "connection", disconnect, None)
+        self.disconnect(disconnect)
 
     def close_slow(self) -> None:
         """The client reads too slowly. Returns at once; the session ends in the next loop turn."""

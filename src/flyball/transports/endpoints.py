@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -86,6 +87,16 @@ class EndpointOptions:
             keep_headers=sockjs.keep_headers,
         )
 
+    def origin_policy(self) -> OriginPolicy:
+        """Which pages may connect; pages that may not are warned of.
+
+        Raises:
+            ConfigError: an origin is malformed.
+        """
+        allowed = ", ".join(map(repr, self.origins)) or "no page at all"
+        why = f"origins=... allows {allowed} (programs other than browsers may always)"
+        return OriginPolicy(self.origins, why=why, level=logging.WARNING)
+
     def routes(self, node: Node, prefix: str = "") -> list[Route]:
         """All endpoints, at their paths below ``prefix``.
 
@@ -100,7 +111,7 @@ class EndpointOptions:
         Raises:
             ConfigError: an origin is malformed.
         """
-        policy = OriginPolicy(self.origins)
+        policy = self.origin_policy()
         found = [init_route(policy, f"{prefix}/init")]
         options = StreamOptions(max_request_body_size=self.max_request_body_size)
         for name, kind in _STREAMS.items():
@@ -111,7 +122,7 @@ class EndpointOptions:
             emulation = EmulationEndpoint(node, policy, self.max_request_body_size)
             found.append(emulation.route(f"{prefix}/emulation"))
         if "sockjs" in self.transports:
-            sockjs = SockJsEndpoint(node, self.origins, self.sockjs, self.limits)
+            sockjs = SockJsEndpoint(node, self.origins, self.sockjs, self.limits, policy)
             found += sockjs.routes(f"{prefix}/sockjs")
         return found
 
@@ -120,7 +131,7 @@ class EndpointOptions:
         return [(n, f"{prefix}{path}") for n, path in _SOCKETS.items() if n in self.transports]
 
     def _sockets(self, node: Node, prefix: str) -> list[Route]:
-        policy, limits = OriginPolicy(self.origins), self.limits
+        policy, limits = self.origin_policy(), self.limits
         endpoints: dict[str, UpgradeEndpoint] = {
             "websocket": WebSocketEndpoint(node, policy, self.websocket, limits),
             "uni_websocket": UniWebSocketEndpoint(node, policy, self.uni_websocket, limits),

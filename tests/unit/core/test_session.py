@@ -65,9 +65,51 @@ async def test_an_expired_refresh_ends_the_connection(node, wire):
 
 
 async def test_refusals_are_told_to_the_log(node, wire, caplog):
-    caplog.set_level(logging.DEBUG, "flyball.core")
     assert error(wire.one(rpc={"method": "x"})) == 108
-    assert "rpc refused: 108 not available: no on_rpc handler for 'x'" in caplog.text
+    (told,) = caplog.records
+    assert (told.name, told.levelname) == ("flyball.refusals", "WARNING")
+    who = f"for user 'u1' (client {wire.session.client_id}, test)"
+    assert told.message == (
+        f"rpc 'x' is refused {who}: 108 not available: no on_rpc handler for 'x'"
+    )
+    caplog.clear()
+    wire.raw("{")
+    (told,) = caplog.records
+    assert told.message.startswith(f"connection is refused {who}: 3501 bad request: ")
+
+
+async def test_refusals_are_told_of_now_and_then(node, wire, clock, caplog):
+    for _ in range(100):
+        wire.ask(subscribe={"channel": "x" * 999})
+    assert len(caplog.records) == 20
+    clock.advance(10)
+    wire.ask(presence={"channel": "plain:1"})
+    wire.ask(rpc={"method": "x"})
+    assert len(caplog.records) == 21
+    assert caplog.records[-1].message.endswith("; 80 more refusals were not told of")
+
+
+async def test_a_program_may_tell_of_refusals_itself(clock, caplog):
+    options = flyball.NodeOptions(warn_of_refusals=False)
+    async with flyball.Node(options, clock=clock, clients=False) as node:
+        node.on_connecting(lambda event: flyball.Credentials("ann"))
+        wire = Wire(node)
+        wire.connect()
+        wire.ask(rpc={"method": "x"})
+        assert not caplog.records
+        caplog.set_level(logging.DEBUG, "flyball.refusals")
+        wire.ask(rpc={"method": "x"})
+        assert caplog.records[0].levelname == "DEBUG"
+
+
+async def test_a_disconnect_by_a_handler_is_told(node, wire, caplog):
+    @node.on_rpc
+    def rpc(event):
+        raise flyball.Disconnect(4501, "enough", detail="tried too often")
+
+    wire.ask(rpc={"method": "x"})
+    assert "rpc 'x' is refused for user 'u1'" in caplog.text
+    assert "4501 enough: tried too often" in caplog.text
 
 
 async def test_a_recovery_that_the_protocol_cannot_carry(node):

@@ -47,6 +47,7 @@ def node_options(config: Config, *, version: str = VERSION) -> NodeOptions:
         history_meta_ttl=config.channel.history_meta_ttl,
         concurrency=client.concurrency,
         connect_include_server_time=client.connect_include_server_time,
+        warn_of_refusals=False,  # the server's policy tells of them in its own words
         uni_connect_disconnects={
             t.code: DisconnectCode(t.to.code, t.to.reason) for t in transforms.transforms
         }

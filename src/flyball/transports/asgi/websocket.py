@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Framing
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flyball.transports.common.websocket.endpoint import WebSocketOptions
     from flyball.transports.websocket.uni import UniWebSocketOptions
 
+FORBIDDEN: Final = 403
 TOO_BIG = 1009
 """Close code for a message over the limit (RFC 6455, section 7.4.1)."""
 
@@ -197,7 +198,7 @@ class AsgiWebSocketEndpoint:
             await refuse(scope, send, 503)
             return
         if not self._origins.allows(headers.get("origin")):
-            await refuse(scope, send, 403)
+            await refuse(scope, send, FORBIDDEN)
             return
         await self._open(scope, receive, send, headers)
 
@@ -314,8 +315,12 @@ def _query(scope: Scope) -> str:
 
 
 async def refuse(scope: Scope, send: Send, status: int) -> None:
-    """Refuses a WebSocket handshake; servers without the extension for it answer 403."""
-    if "websocket.http.response" in scope.get("extensions", {}):
+    """Refuses a WebSocket handshake.
+
+    A close before the handshake is answered with 403 by every server, and is no error in the log
+    of any; other answers need an extension, and are 403 without it.
+    """
+    if status != FORBIDDEN and "websocket.http.response" in scope.get("extensions", {}):
         # Servers end such a connection, and some do not say so.
         headers = [(b"connection", b"close")] if scope.get("http_version", "1.1") < "2" else []
         start = {"type": "websocket.http.response.start", "status": status, "headers": headers}

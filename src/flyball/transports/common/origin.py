@@ -25,11 +25,28 @@ class OriginPolicy:
     from no web page and is always allowed; an empty list allows nothing else.
     """
 
-    __slots__ = ("_allowed", "_allows_all", "_match")
+    __slots__ = ("_allowed", "_allows_all", "_level", "_match", "_why")
 
-    def __init__(self, patterns: Iterable[str] = ()) -> None:
-        """Raises ConfigError for a malformed glob, naming it."""
+    def __init__(
+        self,
+        patterns: Iterable[str] = (),
+        *,
+        why: str = "not in client.allowed_origins",
+        level: int = logging.INFO,
+    ) -> None:
+        """Remembers what is allowed.
+
+        Args:
+            patterns: the globs.
+            why: what the log is told of an origin that is refused.
+            level: at which level.
+
+        Raises:
+            ConfigError: a glob is malformed; it is named.
+        """
         patterns = tuple(patterns)
+        self._why = why
+        self._level = level
         self._allows_all = "*" in patterns
         alternatives = "|".join(glob_to_regex(p.lower()) for p in patterns)
         self._match = _compile(alternatives).fullmatch if patterns else None
@@ -47,9 +64,7 @@ class OriginPolicy:
                 self._allowed[origin] = known
                 if not known:
                     # Once, and not without end: strangers choose what they send.
-                    logger.info(
-                        "pages of %r may not connect: not in client.allowed_origins", origin
-                    )
+                    logger.log(self._level, "pages of %r may not connect: %s", origin, self._why)
         return known
 
 

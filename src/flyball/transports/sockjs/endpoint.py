@@ -58,12 +58,17 @@ class SockJsEndpoint:
         origins: Iterable[str] = (),
         options: SockJsOptions | None = None,
         limits: ConnectionLimits | None = None,
+        policy: OriginPolicy | None = None,
     ) -> None:
-        """Raises ConfigError for a malformed origin."""
+        """Serves ``origins``; ``policy`` stands for them where there is one already.
+
+        Raises:
+            ConfigError: an origin is malformed.
+        """
         origins = tuple(origins)
         self.options: SockJsOptions = options or SockJsOptions()
         self.sessions: Sessions = Sessions(node, self.options, limits)
-        self._origins = OriginPolicy(origins)
+        self._origins = policy or OriginPolicy(origins)
         self._body_limit = MESSAGES_IN_BODY * self.options.message_size_limit
         self._page = pages.IframePage(self.options.url, origins)
 
