@@ -21,7 +21,14 @@ from flyball._version import __version__
 from flyball.aio.eager import eager
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.connection import Connection, SubscriptionInfo
-from flyball.core.errors import ConfigError, Disconnect, Error, FlyballError, PermissionDenied
+from flyball.core.errors import (
+    ConfigError,
+    Disconnect,
+    Error,
+    FlyballError,
+    PermissionDenied,
+    WrongLoopError,
+)
 from flyball.core.events import (
     ChannelOccupied,
     ChannelVacated,
@@ -43,6 +50,7 @@ from flyball.core.events import (
 from flyball.core.listen import ChannelReader, LostPositionError, TooSlowError
 from flyball.core.node import Node
 from flyball.core.options import NodeOptions
+from flyball.core.threadsafe import ThreadsafeNode
 from flyball.core.types import (
     ClientInfo,
     Credentials,
@@ -114,10 +122,12 @@ __all__ = [
     "SubscriptionInfo",
     "SubscriptionSource",
     "SurveyResult",
+    "ThreadsafeNode",
     "TooSlowError",
     "UniWebSocketOptions",
     "Unsubscribed",
     "WebSocketOptions",
+    "WrongLoopError",
     "__version__",
     "asgi",
     "eager",

@@ -2,6 +2,7 @@
 
     FlyballError
     ├── ConfigError      a programmer's or operator's mistake: raised early, names what to change
+    ├── WrongLoopError   a node's method was called outside of the event loop that it runs in
     ├── Error            a request is refused: the client gets a coded error reply
     │   └── PermissionDenied   code 103, with the reason for the log
     └── Disconnect       the connection must end: the client gets a disconnect code
@@ -21,6 +22,10 @@ class FlyballError(Exception):
 
 class ConfigError(FlyballError):
     """A setting or an argument is wrong. The message names it and what is allowed."""
+
+
+class WrongLoopError(FlyballError, RuntimeError):
+    """A node's method was called in another thread or event loop. The message names the way."""
 
 
 class Error(FlyballError):

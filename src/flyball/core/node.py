@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import _get_running_loop
+from threading import get_ident
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
 import msgspec
@@ -11,7 +13,7 @@ import msgspec
 from flyball.aio.clock import Clock, LoopClock
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.decorators import HandlerDecorators
-from flyball.core.errors import ConfigError, Disconnect
+from flyball.core.errors import ConfigError, Disconnect, WrongLoopError
 from flyball.core.glob import compile_glob
 from flyball.core.ids import new_id
 from flyball.core.keywords import PublishKeywords, spell_out
@@ -22,6 +24,7 @@ from flyball.core.operations import ChannelOperations
 from flyball.core.options import NodeOptions
 from flyball.core.run import Engine, NodeRun, RunState
 from flyball.core.runtime import Runtime
+from flyball.core.threadsafe import ThreadsafeNode, outside
 from flyball.core.types import (
     ClientInfo,
     HistoryFilter,
@@ -109,7 +112,10 @@ class Node(HandlerDecorators, UserOperations):
         """Gives the metrics shown in :meth:`info`."""
         self._operations = ChannelOperations(self.broker, self.presence_manager, self.metrics)
         self._surveys: dict[str, SurveyHandler] = {"channels": self._channels_here}
+        self._thread = 0  # in which it was started last
         self._run = self._new_run()
+        self.threadsafe: ThreadsafeNode = ThreadsafeNode(self)
+        """The same operations for other threads, without ``await``."""
 
     def _new_run(self) -> NodeRun:
         return NodeRun(
@@ -131,7 +137,7 @@ class Node(HandlerDecorators, UserOperations):
         Raises:
             ConfigError: there is no ``on_connecting`` handler, or the store cannot be used as
                 configured.
-            RuntimeError: the node runs in another event loop.
+            WrongLoopError: the node runs in another event loop.
         """
         loop = asyncio.get_running_loop()
         run = self._run
@@ -144,6 +150,7 @@ class Node(HandlerDecorators, UserOperations):
             if self._run.state is RunState.STOPPED:
                 self._run = self._new_run()
             if self._run.state is RunState.NEW:
+                self._thread = get_ident()
                 await self._run.start()
 
     async def ensure_started(self) -> None:
@@ -165,7 +172,7 @@ class Node(HandlerDecorators, UserOperations):
                 "this flyball.Node runs in another event loop: "
                 "use one node (and one flyball.asgi.app) for each process and loop"
             )
-            raise RuntimeError(message)
+            raise WrongLoopError(message)
         logger.warning("the event loop of the node was closed without node.shutdown()")
         self._run = self._new_run()
         try:
@@ -180,7 +187,7 @@ class Node(HandlerDecorators, UserOperations):
         failure is raised then.
 
         Raises:
-            RuntimeError: the node runs in another event loop.
+            WrongLoopError: the node runs in another event loop.
         """
         await self._leave_other_loop(asyncio.get_running_loop())
         run = self._run
@@ -205,6 +212,19 @@ class Node(HandlerDecorators, UserOperations):
         """The node is stopping or was stopped: new connections are refused."""
         return self._run.over
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop of this run; None before its start."""
+        return self._run.loop
+
+    def _check_loop(self, name: str) -> None:
+        """Raises where ``name`` is called beside the loop that the node runs in."""
+        loop = self._run.loop
+        if loop is None or loop is _get_running_loop():
+            return
+        if not loop.is_closed() and self._run.state is not RunState.STOPPED:
+            raise outside(name)
+
     def uptime(self) -> float:
         """Seconds since :meth:`start`."""
         return self.clock.monotonic() - self._run.started_at
@@ -227,7 +247,11 @@ class Node(HandlerDecorators, UserOperations):
 
         Raises:
             ConfigError: the channel is empty.
+            WrongLoopError: it is called in another thread or event loop, see :attr:`threadsafe`.
         """
+        # The thread is known at a fifth of the cost of the loop, and one thread runs one loop.
+        if self._thread != get_ident():
+            self._check_loop("publish")
         if not channel:
             message = "publish needs a channel"
             raise ConfigError(message)
@@ -245,18 +269,22 @@ class Node(HandlerDecorators, UserOperations):
         Raises:
             Error: 112 if ``query.since.epoch`` is given and not the stream's.
         """
+        self._check_loop("history")
         return await self._operations.history(channel, query, meta_ttl=meta_ttl)
 
     async def remove_history(self, channel: str) -> None:
         """Drops the publications of a stream; its position lives on."""
+        self._check_loop("remove_history")
         await self._operations.remove_history(channel)
 
     async def presence(self, channel: str) -> Mapping[str, ClientInfo]:
         """Who is in ``channel``: client id to info, over all nodes."""
+        self._check_loop("presence")
         return await self._operations.presence(channel)
 
     async def presence_stats(self, channel: str) -> PresenceStats:
         """How many are in ``channel``, over all nodes."""
+        self._check_loop("presence_stats")
         return await self._operations.presence_stats(channel)
 
     def subscribe(
@@ -268,6 +296,7 @@ class Node(HandlerDecorators, UserOperations):
         :class:`~flyball.core.listen.ChannelReader` for what happens when publications are
         lost on the way, or are not taken as fast as they come.
         """
+        self._check_loop("subscribe")
         return ChannelReader(self._run.membership, channel, since=since, max_waiting=max_waiting)
 
     async def channels(self, pattern: str = "") -> dict[str, int]:
@@ -278,6 +307,7 @@ class Node(HandlerDecorators, UserOperations):
         Raises:
             Error: 100, the glob is malformed.
         """
+        self._check_loop("channels")
         compile_glob(pattern)
         answers = await self.survey("channels", pattern.encode())
         total: dict[str, int] = {}
@@ -296,12 +326,14 @@ class Node(HandlerDecorators, UserOperations):
         return msgspec.json.encode(found)
 
     async def _everywhere(self, op: UserOp) -> None:
+        self._check_loop(f"{type(op).__name__.removesuffix('User').lower()}_user")
         await self._run.cluster.everywhere(op)
 
     # -- nodes
 
     async def info(self) -> list[NodeInfo]:
         """All nodes as this one knows them."""
+        self._check_loop("info")
         return self._run.cluster.nodes()
 
     @property
@@ -335,6 +367,7 @@ class Node(HandlerDecorators, UserOperations):
         Raises:
             TimeoutError: not all answered within ``timeout`` seconds.
         """
+        self._check_loop("survey")
         self.metrics.actions["survey"] += 1
         return await self._run.cluster.survey(op, data, to_node, timeout)
 
