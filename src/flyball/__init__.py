@@ -67,6 +67,7 @@ from flyball.core.types import (
     SubscriptionSource,
 )
 from flyball.http.listener import Listener
+from flyball.publisher import AsyncPublisher, Publisher, PublishFailed
 from flyball.serving import ServeOptions, run, serve
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.websocket.endpoint import WebSocketOptions
@@ -75,6 +76,7 @@ from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
 
 __all__ = [
+    "AsyncPublisher",
     "ChannelOccupied",
     "ChannelReader",
     "ChannelVacated",
@@ -104,8 +106,10 @@ __all__ = [
     "PresenceQuery",
     "PresenceStats",
     "Publication",
+    "PublishFailed",
     "PublishOptions",
     "PublishResult",
+    "Publisher",
     "Publishing",
     "Raw",
     "RecoveryMode",

@@ -63,6 +63,7 @@ def app(
     sockjs: SockJsOptions | None = None,
     max_request_body_size: int = 65536,
     limits: ConnectionLimits | None = None,
+    api_key: str = "",
 ) -> App:
     """The connection endpoints of ``node``.
 
@@ -81,6 +82,8 @@ def app(
         max_request_body_size: bytes of a request to a streaming endpoint or ``/emulation``.
         limits: how many connections are taken, and how fast:
             ``ConnectionLimits(lambda: node.hub.num_clients, limit=1000)``.
+        api_key: lets programs of yours publish over HTTP, at ``/api/publish`` and
+            ``/api/broadcast``: ``flyball.Publisher("https://.../connection/api", key=...)``.
 
     Raises:
         TypeError: ``origins`` or ``transports`` is a text in place of several.
@@ -97,6 +100,7 @@ def app(
         sockjs=sockjs or SockJsOptions(),
         max_request_body_size=max_request_body_size,
         limits=limits,
+        api_key=api_key,
     )
     return App(node, options)
 

@@ -62,6 +62,7 @@ class ServeKeywords(TypedDict, total=False):
     sockjs: SockJsOptions
     max_request_body_size: int
     limits: ConnectionLimits | None
+    api_key: str
     host: str
     port: int
     prefix: str

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.routes import Route
+from flyball.transports.api import PublishApi
 from flyball.transports.common.init import init_route
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
@@ -68,6 +69,10 @@ class EndpointOptions:
     """How many connections are taken, and how fast:
     ``ConnectionLimits(lambda: node.hub.num_clients, limit=1000)``."""
 
+    api_key: str = ""
+    """Lets programs of yours publish over HTTP, at ``api/publish`` and ``api/broadcast`` below the
+    prefix: ``flyball.Publisher("http://localhost:8000/connection/api", key=...)``. Empty: nobody."""
+
     def __post_init__(self) -> None:
         # A text is a sequence of letters: "https://*.example.com" would hold "*", for everybody.
         refuse_text("origins", self.origins)
@@ -124,6 +129,8 @@ class EndpointOptions:
         if "sockjs" in self.transports:
             sockjs = SockJsEndpoint(node, self.origins, self.sockjs, self.limits, policy)
             found += sockjs.routes(f"{prefix}/sockjs")
+        if self.api_key:
+            found += PublishApi(node, self.api_key).routes(f"{prefix}/api")
         return found
 
     def websocket_paths(self, prefix: str = "") -> list[tuple[str, str]]:

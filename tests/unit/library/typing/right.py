@@ -108,3 +108,19 @@ def served() -> None:
     assert_type(application, asgi.App)
     flyball.run(node, host="", port=8000, ssl_context=ssl.create_default_context())
     asyncio.run(main())
+
+
+def from_a_thread() -> None:
+    assert_type(node.threadsafe.publish("news", 1, history_size=1), flyball.PublishResult)
+    node.threadsafe.subscribe_user("42", "news", recoverable=True)
+
+
+def from_another_process() -> None:
+    with flyball.Publisher("http://localhost:8000/api", key="secret") as publisher:
+        assert_type(publisher.publish("news", {"a": 1}, delta=True), flyball.PublishResult)
+        assert_type(publisher.broadcast(["a", "b"], b"[]"), list[flyball.PublishResult])
+
+
+async def from_another_async_process() -> None:
+    async with flyball.AsyncPublisher("http://localhost:8000/api", key="secret") as publisher:
+        assert_type(await publisher.publish("news", 1), flyball.PublishResult)

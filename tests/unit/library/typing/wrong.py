@@ -101,3 +101,10 @@ async def main() -> None:
 def run() -> None:
     flyball.run(node, port="8000")  # type: ignore[arg-type]
     flyball.run(node, orgins=["*"])  # type: ignore[call-arg]
+
+
+def threads() -> None:
+    node.threadsafe.publish("x", 1, histroy_size=10)  # type: ignore[call-arg]
+    node.threadsafe.publish(1, 1)  # type: ignore[arg-type]
+    publisher = flyball.Publisher("http://localhost:8000/api")  # type: ignore[call-arg]
+    publisher.publish("x", 1, tags=["a"])  # type: ignore[arg-type]
