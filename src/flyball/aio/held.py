@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldBytes", "Holder"]
 
-logger = logging.getLogger("flyball.http")
+logger: Final = logging.getLogger("flyball.http")
 
 MAX_HELD: Final = 32 * 1024 * 1024
 """Bytes that all strangers of a node may fill together."""
@@ -55,7 +55,7 @@ class HeldBytes:
         self._on_given_up = on_given_up
         self._holders: dict[Holder, int] = {}  # in the order in which they began
         self._lines = LineLimit(1, TELL_EVERY)
-        self.size = 0
+        self.size: int = 0
         """Bytes held now."""
 
     def hold(self, holder: Holder, size: int) -> None:
