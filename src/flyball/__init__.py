@@ -50,14 +50,14 @@ from flyball.core.events import (
 from flyball.core.listen import ChannelReader, LostPositionError, TooSlowError
 from flyball.core.node import Node
 from flyball.core.options import NodeOptions
+from flyball.core.payload import Data
+from flyball.core.received import HistoryResult, Publication
 from flyball.core.threadsafe import ThreadsafeNode
 from flyball.core.types import (
     ClientInfo,
     Credentials,
     HistoryFilter,
-    HistoryResult,
     PresenceStats,
-    Publication,
     PublishOptions,
     PublishResult,
     Raw,
@@ -87,6 +87,7 @@ __all__ = [
     "Connection",
     "ConnectionLimits",
     "Credentials",
+    "Data",
     "Disconnect",
     "Disconnected",
     "EndpointOptions",

@@ -11,14 +11,14 @@ logged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 from msgspec import Raw
 
 from flyball.core.connection import Connection
-from flyball.core.errors import Error
 from flyball.core.expiry import is_past
+from flyball.core.payload import Data, decode_json
 from flyball.core.types import (
     NO_DATA,
     ClientInfo,
@@ -26,7 +26,8 @@ from flyball.core.types import (
     StreamPosition,
     SubscribeOptions,
 )
-from flyball.protocol import codes
+
+T = TypeVar("T")
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -47,21 +48,27 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class DataEvent(Event, frozen=True):
-    """An event with a payload in ``data``: ``bytes(event.data)`` is what the client sent."""
+    """An event with a payload: ``data`` is what the client sent, ``raw`` the same unseen."""
 
-    def json(self) -> Any:
+    @property
+    def data(self) -> Data:
+        """The payload: bytes, empty if the client sent none."""
+        return Data(self.raw)  # type: ignore[attr-defined]  # of the classes below
+
+    @overload
+    def json(self) -> Any: ...
+    @overload
+    def json(self, type: type[T]) -> T: ...
+    def json(self, type: Any = Any) -> Any:  # noqa: A002
         """The payload, decoded from JSON; None if there was none.
 
+        Args:
+            type: what it must be, see :meth:`Data.json`.
+
         Raises:
-            Error: 107, it is no JSON (binary data of a Protobuf client).
+            Error: 107, it is no JSON (binary data of a Protobuf client), or does not fit ``type``.
         """
-        data: Raw = self.data  # type: ignore[attr-defined]
-        if not data:
-            return None
-        try:
-            return msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
-            raise Error(codes.BAD_REQUEST, detail=f"the payload is no JSON: {error}") from None
+        return decode_json(self.raw, type)  # type: ignore[attr-defined]
 
 
 class Connecting(DataEvent, frozen=True):
@@ -69,8 +76,8 @@ class Connecting(DataEvent, frozen=True):
 
     token: str = ""
     """What the client authenticates with: yours to check."""
-    data: Raw = NO_DATA
-    """What it sends along."""
+    raw: Raw = NO_DATA
+    """What it sends along: ``data`` as ``msgspec.Raw``, to be passed on into JSON without a look."""
     name: str = ""
     """What the client calls itself, such as ``js``."""
     version: str = ""
@@ -127,8 +134,8 @@ class Subscribing(DataEvent, frozen=True):
     """Name of the channel."""
     token: str = ""
     """The client's subscription token."""
-    data: Raw = NO_DATA
-    """What the client sends along."""
+    raw: Raw = NO_DATA
+    """What the client sends along: ``data`` as ``msgspec.Raw``, to be passed on into JSON without a look."""
     type: int = 0
     """Wished subscription type: 0 stream, 1-3 map, 4 shared poll."""
     positioned: bool = False
@@ -181,8 +188,8 @@ class Publishing(DataEvent, frozen=True):
 
     channel: str
     """Name of the channel."""
-    data: Raw
-    """What is to be published."""
+    raw: Raw
+    """What is to be published: ``data`` as ``msgspec.Raw``, to be passed on into JSON without a look."""
     type: int = 0
     """0: a stream channel's; map channels have others."""
     key: str = ""
@@ -220,15 +227,15 @@ class Rpc(DataEvent, frozen=True):
 
     method: str
     """Name of the method."""
-    data: Raw
-    """Its arguments."""
+    raw: Raw
+    """Its arguments: ``data`` as ``msgspec.Raw``, to be passed on into JSON without a look."""
 
 
 class Message(DataEvent, frozen=True):
     """A client sent a message without a reply (``send``)."""
 
-    data: Raw
-    """What the client sent."""
+    raw: Raw
+    """What the client sent: ``data`` as ``msgspec.Raw``, to be passed on into JSON without a look."""
 
 
 class Disconnected(Event, frozen=True):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from flyball.aio.states import State
 from flyball.core.errors import Error, FlyballError
+from flyball.core.received import Publication as Received
 from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
 
@@ -217,7 +218,7 @@ class ChannelReader:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Publication:
+    async def __anext__(self) -> Received:
         await self.open()
         while not self._waiting:
             if self._state is ReaderState.CLOSED:
@@ -231,7 +232,7 @@ class ChannelReader:
             else:
                 self._wake.clear()
                 await self._wake.wait()
-        return self._waiting.popleft()
+        return Received.of(self._waiting.popleft())
 
     async def _catch_up_or_close(self) -> None:
         try:

@@ -22,13 +22,13 @@ from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.core.metrics import Metrics
 from flyball.core.operations import ChannelOperations
 from flyball.core.options import NodeOptions
+from flyball.core.received import HistoryResult
 from flyball.core.run import Engine, NodeRun, RunState
 from flyball.core.runtime import Runtime
 from flyball.core.threadsafe import ThreadsafeNode, outside
 from flyball.core.types import (
     ClientInfo,
     HistoryFilter,
-    HistoryResult,
     Payload,
     PresenceStats,
     PublishOptions,
@@ -270,7 +270,8 @@ class Node(HandlerDecorators, UserOperations):
             Error: 112 if ``query.since.epoch`` is given and not the stream's.
         """
         self._check_loop("history")
-        return await self._operations.history(channel, query, meta_ttl=meta_ttl)
+        found = await self._operations.history(channel, query, meta_ttl=meta_ttl)
+        return HistoryResult.of(found)
 
     async def remove_history(self, channel: str) -> None:
         """Drops the publications of a stream; its position lives on."""

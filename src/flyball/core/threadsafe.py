@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from flyball.core.errors import WrongLoopError
 from flyball.core.keywords import PublishKeywords, SubscribeKeywords, spell_out
+from flyball.core.received import HistoryResult
 from flyball.core.types import (
     ClientInfo,
     HistoryFilter,
-    HistoryResult,
     Payload,
     PresenceStats,
     PublishOptions,

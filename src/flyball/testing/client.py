@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flyball.core.errors import Error
+from flyball.core.payload import Data
+from flyball.core.received import Publication
 from flyball.core.types import StreamPosition, to_payload
 from flyball.protocol import messages
 from flyball.protocol.messages import Command, Push, Reply
@@ -104,11 +106,11 @@ class TestClient:
         self.pushes = [p for p in self.pushes if p not in taken]
         return taken
 
-    def take_publications(self, channel: str | None = None) -> list[messages.Publication]:
+    def take_publications(self, channel: str | None = None) -> list[Publication]:
         """The publications among :meth:`take`; other pushes stay."""
         taken = [p for p in self.pushes if p.pub and (channel is None or p.channel == channel)]
         self.pushes = [p for p in self.pushes if p not in taken]
-        return [p.pub for p in taken if p.pub is not None]
+        return [Publication.of(p.pub) for p in taken if p.pub is not None]
 
     def _take_frame(self, frame: bytes) -> None:
         if self._framing.unidirectional:
@@ -237,11 +239,11 @@ class TestClient:
         assert reply.history is not None
         return reply.history
 
-    async def rpc(self, method: str, data: Payload = None) -> bytes:
+    async def rpc(self, method: str, data: Payload = None) -> Data:
         """Calls a method; returns the data of its answer."""
         reply = await self.request(rpc=messages.RPCRequest(to_payload(data), method))
         assert reply.rpc is not None
-        return bytes(reply.rpc.data)
+        return Data(reply.rpc.data)
 
     async def refresh(self, token: str) -> messages.RefreshResult:
         """Prolongs the connection."""

@@ -5,6 +5,7 @@ from core_harness import Wire
 
 import flyball
 from flyball.core.node import Node, NodeOptions
+from flyball.protocol.messages import Publication
 from flyball.testing import TestClient, settle
 
 KEPT = {"history_size": 9, "history_ttl": 600}
@@ -70,12 +71,12 @@ async def test_gaps_and_repeats(node, delta):
     await client.connect()
     await client.subscribe("rec:1", **({"delta": "fossil"} if delta else {}))
     await node.publish("rec:1", 1, **KEPT)
-    (publication,) = (await node.history("rec:1")).publications
+    (publication,) = (await node.broker.history("rec:1", flyball.HistoryFilter())).publications
     position = flyball.StreamPosition(1, (await node.history("rec:1")).position.epoch)
     node.hub.broadcast("rec:1", publication, position)
     await settle()
     assert len(client.take_publications()) == 1, "an old one is dropped"
-    late = flyball.Publication(flyball.Raw(b"3"), offset=3)
+    late = Publication(flyball.Raw(b"3"), offset=3)
     node.hub.broadcast("rec:1", late, flyball.StreamPosition(3, position.epoch))
     await settle()
     (push,) = client.take()
@@ -93,7 +94,7 @@ async def test_what_comes_too_late_is_a_gap(clock, delta):
         await client.connect()
         await client.subscribe("news", **({"delta": "fossil"} if delta else {}))
         for offset, age in ((1, 1), (2, 6)):
-            publication = flyball.Publication(
+            publication = Publication(
                 flyball.Raw(b"1"), offset=offset, time=int((clock.time() - age) * 1000)
             )
             epoch = client.positions["news"].epoch

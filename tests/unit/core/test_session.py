@@ -10,6 +10,7 @@ import flyball
 from flyball.core.node import Node, NodeOptions
 from flyball.core.types import to_payload
 from flyball.protocol import messages
+from flyball.protocol.messages import Publication
 from flyball.testing import ControlledBroker, TestClient, settle
 
 KEPT = {"history_size": 9, "history_ttl": 600}
@@ -257,7 +258,7 @@ async def test_a_new_epoch_during_a_subscribe_is_a_hole(clock, forget):
 async def test_a_gap_of_a_subscription_that_has_ended_is_nothing(node, wire):
     wire.subscribe("rec:1")
     epoch = wire.session.subscriptions["rec:1"].epoch
-    late = flyball.Publication(flyball.Raw(b"3"), offset=3)
+    late = Publication(flyball.Raw(b"3"), offset=3)
     node.hub.broadcast("rec:1", late, flyball.StreamPosition(3, epoch))
     wire.ask(unsubscribe={"channel": "rec:1"})
     await settle()
@@ -267,7 +268,7 @@ async def test_a_gap_of_a_subscription_that_has_ended_is_nothing(node, wire):
 
 async def test_a_publication_of_another_epoch_is_a_gap(node, wire):
     wire.subscribe("rec:1")
-    publication = flyball.Publication(flyball.Raw(b"1"), offset=1)
+    publication = Publication(flyball.Raw(b"1"), offset=1)
     node.hub.broadcast("rec:1", publication, flyball.StreamPosition(1, "other"))
     await settle()
     (message,) = wire.take()

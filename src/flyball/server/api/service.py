@@ -285,9 +285,7 @@ class ApiService:
             reverse=request.reverse,
         )
         result = await self.node.history(request.channel, query, meta_ttl=namespace.meta_ttl)
-        publications = [
-            m.Publication(p.data, p.info, p.offset, p.tags) for p in result.publications
-        ]
+        publications = [m.Publication(p.raw, p.info, p.offset, p.tags) for p in result.publications]
         return m.HistoryResult(publications, result.position.epoch, result.position.offset)
 
     async def history_remove(self, request: m.HistoryRemoveRequest) -> m.HistoryRemoveResult:

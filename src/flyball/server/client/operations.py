@@ -61,7 +61,7 @@ class OperationHandlers:
             user=connection.user,
             subscribed=connection.is_subscribed(name),
             insecure=state.options.insecure,
-            data=event.data,
+            data=event.raw,
         )
         namespace = channel.namespace
         if decision.verdict is Verdict.ALLOW and namespace is not None:

@@ -243,8 +243,8 @@ def _payload(
 ) -> dict[str, Any]:
     """What the client sent, in the form that the backend wants."""
     if backend.options.binary_encoding:
-        return {"b64data": base64.b64encode(event.data).decode()}
-    return {"data": event.data}
+        return {"b64data": base64.b64encode(event.raw).decode()}
+    return {"data": event.raw}
 
 
 def _refreshed(result: m.RefreshResult | m.SubRefreshResult | None) -> RefreshResult:
