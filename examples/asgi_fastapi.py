@@ -6,6 +6,7 @@ official SDK to ``ws://localhost:8000/connection/websocket``.
 
 from __future__ import annotations
 
+from collections import Counter
 from http.cookies import SimpleCookie
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ import flyball
 node = flyball.Node()
 app = FastAPI(lifespan=flyball.asgi.lifespan(node))
 app.mount("/connection", flyball.asgi.app(node, origins=["http://localhost:*"]))
+likes: Counter[int] = Counter()
 
 
 @node.on_connecting
@@ -39,5 +41,15 @@ class Comment(BaseModel):
 async def comment(article: int, new: Comment) -> dict[str, int]:
     result = await node.publish(
         f"comments:{article}", new.model_dump(), history_size=100, history_ttl=3600
+    )
+    return {"offset": result.offset}
+
+
+@app.post("/articles/{article}/likes")
+def like(article: int) -> dict[str, int]:
+    """A plain function: FastAPI runs it on a thread, where ``node.threadsafe`` is the way."""
+    likes[article] += 1
+    result = node.threadsafe.publish(
+        f"comments:{article}", {"likes": likes[article]}, history_size=100, history_ttl=3600
     )
     return {"offset": result.offset}
