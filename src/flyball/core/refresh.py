@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Refreshing, RefreshResult, SubRefreshing
-from flyball.core.expiry import cut_expiry, ttl_of
+from flyball.core.expiry import MAX_SUB_EXPIRY, cut_expiry, is_past, ttl_of
 from flyball.core.types import ClientInfo, Raw, SubscriptionSource
 from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push, Reply
@@ -97,12 +97,15 @@ def apply_refresh(runtime: Runtime, session: Session, result: RefreshResult) -> 
 
     Raises:
         Disconnect: it expired, or its server-side subscriptions would change.
+        Error: 110, the new expiry is over already.
     """
     now = runtime.clock.time()
-    if result.over(now):
+    if result.expired:
         raise Disconnect(codes.DISCONNECT_EXPIRED)
     if result.subs is not None:
         _compare_channels(session, result.subs)
+    if is_past(result.expire_at, now):
+        raise Error(codes.EXPIRED)
     if result.info is not None:
         _set_info(session, result.info)
     if result.meta is not None:
@@ -160,12 +163,14 @@ async def refresh_by_server(runtime: Runtime, session: Session) -> None:
     if session.client_side_refresh or not runtime.handlers.on_refresh.registered:
         raise Disconnect(codes.DISCONNECT_EXPIRED)
     result = await runtime.handlers.refresh(Refreshing(session.connection))
+    if result.over(runtime.clock.time()):
+        raise Disconnect(codes.DISCONNECT_EXPIRED)
     apply_refresh(runtime, session, result)
 
 
 def apply_sub_refresh(runtime: Runtime, sub: Subscription, result: RefreshResult) -> float:
     """Gives the subscription its new expiry and returns it."""
-    expire_at = cut_expiry(result.expire_at, runtime.clock.time())
+    expire_at = cut_expiry(result.expire_at, runtime.clock.time(), MAX_SUB_EXPIRY)
     set_sub_expiry(runtime, sub, expire_at)
     if result.info is not None:
         old = sub.info

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Subscribed, Subscribing
-from flyball.core.expiry import cut_expiry, is_past, ttl_of
+from flyball.core.expiry import MAX_SUB_EXPIRY, cut_expiry, is_past, ttl_of
 from flyball.core.recovery import Recovery, chain_deltas, recover_cache, recover_stream
 from flyball.core.refresh import set_sub_expiry
 from flyball.core.subscription import Subscription, SubscriptionState
@@ -125,7 +125,7 @@ class SubscribeRun:
             options.allow_join_leave and request.join_leave
         )
         sub.delta = bool(request.delta) and request.delta in options.allowed_deltas
-        set_sub_expiry(self._runtime, sub, cut_expiry(options.expire_at, now))
+        set_sub_expiry(self._runtime, sub, cut_expiry(options.expire_at, now, MAX_SUB_EXPIRY))
 
     def check_filter(self) -> None:
         """Raises Error 107 if a tags filter is wished and not allowed."""

@@ -148,28 +148,37 @@ def test_any_crit_is_refused(crit):
         connect(raw_token(b"{}", head=b'{"alg":"HS256","crit":' + crit + b"}"))
 
 
-@pytest.mark.parametrize("head", [b"[]", b"{}", b'{"alg":1}', b'{"alg":null}', b"\xff", b"{"])
+@pytest.mark.parametrize("head", [b"[]", b'{"alg":1}', b'{"typ":1,"alg":"HS256"}', b"\xff", b"{"])
 def test_malformed_headers(head):
     with pytest.raises(InvalidToken, match="header"):
         connect(raw_token(b"{}", head=head))
 
 
-def test_one_text_for_one_value():
+@pytest.mark.parametrize("head", [b"{}", b'{"alg":null}', b'{"alg":"none"}'])
+def test_no_algorithm_is_none_of_ours(head):
+    with pytest.raises(InvalidToken, match="key"):
+        connect(raw_token(b"{}", head=head))
+
+
+def test_what_is_no_base64url():
     head, body, signature = raw_token(b'{"sub":"42"}').split(".")
     assert connect(f"{head}.{body}.{signature}").user == "42"
     # The last character of 32 bytes has two bits to spare.
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     spare = letters[letters.index(signature[-1]) + 1]
     for bad in (
-        f"{signature[:-1]}{spare}",
         f"{signature}=",
-        f"{signature}\n",
         f" {signature}",
-        f"{signature[:9]}\n{signature[9:]}",
         signature.replace("-", "+").replace("_", "/") + "A+/A",
     ):
         with pytest.raises(InvalidToken):
             connect(f"{head}.{body}.{bad}")
+    for same in (
+        f"{signature[:-1]}{spare}",
+        f"{signature}\n",
+        f"{signature[:9]}\r\n{signature[9:]}",
+    ):
+        assert connect(f"{head}.{body}.{same}").user == "42"
 
 
 # -- claims that are well signed, but not well formed
@@ -248,13 +257,16 @@ def test_mutations(data):
 
 
 def test_null_is_the_same_as_absent():
-    names = ("sub", "exp", "nbf", "iat", "iss", "aud", "jti", "expire_at", "info", "b64info")
+    names = ("sub", "exp", "nbf", "iat", "iss", "jti", "expire_at", "b64info")
     claims = dict.fromkeys((*names, "channel", "meta", "channels", "subs"))
     verified = connect(raw_token(json.dumps(claims).encode()))
     assert verified == ConnectToken("", 0.0, Raw(b""), None, {})
+    assert verified == connect(raw_token(b"null"))
     assert connect(raw_token(b'{"subs":{"a":null}}')).subs["a"].overrides == {}
-    claims = dict.fromkeys((*names, "client", "data", "b64data", "override")) | {"channel": "a"}
+    claims = dict.fromkeys((*names, "client", "b64data", "override")) | {"channel": "a"}
     assert subscribe(raw_token(json.dumps(claims).encode())).channel == "a"
+    with pytest.raises(InvalidToken, match="aud"):
+        connect(raw_token(b'{"aud":null}'))
     assert connect(raw_token(b'{"channel":"","subs":{},"channels":["a"]}')).subs.keys() == {"a"}
 
 
@@ -410,3 +422,64 @@ def test_an_endpoint_needs_a_client():
     for text in (sign({"sub": "42"}, SECRET), f"{part({'alg': 'HS256', 'kid': 'k'})}.e30.e30"):
         with pytest.raises(InvalidToken):
             start_eagerly(verifier.verify_connect_token(text))
+
+
+LENIENT = {
+    b'{"exp":"%d"}' % (NOW + 10): {"expire_at": NOW + 10},
+    b'{"exp":"%d.5"}' % (NOW + 10): {"expire_at": NOW + 10.5},
+    b'{"nbf":"5","iat":"1e3"}': {},
+    b'{"Sub":"u","EXP":%d}' % (NOW + 10): {"user": "u", "expire_at": NOW + 10},
+    b'{"sub":"u","other":{"Sub":"v"}}': {"user": "u"},
+    b'{"sub":"\\ud800 \\\\ud800 \\ud83d\\ude00"}': {"user": "\ufffd \\ud800 \U0001f600"},
+    b'{"info":null}': {"info": Raw(b"null")},
+    b'{"meta":[1]}': {"meta": [1]},
+    b'{"meta":"x"}': {"meta": "x"},
+    b'{"channels":[null,"","a"]}': {"subs": {"a"}},
+    b'{"subs":{"":{},"a":{"INFO":1}}}': {"subs": {"a"}},
+    b'{"b64info":"eyJh\\nIjoxfQ=="}': {"info": Raw(b'{"a":1}')},
+}
+"""Claims that other servers have always accepted, and what they mean."""
+
+
+@pytest.mark.parametrize("claims", LENIENT)
+def test_what_has_always_been_accepted(claims):
+    verified = connect(raw_token(claims))
+    for name, value in LENIENT[claims].items():
+        found = getattr(verified, name)
+        assert (set(found) if name == "subs" else found) == value
+    assert connect(raw_token(b"{}", head=b'{"ALG":"HS256","kid":null}')).user == ""
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        b'{"exp":"soon"}',
+        b'{"exp":""}',
+        b'{"exp":"0x5"}',
+        b'{"exp":true}',
+        b'{"Sub":5}',
+        b'{"expire_at":99999999999999999999}',
+        b'{"subs":{"a":{"b64data":"*"}}}',
+        b'{"subs":{"a":{"Override":{"Presence":{"Value":5}}}}}',
+        b"[]",
+    ],
+)
+def test_what_has_not(claims):
+    with pytest.raises(InvalidToken):
+        connect(raw_token(claims))
+
+
+def test_a_past_time_in_a_text_is_past():
+    with pytest.raises(TokenExpired):
+        connect(raw_token(b'{"exp":"%d.5"}' % (NOW - 10)))
+
+
+def test_overrides_in_any_case():
+    claims = b'{"subs":{"a":{"Override":{"Presence":{"VALUE":true}}}}}'
+    assert connect(raw_token(claims)).subs["a"].overrides == {"presence": True}
+
+
+def test_subscriptions_may_last_for_long():
+    ten_years = NOW + 10 * 365 * 24 * 3600
+    claims = b'{"channel":"a","exp":%d}' % ten_years
+    assert subscribe(raw_token(claims)).expire_at == ten_years

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import dataclasses
 import math
 from collections.abc import Callable, Coroutine
@@ -18,7 +17,6 @@ from flyball.core.errors import Error
 from flyball.core.expiry import cut_expiry
 from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
-from flyball.protocol.messages import payload
 from flyball.server.api import messages as m
 from flyball.server.api.answers import error_message
 from flyball.server.api.concurrent import map_concurrently
@@ -36,6 +34,7 @@ from flyball.server.api.methods import METHODS, Method
 from flyball.server.api.metrics import ApiMetrics
 from flyball.server.channels import overrides_of
 from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, STREAM_TYPES
+from flyball.server.common.base64 import decode_payload
 
 if TYPE_CHECKING:
     from flyball.core.node import Node, NodeInfo
@@ -409,9 +408,7 @@ def _bytes_field(data: Raw, base64: str, name: str) -> Raw:
     if not base64:
         return data
     try:
-        # Line breaks are allowed, anything else outside of the alphabet is not.
-        text = base64.replace("\n", "").replace("\r", "")
-        return payload(binascii.a2b_base64(text, strict_mode=True))
+        return decode_payload(base64)
     except ValueError as error:
         raise ApiError(BAD_REQUEST, f"{name} is not base64: {error}") from None
 

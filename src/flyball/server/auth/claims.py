@@ -5,19 +5,22 @@ The claims are those of Centrifugo: see the options reference of ``client.token`
 
 from __future__ import annotations
 
-from base64 import b64decode
+import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
+from flyball.core.errors import Error
 from flyball.core.types import NO_DATA, Raw, payload
+from flyball.protocol import codes
 from flyball.server.auth.errors import InvalidToken
-from flyball.server.channels.overrides import OverrideMessage, Overrides, overrides_of
+from flyball.server.channels.overrides import BoolValue, OverrideMessage, Overrides, overrides_of
+from flyball.server.common.base64 import decode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from flyball.server.auth.jose import Token
 
@@ -35,14 +38,14 @@ class SubscribeOptionsClaim(msgspec.Struct):
 
 
 class CommonClaims(msgspec.Struct):
-    """Claims of both kinds of token. Null is the same as absent."""
+    """Claims of both kinds of token. Null is the same as absent, but for the audience."""
 
     sub: str | None = None
     exp: int | float | None = None
     nbf: int | float | None = None
     iat: int | float | None = None
     iss: str | None = None
-    aud: str | list[str] | None = None
+    aud: str | list[str] = ""
     jti: str | None = None
     expire_at: int | None = None
     info: Raw = NO_DATA
@@ -52,8 +55,6 @@ class CommonClaims(msgspec.Struct):
     @property
     def audiences(self) -> Sequence[str]:
         """Whom the token is for (``aud``)."""
-        if self.aud is None:
-            return ()
         return (self.aud,) if isinstance(self.aud, str) else self.aud
 
 
@@ -67,6 +68,8 @@ class ConnectClaims(CommonClaims):
     def subscriptions(self) -> dict[str, SubscribeClaims]:
         """The server-side subscriptions by channel: ``subs``, or without any ``channels``.
 
+        Empty names are skipped.
+
         Raises:
             InvalidToken: one has data that is no base64.
         """
@@ -74,8 +77,9 @@ class ConnectClaims(CommonClaims):
             return {
                 channel: NO_CLAIMS if given is None else _subscribe_claims(given)
                 for channel, given in self.subs.items()
+                if channel
             }
-        return dict.fromkeys(self.channels or (), NO_CLAIMS)
+        return dict.fromkeys(filter(None, self.channels or ()), NO_CLAIMS)
 
 
 class SubscriptionClaims(CommonClaims):
@@ -127,24 +131,114 @@ NO_CLAIMS: Final = SubscribeClaims(NO_DATA, NO_DATA, {})
 NULL: Final = Raw(b"null")
 
 
-def read_claims(decoder: msgspec.json.Decoder[C], token: Token) -> C:
-    """The claims of ``token``.
+class ClaimsReader(Generic[C]):
+    """Reads the claims of one kind of token.
+
+    Nearly all are as they should be, and msgspec reads them. What backends write otherwise and has
+    always been accepted is put right first: see :func:`tidy`.
+    """
+
+    __slots__ = ("_decode", "_fields")
+
+    def __init__(self, kind: type[C]) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._fields = kind.__struct_fields__
+
+    def read(self, token: Token) -> C:
+        """The claims of ``token``.
+
+        Raises:
+            InvalidToken: they are no JSON, or one has the wrong type.
+        """
+        claims = token.claims
+        try:
+            if not claims.isascii():
+                # The decoder does not look into raw values, and other clients get them as they are.
+                claims.decode()
+            if claims == claims.lower() or not _CAPITALS.search(claims):
+                try:
+                    return self._decode(claims)
+                except msgspec.DecodeError:
+                    pass
+            return self._decode(tidy(_SURROGATES.sub(_replaced, claims), self._fields))
+        except msgspec.ValidationError as error:
+            # Names the place and the types; never the value.
+            message = f"the claims are malformed: {error}"
+            raise InvalidToken(message) from None
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            message = "the claims are no JSON"
+            raise InvalidToken(message) from None
+
+
+_CAPITALS: Final = re.compile(rb'"[a-z0-9_]*[A-Z]\w*"\s*:')
+"""A name with a capital."""
+_SURROGATES: Final = re.compile(
+    rb"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
+)
+"""Half a surrogate pair, escaped; whole ones and escaped backslashes are passed over."""
+_NUMBER: Final = re.compile(rb'"(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"')
+"""A number in a text."""
+_objects: Final = msgspec.json.Decoder(dict[str, Raw])
+_lists: Final = msgspec.json.Decoder(list[Raw])
+
+
+def _replaced(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[1] is None else b"\\ufffd"
+
+
+def tidy(json: bytes, fields: tuple[str, ...]) -> bytes:
+    """An object as its fields are called, of what names them in other cases, with numbers for texts
+    that hold one where a time is wanted, and without nulls in place of names.
 
     Raises:
-        InvalidToken: they are no JSON, or one has the wrong type.
+        msgspec.DecodeError: it is no object.
     """
-    try:
-        if not token.claims.isascii():
-            # The decoder does not look into raw values, and other clients get them as they are.
-            token.claims.decode()
-        return decoder.decode(token.claims)
-    except msgspec.ValidationError as error:
-        # Names the place and the types; never the value.
-        message = f"the claims are malformed: {error}"
-        raise InvalidToken(message) from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        message = "the claims are no JSON"
-        raise InvalidToken(message) from None
+    found: dict[str, Raw] = {}
+    if json.strip() == b"null":
+        return b"{}"
+    for name, value in _objects.decode(json).items():
+        field = name.lower()
+        if field in fields:
+            mend = _MENDED.get(field)
+            found[field] = value if mend is None or value == NULL else Raw(mend(bytes(value)))
+    return msgspec.json.encode(found)
+
+
+def _time(json: bytes) -> bytes:
+    number = _NUMBER.fullmatch(json)
+    return json if number is None else number[1]
+
+
+def _names(json: bytes) -> bytes:
+    return msgspec.json.encode([v if v != NULL else Raw(b'""') for v in _lists.decode(json)])
+
+
+def _subs(json: bytes) -> bytes:
+    fields = SubscribeOptionsClaim.__struct_fields__
+    return _each(json, lambda value: tidy(value, fields))
+
+
+def _override(json: bytes) -> bytes:
+    switches = tidy(json, OverrideMessage.__struct_fields__)
+    return _each(switches, lambda value: tidy(value, BoolValue.__struct_fields__))
+
+
+def _each(json: bytes, mend: Callable[[bytes], bytes]) -> bytes:
+    found = _objects.decode(json)
+    return msgspec.json.encode(
+        {k: v if v == NULL else Raw(mend(bytes(v))) for k, v in found.items()}
+    )
+
+
+_MENDED: Final = {
+    "exp": _time,
+    "nbf": _time,
+    "iat": _time,
+    "channels": _names,
+    "subs": _subs,
+    "override": _override,
+}
+"""Claims that may be written otherwise, and what puts them right."""
 
 
 def _subscribe_claims(given: SubscribeOptionsClaim) -> SubscribeClaims:
@@ -162,28 +256,35 @@ def json_or_base64(json: Raw, base64: str | None, name: str) -> Raw:
         InvalidToken: it is no base64.
     """
     if not base64:
-        # Off the token's bytes: the value lives as long as the connection. Null is no value.
-        return payload(bytes(json)) if json and json != NULL else NO_DATA
+        # Off the token's bytes: the value lives as long as the connection.
+        return payload(bytes(json)) if json else NO_DATA
     try:
-        return payload(b64decode(base64, validate=True))
+        return decode_payload(base64)
     except ValueError:
         message = f"{name} is no base64"
         raise InvalidToken(message) from None
 
 
-def read_meta(meta: Raw) -> dict[str, Any] | None:
+def connection_info(claims: ConnectClaims) -> Raw:
+    """The info of a connection.
+
+    Raises:
+        Error: 100, it is no base64. Unlike all else that is wrong with a token this is no last word:
+            clients come again.
+    """
+    try:
+        return json_or_base64(claims.info, claims.b64info, "b64info")
+    except InvalidToken as error:
+        raise Error(codes.INTERNAL, detail=f"the token's {error}") from None
+
+
+def read_meta(meta: Raw) -> Any:
     """The value of ``meta``, None without one.
 
     Raises:
-        InvalidToken: it is no JSON object.
+        InvalidToken: it is no JSON.
     """
-    if not meta or meta == NULL:
-        return None
-    value = _value(meta)
-    if not isinstance(value, dict):
-        message = "meta is no object"
-        raise InvalidToken(message)
-    return value
+    return _value(meta) if meta else None
 
 
 def _value(json: Raw) -> Any:

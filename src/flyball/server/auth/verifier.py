@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from flyball.core.errors import ConfigError
-from flyball.core.expiry import cut_expiry
+from flyball.core.expiry import MAX_EXPIRY, MAX_SUB_EXPIRY, cut_expiry
 from flyball.server.auth.checks import claim_problems, source_problems
 from flyball.server.auth.claims import (
+    ClaimsReader,
     ConnectClaims,
     ConnectToken,
     SubscribeToken,
     SubscriptionClaims,
     claim_as_text,
+    connection_info,
     json_or_base64,
-    read_claims,
     read_meta,
 )
 from flyball.server.auth.errors import InvalidToken, TokenExpired
@@ -69,8 +68,8 @@ class TokenVerifier:
                 KeySets(options, jwks) if options.jwks_public_endpoint else OwnKeys(options, clock)
             )
         self._headers: dict[str, Header] = {}
-        self._connect_decoder = msgspec.json.Decoder(ConnectClaims)
-        self._subscribe_decoder = msgspec.json.Decoder(SubscriptionClaims)
+        self._connect_claims = ClaimsReader(ConnectClaims)
+        self._subscribe_claims = ClaimsReader(SubscriptionClaims)
 
     async def verify_connect_token(self, text: str) -> ConnectToken:
         """A connection token, verified. Waits only if a key set must be fetched.
@@ -78,10 +77,10 @@ class TokenVerifier:
         Raises:
             TokenExpired: its time is over, or did not come yet.
             InvalidToken: anything else is wrong with it.
-            Error: 100, its key set cannot be fetched now.
+            Error: 100, its key set cannot be fetched now, or its info is no base64.
         """
         token = take_apart(text, self._headers)
-        claims = read_claims(self._connect_decoder, token)
+        claims = self._connect_claims.read(token)
         await self._check(token, claims)
         if claims.channel:
             message = "it names a channel: this is a subscription token"
@@ -90,7 +89,7 @@ class TokenVerifier:
         return ConnectToken(
             self._user(token, claims),
             self._expiry(claims),
-            json_or_base64(claims.info, claims.b64info, "b64info"),
+            connection_info(claims),
             read_meta(claims.meta),
             claims.subscriptions(),
         )
@@ -103,10 +102,10 @@ class TokenVerifier:
         Raises:
             TokenExpired: its time is over, or did not come yet.
             InvalidToken: anything else is wrong with it.
-            Error: 100, its key set cannot be fetched now.
+            Error: 100, its key set cannot be fetched now, or a payload in it is no base64.
         """
         token = take_apart(text, self._headers)
-        claims = read_claims(self._subscribe_decoder, token)
+        claims = self._subscribe_claims.read(token)
         await self._check(token, claims)
         self._check_time(claims)
         if not claims.channel:
@@ -116,7 +115,7 @@ class TokenVerifier:
             self._user(token, claims),
             claims.channel,
             claims.client or "",
-            self._expiry(claims),
+            self._expiry(claims, MAX_SUB_EXPIRY),
             json_or_base64(claims.info, claims.b64info, "b64info"),
             json_or_base64(claims.data, claims.b64data, "b64data"),
             overrides_of(claims.override),
@@ -161,8 +160,11 @@ class TokenVerifier:
         claim = self._user_claim
         return claim_as_text(token, claim) if claim and claim != "sub" else claims.sub or ""
 
-    def _expiry(self, claims: CommonClaims) -> float:
+    def _expiry(self, claims: CommonClaims, longest: float = MAX_EXPIRY) -> float:
         expire_at = claims.exp if claims.expire_at is None else claims.expire_at
+        if claims.expire_at is not None and claims.expire_at.bit_length() > 63:
+            message = "expire_at is out of range"
+            raise InvalidToken(message)
         if not expire_at or expire_at <= 0:
             return 0.0
-        return cut_expiry(expire_at, self._clock.time())
+        return cut_expiry(expire_at, self._clock.time(), longest)

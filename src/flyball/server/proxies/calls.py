@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -12,11 +11,12 @@ from msgspec import Raw
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import RefreshResult
-from flyball.core.types import NO_DATA, Credentials, PublishOptions, SubscribeOptions, payload
+from flyball.core.types import NO_DATA, Credentials, PublishOptions, SubscribeOptions
 from flyball.protocol import codes
 from flyball.protocol.codes import is_close_code
 from flyball.server.channels import ProxyKind, overrides_of
 from flyball.server.client.refusals import log_refusal
+from flyball.server.common.base64 import decode_payload
 from flyball.server.proxies import kinds
 from flyball.server.proxies import messages as m
 from flyball.server.proxies.errors import BackendError
@@ -243,7 +243,7 @@ def _payload(
 ) -> dict[str, Any]:
     """What the client sent, in the form that the backend wants."""
     if backend.options.binary_encoding:
-        return {"b64data": base64.b64encode(event.raw).decode()}
+        return {"b64data": b64encode(event.raw).decode()}
     return {"data": event.raw}
 
 
@@ -265,8 +265,8 @@ def _decoded(data: Raw, b64: str, name: str) -> Raw:
     if not b64:
         return data
     try:
-        return payload(base64.b64decode(b64, validate=True))
-    except binascii.Error as error:
+        return decode_payload(b64)
+    except ValueError as error:
         detail = f"the proxy's answer: {name} is not base64: {error}"
         raise Error(codes.INTERNAL, detail=detail) from None
 
