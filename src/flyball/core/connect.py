@@ -57,12 +57,13 @@ class ConnectCommand:
         self._check_limits(session, len(subs))
         self._registry.started(session)
         runs = await self._subscribe_all(session, subs, request.subs or {})
-        if session.closed:
+        if not session.closed:
+            session.become(SessionState.CONNECTED)
+            self._answer(session, credentials, runs, id_)
+        if session.closed:  # by somebody, or by an answer that has no form in its encoding
             for run in runs:
                 await run.abandon()
             return None
-        session.become(SessionState.CONNECTED)
-        self._answer(session, credentials, runs, id_)
         session.started()
         go_live(runs)
         for run in runs:

@@ -73,7 +73,7 @@ def _refreshable(session: Session, request: messages.SubRefreshRequest) -> Subsc
     """The subscription that the client may refresh.
 
     Raises:
-        Error: 103 not subscribed, 107 the request is not for it.
+        Error: 103 not subscribed, 107 there is no token.
         Disconnect: 3501, no channel, or the server refreshes.
     """
     if not request.channel:
@@ -81,9 +81,7 @@ def _refreshable(session: Session, request: messages.SubRefreshRequest) -> Subsc
     sub = session.subscriptions.get(request.channel)
     if sub is None or not sub.live:
         raise Error(codes.PERMISSION_DENIED, detail="not subscribed")
-    if request.type != 0:
-        raise Error(codes.BAD_REQUEST, detail="tracking keys needs a shared poll channel")
-    if not sub.options.client_side_refresh:
+    if sub.server_side or not sub.options.client_side_refresh:
         raise Disconnect(
             codes.DISCONNECT_BAD_REQUEST, detail="the server refreshes this subscription itself"
         )

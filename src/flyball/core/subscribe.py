@@ -101,7 +101,9 @@ class SubscribeRun:
     @property
     def _recovering(self) -> bool:
         return self.request.recover or (
-            self.options.auto_cache_recover and self.options.recovery_mode is RecoveryMode.CACHE
+            self.sub.recoverable
+            and self.options.auto_cache_recover
+            and self.options.recovery_mode is RecoveryMode.CACHE
         )
 
     def _configure(self) -> None:
@@ -178,7 +180,11 @@ class SubscribeRun:
                 sub.base_offset = publications[-1].offset
                 publications = chain_deltas(publications, self.session.transport.framing.codec)
             result.publications = publications
-        elif self.request.flag & REJECT_UNRECOVERED and self.request.recover:
+        elif (
+            self.request.flag & REJECT_UNRECOVERED
+            and self.request.recover
+            and self.options.recovery_mode is RecoveryMode.STREAM
+        ):
             raise Error(codes.UNRECOVERABLE_POSITION)
         metrics.recovers[recovery.recovered, bool(publications)] += 1
         metrics.recovered_publications.observe(len(publications))
@@ -258,10 +264,11 @@ class SubscribeCommand:
         except BaseException:
             await run.abandon()
             raise
-        if session.closed:
+        if not session.closed:
+            session.reply(Reply(id=id_, subscribe=run.result), "subscribe")
+        if session.closed:  # by somebody, or by an answer that has no form in its encoding
             await run.abandon()
             return None
-        session.reply(Reply(id=id_, subscribe=run.result), "subscribe")
         go_live((run,))
         await run.announce()
         return None

@@ -16,5 +16,6 @@ CLIENT: Final = Schema(
     structs_in(messages),
     package=PACKAGE,
     descriptors=files(__package__).joinpath("client.binpb").read_bytes(),
+    strict=True,
 )
 """All messages between clients and server."""

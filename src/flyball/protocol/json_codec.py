@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 _NEWLINE: Final = 10
 _LINE_BREAK: Final = b"\n"
+
+_OPENING: Final = b"{"
+_MINUS_ZERO: Final = b"-0"
+_OBJECTS: Final = re.compile(rb'"\w+"(?=\s*:\s*\{)')
+"""A name with an object."""
 
 _decode_command: Final = msgspec.json.Decoder(Command).decode
 _read: Final = CLIENT.json_reader.read
@@ -130,7 +136,7 @@ class JsonCodec(Codec):
         if text is None:
             raise EncodeError("a payload is binary; it needs a Protobuf client")
         copy: Publication = msgspec.structs.replace(
-            publication, data=Raw(write_string(text)), epoch="", delta=delta
+            publication, data=Raw(write_string(text)), epoch="", version=0, delta=delta
         )
         return copy
 
@@ -181,12 +187,14 @@ def _decode_line(line: bytes) -> Command:
         raise DecodeError("values are nested too deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _read(Command, line)
+    if line.count(_OPENING) > 2 and _has_twins(line, command):
+        return _read(Command, line)
     # A payload is a view into the frame, and would keep all of it as long as it lives.
     # 64-bit unsigned numbers are open upwards in msgspec: the tolerant reader refuses them.
     if (publish := command.publish) is not None and publish.data is not NO_DATA:
         publish.data = publish.data.copy()
     if (subscribe := command.subscribe) is not None:
-        if subscribe.offset > MAX_U64:
+        if subscribe.offset > MAX_U64 or _MINUS_ZERO in line:
             return _read(Command, line)
         if subscribe.data is not NO_DATA:
             subscribe.data = subscribe.data.copy()
@@ -194,15 +202,24 @@ def _decode_line(line: bytes) -> Command:
         rpc.data = rpc.data.copy()
     if (send := command.send) is not None and send.data is not NO_DATA:
         send.data = send.data.copy()
-    if command.connect is not None or command.sub_refresh is not None:
-        return _settle_rare(command, line)
     if (
-        (history := command.history) is not None
-        and (since := history.since) is not None
-        and since.offset > MAX_U64
+        command.connect is not None
+        or command.sub_refresh is not None
+        or command.history is not None
     ):
-        return _read(Command, line)
+        return _settle_rare(command, line)
     return command
+
+
+def _has_twins(line: bytes, command: Command) -> bool:
+    """Whether an object may be there twice, and have to be merged.
+
+    The text of a payload may look like one: then the tolerant reader is asked for nothing.
+    """
+    if command.publish is not None:  # the usual one, whose payload is an object in its own right
+        return line.count(b'"publish"') > 1
+    names = _OBJECTS.findall(line)
+    return len(names) > len(set(names))
 
 
 def _settle_rare(command: Command, line: bytes) -> Command:
@@ -216,7 +233,7 @@ def _settle_rare(command: Command, line: bytes) -> Command:
         offsets += [item.version for batch in sub_refresh.track for item in batch.items]
     if command.history is not None and command.history.since is not None:
         offsets.append(command.history.since.offset)
-    if offsets and max(offsets) > MAX_U64:
+    if offsets and (max(offsets) > MAX_U64 or _MINUS_ZERO in line):
         return _read(Command, line)
     return command
 

@@ -1,8 +1,8 @@
 """Reading JSON messages by the tolerant rules of the protocol.
 
 The strict decoder of msgspec handles what nearly all clients send. This reader is for
-the rest: names in any case, unknown names, ``null`` for an absent value, escaped lone
-surrogates. It is slower by far, and accepts everything the fast one accepts.
+the rest: names in any case, unknown names, names that come twice, ``null`` for an absent value,
+escaped lone surrogates. It is slower by far, and accepts everything the fast one accepts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ import msgspec
 from msgspec import Raw, Struct
 
 from flyball.protocol.codec import DecodeError
-from flyball.protocol.fields import ZEROS, FieldKind, FieldTable, MessageField, Paths, inner
+from flyball.protocol.fields import (
+    MAX_U64,
+    ZEROS,
+    FieldKind,
+    FieldTable,
+    MessageField,
+    Paths,
+    inner,
+)
 
 M = TypeVar("M", bound=Struct)
 
@@ -111,7 +119,7 @@ class JsonDecoder(Generic[M]):
             raise DecodeError("values are nested too deep") from None
         except (msgspec.DecodeError, UnicodeDecodeError):
             return self._reader.read(self._message, data)
-        if self._wide is not None and not _fits(message, self._wide):
+        if self._wide is not None and (b"-0" in data or not _fits(message, self._wide)):
             return self._reader.read(self._message, data)
         return message
 
@@ -176,20 +184,28 @@ class _Cursor:
         if self._pos != len(self._text):
             raise self._error("nothing more")
 
-    def message(self, message: type[M]) -> M:
+    def message(self, message: type[M], before: Struct | None = None) -> M:
+        """Reads a message; ``before`` is what the same name had before, and is added to."""
         names = self._names[message]
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {} if before is None else msgspec.structs.asdict(before)
         if not self._null():
             for name in self._members():
                 field = names.get(name) or names.get(name.lower())
                 if field is None:
                     self._skip()
                 elif field.kind is FieldKind.PAYLOAD or not self._null():
-                    values[field.name] = _VALUES[field.kind](self, field)
+                    values[field.name] = self._value(field, values.get(field.name))
         for field in self._table[message]:
             if field.always and field.name not in values:
                 values[field.name] = ZEROS[field.kind]()
         return message(**values)
+
+    def _value(self, field: MessageField, before: Any) -> Any:
+        """A value. Objects with the same name as one before are merged, of others the last wins."""
+        if field.kind is FieldKind.MESSAGE:
+            return self.message(inner(field), before)
+        value = _VALUES[field.kind](self, field)
+        return {**before, **value} if before and field.kind in _MAPS else value
 
     def messages(self, field: MessageField) -> list[Struct | None]:
         found: list[Struct | None] = []
@@ -269,6 +285,8 @@ class _Cursor:
         if match is None or match.end() - match.start() > _MAX_DIGITS:
             raise self._error(f"an integer for {field.name!r}")
         value = int(match[0])
+        if field.high == MAX_U64 and match[0] == "-0":
+            raise self._error(f"an integer from 0 for {field.name!r}")
         if not field.low <= value <= field.high:
             raise self._error(f"an integer from {field.low} to {field.high} for {field.name!r}")
         self._advance(match.end())
@@ -308,14 +326,14 @@ _VALUES: Final[dict[FieldKind, Callable[[_Cursor, MessageField], Any]]] = {
     FieldKind.NUMBER: _Cursor.number,
     FieldKind.DECIMAL: _Cursor.decimal,
     FieldKind.PAYLOAD: lambda cursor, _: cursor.payload(),
-    FieldKind.MESSAGE: lambda cursor, field: cursor.message(inner(field)),
     FieldKind.TEXTS: lambda cursor, _: cursor.texts(),
     FieldKind.MESSAGES: _Cursor.messages,
     FieldKind.TEXT_MAP: lambda cursor, _: cursor.text_map(),
     FieldKind.DECIMAL_MAP: _Cursor.decimal_map,
     FieldKind.MESSAGE_MAP: _Cursor.message_map,
 }
-"""How each kind of value is read."""
+"""How each kind of value is read, but for messages."""
+_MAPS: Final = (FieldKind.TEXT_MAP, FieldKind.DECIMAL_MAP, FieldKind.MESSAGE_MAP)
 
 
 def _end_of_space(text: str, pos: int) -> int:

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf.unknown_fields import UnknownFieldSet
 from msgspec import Raw, Struct
 
 from flyball.protocol.codec import DecodeError, EncodeError
@@ -38,15 +39,19 @@ class ProtobufMessages:
         table: the family.
         package: of the messages in the descriptors.
         descriptors: a compiled ``FileDescriptorSet``.
+        strict: a known field with another wire type than its own is an error, not unknown.
     """
 
-    __slots__ = ("_readers", "_table", "_writers", "classes")
+    __slots__ = ("_readers", "_strict", "_table", "_writers", "classes")
 
-    def __init__(self, table: FieldTable, package: str, descriptors: bytes) -> None:
+    def __init__(
+        self, table: FieldTable, package: str, descriptors: bytes, *, strict: bool = False
+    ) -> None:
         pool = descriptor_pool.DescriptorPool()
         for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
             pool.AddSerializedFile(file.SerializeToString())
         self._table = table
+        self._strict = strict
         self.classes: dict[type[Struct], type[message.Message]] = {
             struct: message_factory.GetMessageClass(
                 pool.FindMessageTypeByName(f"{package}.{struct.__name__}")
@@ -97,8 +102,10 @@ class ProtobufMessages:
         """What turns a Protobuf message into ``struct``."""
         fields = self._table[struct]
         if 1 < len(fields) <= _FLAT_SIZE and all(field.kind in _FLAT_KINDS for field in fields):
-            return _flat_reader(struct, fields)
-        return self._sparse_reader(struct)
+            read = _flat_reader(struct, fields)
+        else:
+            read = self._sparse_reader(struct)
+        return _strictly(read) if self._strict else read
 
     def _sparse_reader(self, struct: type[Struct]) -> _Convert:
         """A reader that looks only at the fields that are set.
@@ -160,6 +167,19 @@ class ProtobufMessages:
             return lambda structs: [self._values(s) if s is not None else {} for s in structs]
         build = self.classes[inner(field)]  # values of maps have to be messages
         return lambda structs: {key: build(**self._values(s)) for key, s in structs.items()}
+
+
+def _strictly(read: _Convert) -> _Convert:
+    """``read``, if no known field has come in another wire type: the library would skip it."""
+
+    def read_strictly(parsed: message.Message) -> Any:
+        for field in UnknownFieldSet(parsed):  # type: ignore[attr-defined]  # it has no __iter__
+            known = parsed.DESCRIPTOR.fields_by_number.get(field.field_number)
+            if known is not None:
+                raise DecodeError(f"field {known.name} has wire type {field.wire_type}")
+        return read(parsed)
+
+    return read_strictly
 
 
 def _flat_reader(struct: type[Struct], fields: tuple[MessageField, ...]) -> _Convert:

@@ -109,7 +109,9 @@ class ProtobufCodec(Codec):
         """The publication with the patch as ``data``, or as it is."""
         if patch is None:
             return publication
-        copy: Publication = msgspec.structs.replace(publication, data=Raw(patch), delta=True)
+        copy: Publication = msgspec.structs.replace(
+            publication, data=Raw(patch), version=0, delta=True
+        )
         return copy
 
     def encode_command(self, command: Command) -> bytes:

@@ -29,6 +29,7 @@ class Schema:
         package: of the messages in the Protobuf descriptors, where each has the name of its
             struct.
         descriptors: a compiled ``FileDescriptorSet``; empty for a family without Protobuf.
+        strict: see :class:`~flyball.protocol.protobuf.ProtobufMessages`.
         canonical: see :class:`~flyball.protocol.json_writer.JsonWriter`.
     """
 
@@ -39,6 +40,7 @@ class Schema:
         package: str = "",
         descriptors: bytes = b"",
         canonical: bool = False,
+        strict: bool = False,
     ) -> None:
         self.table: FieldTable = field_table(structs)
         self.json_reader: JsonReader = JsonReader(self.table)
@@ -46,11 +48,12 @@ class Schema:
         self.json_writer: JsonWriter = JsonWriter(self.table, canonical=canonical)
         self._package = package
         self._descriptors = descriptors
+        self._strict = strict
 
     @cached_property
     def protobuf(self) -> ProtobufMessages:
         """The family in Protobuf; made when first asked for."""
-        return ProtobufMessages(self.table, self._package, self._descriptors)
+        return ProtobufMessages(self.table, self._package, self._descriptors, strict=self._strict)
 
     @cached_property
     def _wide(self) -> Paths:

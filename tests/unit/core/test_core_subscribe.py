@@ -685,3 +685,66 @@ async def test_nothing_is_left_behind(node, clock):
     assert set(node.metrics.connections_inflight.values()) == {0}
     assert not node.timers._slots
     assert not node.tasks
+
+
+@pytest.mark.parametrize("how", ["connect", "subscribe"])
+async def test_an_answer_that_the_client_cannot_be_sent_leaves_nothing_behind(how):
+    node = flyball.Node()
+    binary = flyball.SubscribeOptions(presence=True, data=flyball.Raw(b"\xff"))
+    subs = {"a": binary} if how == "connect" else {}
+    node.on_connecting(lambda event: flyball.Credentials(subs=subs))
+    node.on_subscribe(lambda event: binary)
+    async with node:
+        wire = Wire(node)
+        wire.say({"id": 1, "connect": {}})
+        if how == "subscribe":
+            wire.say({"id": 2, "subscribe": {"channel": "a"}})
+        assert wire.closed_by == 3506
+        assert not node.hub.channels
+        assert await node.presence("a") == {}
+
+
+async def test_a_position_that_is_lost_is_no_error_in_cache_mode():
+    node = flyball.Node()
+    node.on_connecting(lambda event: flyball.Credentials())
+    cache = flyball.SubscribeOptions(
+        recoverable=True, recovery_mode=flyball.RecoveryMode.CACHE, auto_cache_recover=True
+    )
+    plain = flyball.SubscribeOptions(
+        recovery_mode=flyball.RecoveryMode.CACHE, auto_cache_recover=True
+    )
+    node.on_subscribe(lambda event: cache if event.channel == "cache" else plain)
+    async with node:
+        wire = Wire(node)
+        wire.say({"id": 1, "connect": {}})
+        lost = {"recover": True, "offset": 5, "epoch": "x", "flag": 2}
+        (answer,) = wire.say({"id": 2, "subscribe": {"channel": "cache", **lost}})
+        assert answer["subscribe"]["was_recovering"]
+        assert "recovered" not in answer["subscribe"]
+        (answer,) = wire.say({"id": 3, "subscribe": {"channel": "plain"}})
+        assert answer["subscribe"] == {}
+
+
+async def test_delta_subscribers_hear_of_no_version():
+    node = flyball.Node()
+    node.on_connecting(lambda event: flyball.Credentials())
+    node.on_subscribe(
+        lambda event: flyball.SubscribeOptions(
+            recoverable=True, allowed_deltas=frozenset({"fossil"})
+        )
+    )
+    kept = {"history_size": 5, "history_ttl": 60, "delta": True}
+    async with node:
+        first, second = Wire(node), Wire(node)
+        for wire in (first, second):
+            wire.say({"id": 1, "connect": {}})
+        (answer,) = first.say({"id": 2, "subscribe": {"channel": "a", "delta": "fossil"}})
+        for version in (3, 4):
+            await node.publish("a", {"x": "y" * 50, "n": version}, version=version, **kept)
+        live = [message["push"]["pub"] for message in first.take()]
+        start = {"recover": True, "epoch": answer["subscribe"]["epoch"]}
+        request = {"channel": "a", "delta": "fossil", **start}
+        (again,) = second.say({"id": 2, "subscribe": request})
+        for publication in (*live, *again["subscribe"]["publications"]):
+            assert "version" not in publication
+        assert [p.get("delta", False) for p in live] == [False, True]

@@ -199,7 +199,8 @@ class TestSubRefresh:
         ("request_", "code"),
         [
             ({"channel": "other", "token": "1"}, 103),
-            ({"channel": "client", "token": "1", "type": 1}, 107),
+            ({"channel": "client", "type": 1}, 107),
+            ({"channel": "client", "token": "1", "type": 9}, 109),
             ({"channel": "client"}, 107),
             ({"channel": "client", "token": "1"}, 109),
         ],

@@ -15,8 +15,10 @@ from flyball.protocol.messages import (
     NO_DATA,
     ClientInfo,
     Command,
+    ConnectRequest,
     ConnectResult,
     Error,
+    HistoryRequest,
     HistoryResult,
     Join,
     PresenceResult,
@@ -27,6 +29,8 @@ from flyball.protocol.messages import (
     Push,
     Reply,
     RPCResult,
+    StreamPosition,
+    SubscribeRequest,
     SubscribeResult,
 )
 
@@ -416,3 +420,60 @@ def test_commands_of_a_client():
     presence = JSON.decode_replies(b'{"presence":{}}\n{"history":{}}')
     assert presence[0].presence.presence == {}
     assert presence[1].history == HistoryResult([], "", 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            b'{"id":2,"subscribe":{"channel":"a"},"subscribe":{"recover":true}}',
+            Command(2, subscribe=SubscribeRequest("a", recover=True)),
+        ),
+        (
+            b'{"id":2, "subscribe": {"channel":"a","offset":3}, "subscribe": {"offset":0}}',
+            Command(2, subscribe=SubscribeRequest("a", offset=0)),
+        ),
+        (
+            b'{"id":2,"publish":{"channel":"a"},"publish":{"data":{"publish":1}}}',
+            Command(2, publish=PublishRequest("a", Raw(b'{"publish":1}'))),
+        ),
+        (
+            b'{"id":1,"connect":{"subs":{"a":{"recover":true}},"subs":{"b":{}}}}',
+            Command(
+                1,
+                connect=ConnectRequest(
+                    subs={"a": SubscribeRequest(recover=True), "b": SubscribeRequest()}
+                ),
+            ),
+        ),
+        (
+            b'{"id":1,"connect":{"headers":{"a":"1"},"headers":{"b":"2"}}}',
+            Command(1, connect=ConnectRequest(headers={"a": "1", "b": "2"})),
+        ),
+        (
+            b'{"id":2,"history":{"channel":"a","since":{"offset":3},"since":{"epoch":"x"}}}',
+            Command(2, history=HistoryRequest("a", since=StreamPosition(3, "x"))),
+        ),
+    ],
+)
+def test_objects_of_one_name_are_merged(line, expected):
+    assert JSON.decode_command(line, 0)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id":2,"subscribe":{"channel":"a","recover":true,"offset":-0}}',
+        b'{"id":2,"history":{"channel":"a","since":{"offset": -0}}}',
+        b'{"id":1,"connect":{"subs":{"a":{"offset":-0}}}}',
+    ],
+)
+def test_minus_nothing_is_no_unsigned_number(line):
+    with pytest.raises(DecodeError):
+        JSON.decode_command(line, 0)
+
+
+def test_minus_nothing_elsewhere():
+    line = b'{"id":2,"history":{"channel":"a-0","limit":-0,"since":{"offset":1}}}'
+    command = JSON.decode_command(line, 0)[0]
+    assert (command.history.limit, command.history.channel) == (0, "a-0")

@@ -242,3 +242,22 @@ def test_messages_without_a_length():
             PROTOBUF.decode_push(message)
     with pytest.raises(DecodeError):
         PROTOBUF.decode_replies(b"\x02\x08")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\x0a\x01x",  # the id as a text
+        b"\x08\x01\x28\x05",  # subscribe as a number
+        b"\x08\x01\x2a\x02\x08\x05",  # its channel as a number
+        b"\x08\x01\x2a\x05\x0a\x01a\x3a\x00",  # its offset as a message
+    ],
+)
+def test_a_known_field_in_another_wire_type_is_an_error(message):
+    with pytest.raises(DecodeError):
+        PROTOBUF.decode_command(bytes((len(message),)) + message, 0)
+
+
+def test_unknown_fields_are_skipped():
+    message = b"\x08\x01\x2a\x07\x0a\x01a\xfa\x07\x01x"
+    assert PROTOBUF.decode_command(bytes((len(message),)) + message, 0)[0].subscribe.channel == "a"

@@ -210,13 +210,12 @@ _WISH_PROXIED: Final = Decision(
 )
 
 
-def decide_wish(channel: ResolvedChannel, *, user: str) -> Decision:
+def decide_wish(channel: ResolvedChannel, *, user: str, insecure: bool) -> Decision:
     """Whether a server-side subscription is made because the client wished it at connect.
 
-    As in a subscribe without a token, except that proxies are not asked, ``insecure`` does
-    not count, and an unknown namespace ends the connection. Other refusals mean: skip it.
+    As in a subscribe without a token, except that proxies are not asked, and an unknown namespace ends the connection. Other refusals mean: skip it.
     """
     if channel.namespace is None:
         return _WISH_UNKNOWN
-    decision = decide_subscribe(channel, user=user, insecure=False)
+    decision = decide_subscribe(channel, user=user, insecure=insecure)
     return _WISH_PROXIED if decision.asks else decision

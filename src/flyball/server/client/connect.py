@@ -139,17 +139,16 @@ class ConnectHandlers:
             return
         rules = self._state.rules
         channel = rules.personal_channel(user, personal.namespace)
-        if channel not in subs:
-            subs[channel] = _plain_options(connection, rules, channel)
+        subs[channel] = _plain_options(connection, rules, channel)
 
     def _add_wishes(self, event: Connecting, user: str, subs: Subs) -> None:
         """Server-side subscriptions that the client wished and may have."""
         rules, connection = self._state.rules, event.connection
         for name in event.subs:
-            if name in subs:
+            if name in subs or not name:
                 continue
             channel = rules.resolve(name)
-            decision = decide_wish(channel, user=user)
+            decision = decide_wish(channel, user=user, insecure=self._state.options.insecure)
             if decision.verdict is Verdict.ALLOW:
                 assert channel.namespace is not None
                 subs[name] = channel.namespace.subscribe_options(source=SubscriptionSource.CLIENT)

@@ -47,7 +47,7 @@ class RefreshHandlers:
         if token.user != connection.user:
             raise _invalid(connection, f"refresh is refused: the token is for user {token.user!r}")
         return RefreshResult(
-            expire_at=0.0 if state.options.insecure else token.expire_at,
+            expire_at=token.expire_at,
             info=token.info or None,
             subs=frozenset(token.subs),
             meta=token.meta,
