@@ -16,20 +16,23 @@ the test says so::
         result = await flyball_client.subscribe("news", recover=True)
         assert [bytes(p.data) for p in result.publications] == [b'"late"']
 
-Installed, this package is a pytest plugin with the fixtures ``flyball_clock``,
-``flyball_broker``, ``flyball_node`` and ``flyball_client``.
+``pip install flyball[testing]`` is all it needs. Fixtures: ``flyball_clock``, ``flyball_broker``,
+``flyball_node``, ``flyball_client``, ``flyball_connect`` (makes several clients) and ``flyball_live``
+(a node on a real port, for SDKs, browsers and sync tests).
 """
 
 from flyball.testing.broker import ControlledBroker, HeldCall
 from flyball.testing.client import NoReplyError, TestClient
 from flyball.testing.clock import TestClock, settle
 from flyball.testing.cluster import ControlBus
+from flyball.testing.live import LiveServer
 from flyball.testing.transport import MemoryFraming, MemoryTransport, memory_framing
 
 __all__ = [
     "ControlBus",
     "ControlledBroker",
     "HeldCall",
+    "LiveServer",
     "MemoryFraming",
     "MemoryTransport",
     "NoReplyError",

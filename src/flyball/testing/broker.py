@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from flyball.aio.eager import start_eagerly
 from flyball.core.broker import Broker
 from flyball.core.errors import ConfigError
+from flyball.core.keywords import PublishKeywords, spell_out
 from flyball.core.memory import MemoryBroker
+from flyball.core.types import Payload, PublishOptions, to_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
         HistoryFilter,
         HistoryResult,
         Publication,
-        PublishOptions,
         PublishResult,
         Raw,
         StreamPosition,
@@ -107,6 +108,7 @@ class ControlledBroker(Broker):
         self._methods: frozenset[str] = frozenset()
         self._hold_deliveries = False
         self._failure: Exception | None = None
+        self._deaf = False
         self._events: BrokerEvents | None = None
 
     # -- what the test does
@@ -164,6 +166,24 @@ class ControlledBroker(Broker):
     def forget(self, channel: str) -> None:
         """The stream is lost with its position: the next one has another epoch."""
         self.inner.forget(channel)
+
+    def lose_link(self) -> None:
+        """The link to the store is down: calls fail, and what is published never arrives here."""
+        self.fail_with(ConnectionError("the link to the store is down"))
+        self._deaf = True
+
+    def restore_link(self) -> None:
+        """The link is back; the node is told, and looks for what it has missed."""
+        self.fail_with(None)
+        self._deaf = False
+        self.restore()
+
+    @spell_out(PublishOptions)
+    async def publish_elsewhere(
+        self, channel: str, data: Payload, **fields: Unpack[PublishKeywords]
+    ) -> PublishResult:
+        """Another node publishes: the store has it, whatever becomes of the link to this one."""
+        return await self.inner.publish(channel, to_payload(data), PublishOptions(**fields))
 
     def restore(self) -> None:
         """Tells the node that the link was lost and is back."""
@@ -282,6 +302,8 @@ class ControlledBroker(Broker):
         self.restore()
 
     def _pass_on(self, deliver: Callable[[], None]) -> None:
+        if self._deaf:
+            return
         if self._hold_deliveries:
             self.deliveries.append(deliver)
         else:

@@ -13,6 +13,7 @@ from flyball.core.received import Publication
 from flyball.core.types import StreamPosition, to_payload
 from flyball.protocol import messages
 from flyball.protocol.messages import Command, Push, Reply
+from flyball.testing.failures import FAILURES
 from flyball.testing.transport import MemoryTransport, memory_framing
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class TestClient:
     Every method that sends a command and has a result raises
     :class:`~flyball.core.errors.Error` if the server refuses it,
     :class:`~flyball.core.errors.Disconnect` if it ends the connection instead, and
-    :class:`NoReplyError` if nothing comes back.
+    :class:`NoReplyError` if nothing comes back. Where a handler failed, its exception is the
+    cause of the error, so that pytest shows its traceback.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -74,6 +76,7 @@ class TestClient:
         self._headers = headers
         self._remote_addr = remote_addr
         self._ids = 0
+        FAILURES.watch()
         self._channels: dict[int, str] = {}  # of subscribe commands that wait for a reply
         self.reopen()
 
@@ -183,10 +186,11 @@ class TestClient:
             if reply is not None:
                 if reply.error is not None:
                     error = reply.error
-                    raise Error(error.code, error.message, temporary=error.temporary)
+                    refused = Error(error.code, error.message, temporary=error.temporary)
+                    raise refused from FAILURES.take(self.session.client_id)
                 return reply
             if self.transport.closed_by is not None:
-                raise self.transport.closed_by
+                raise self.transport.closed_by from FAILURES.take(self.session.client_id)
             await asyncio.sleep(0)
         message = f"no reply to command {number}"
         raise NoReplyError(message)
