@@ -30,7 +30,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 QUICK  := --ignore=$(dir $(SDK_JS)) --ignore=tests/autocert/test_pebble.py
 
 # Those that cover the lowest rooms.
-OWN_TESTS := $(addprefix tests/unit/,protocol aio core engines testing api) tests/contract
+OWN_TESTS := $(addprefix tests/unit/,protocol aio core engines testing api library) tests/contract
 
 # Recipes speak up for themselves.
 .SILENT:

@@ -19,6 +19,7 @@ carry the client protocol of Centrifugo, so that its official SDKs are the clien
 from flyball import asgi
 from flyball._version import __version__
 from flyball.aio.eager import eager
+from flyball.core.asyncapi import asyncapi
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import (
@@ -53,6 +54,7 @@ from flyball.core.options import NodeOptions
 from flyball.core.payload import Data
 from flyball.core.received import HistoryResult, Publication
 from flyball.core.threadsafe import ThreadsafeNode
+from flyball.core.typed import TypedChannel, TypedReader
 from flyball.core.types import (
     ClientInfo,
     Credentials,
@@ -129,12 +131,15 @@ __all__ = [
     "SurveyResult",
     "ThreadsafeNode",
     "TooSlowError",
+    "TypedChannel",
+    "TypedReader",
     "UniWebSocketOptions",
     "Unsubscribed",
     "WebSocketOptions",
     "WrongLoopError",
     "__version__",
     "asgi",
+    "asyncapi",
     "eager",
     "run",
     "serve",

@@ -64,6 +64,7 @@ def app(
     max_request_body_size: int = 65536,
     limits: ConnectionLimits | None = None,
     api_key: str = "",
+    asyncapi: bool = False,
 ) -> App:
     """The connection endpoints of ``node``.
 
@@ -85,6 +86,8 @@ def app(
         api_key: lets programs of yours publish over HTTP, at ``/api/publish`` and
             ``/api/broadcast``: ``flyball.Publisher("https://.../connection/api", key=...)``.
 
+        asyncapi: serves :func:`flyball.asyncapi` of the node at ``/asyncapi.json``.
+
     Raises:
         TypeError: ``origins`` or ``transports`` is a text in place of several.
         ValueError: a transport is not known.
@@ -101,6 +104,7 @@ def app(
         max_request_body_size=max_request_body_size,
         limits=limits,
         api_key=api_key,
+        asyncapi=asyncapi,
     )
     return App(node, options)
 

@@ -63,6 +63,7 @@ class ServeKeywords(TypedDict, total=False):
     max_request_body_size: int
     limits: ConnectionLimits | None
     api_key: str
+    asyncapi: bool
     host: str
     port: int
     prefix: str

@@ -29,6 +29,7 @@ from flyball.core.events import (
     Unsubscribed,
 )
 from flyball.core.handlers import Handlers
+from flyball.core.schemas import SchemaSource
 from flyball.core.types import (
     Credentials,
     HistoryFilter,
@@ -201,17 +202,29 @@ class HandlerDecorators:
     @overload
     def on_publish(self, handler: _Publish, /) -> _Publish: ...
     @overload
-    def on_publish(self, pattern: str | None = None, /) -> Callable[[_Publish], _Publish]: ...
-    def on_publish(self, handler: PublishHandler | str | None = None, /) -> Any:
+    def on_publish(
+        self, pattern: str | None = None, /, *, schema: SchemaSource = None
+    ) -> Callable[[_Publish], _Publish]: ...
+    def on_publish(
+        self, handler: PublishHandler | str | None = None, /, *, schema: SchemaSource = None
+    ) -> Any:
         """Decides whether a client may publish into a channel, and how it is kept.
 
         Answer: :class:`PublishOptions`, or the :class:`PublishResult` if the handler has
         published by itself, or raise. Without a handler: error 108.
 
+        With ``schema`` (a msgspec Struct, dataclass, Pydantic model, or JSON Schema as a
+        dictionary) a payload that does not fit is refused with 107 before the handler is asked,
+        and the log is told where it does not::
+
+            @node.on_publish("chat:*", schema=Message)
+            def may_write(event: flyball.Publishing) -> flyball.PublishOptions:
+                return flyball.PublishOptions(tags={"by": event.json(Message).author})
+
         Raises:
             ConfigError: there is a handler for this pattern, or for all, already.
         """
-        return self._handlers.on_publish(handler)
+        return self._handlers.on_publish(handler, schema)
 
     @overload
     def on_presence(self, handler: _Presence, /) -> _Presence: ...
@@ -245,21 +258,26 @@ class HandlerDecorators:
     @overload
     def on_rpc(self, handler: _Rpc, /) -> _Rpc: ...
     @overload
-    def on_rpc(self, pattern: str | None = None, /) -> Callable[[_Rpc], _Rpc]: ...
-    def on_rpc(self, handler: RpcHandler | str | None = None, /) -> Any:
+    def on_rpc(
+        self, pattern: str | None = None, /, *, schema: SchemaSource = None
+    ) -> Callable[[_Rpc], _Rpc]: ...
+    def on_rpc(
+        self, handler: RpcHandler | str | None = None, /, *, schema: SchemaSource = None
+    ) -> Any:
         """Answers a method that a client calls.
 
         Answer: any JSON value, ``bytes`` or ``Raw`` as they are, or None for none; or raise.
-        Without a handler: error 108::
+        Without a handler: error 108. Arguments that do not fit ``schema`` are refused with 107
+        before the handler is asked::
 
-            @node.on_rpc("add")
+            @node.on_rpc("add", schema=list[int])
             def add(event: flyball.Rpc) -> int:
-                return sum(event.json())
+                return sum(event.json(list[int]))
 
         Raises:
             ConfigError: there is a handler for this pattern, or for all, already.
         """
-        return self._handlers.on_rpc(handler)
+        return self._handlers.on_rpc(handler, schema)
 
     @overload
     def on_message(self, handler: _Message, /) -> _Message: ...

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flyball.aio.eager import call_handler
 from flyball.core.errors import ConfigError, Disconnect, Error, PermissionDenied
 from flyball.core.events import RefreshResult
+from flyball.core.schemas import Faults, PayloadSchema, SchemaSource
 from flyball.core.types import (
     Credentials,
     HistoryFilter,
@@ -95,10 +97,13 @@ class PatternHandlers(HandlerSlot):
     Serves ``@node.on_x``, ``@node.on_x("pattern")`` and ``node.on_x(function)``.
     """
 
-    __slots__ = ("patterns",)
+    __slots__ = ("_faults", "patterns", "schemas")
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, faults: Faults | None = None) -> None:
         super().__init__(kind)
+        self._faults: Faults = defaultdict(int) if faults is None else faults
+        self.schemas: dict[str, SchemaSource] = {}
+        """Pattern (``*`` for all) to what payloads must be, where that is told."""
         self.patterns: list[tuple[str, re.Pattern[str], Handler]] = []
         """Pattern, its compiled form, and its handler, in the order of registration."""
 
@@ -114,12 +119,23 @@ class PatternHandlers(HandlerSlot):
                 return handler
         return self.plain
 
-    def __call__(self, target: Any = None) -> Any:
+    def names(self) -> list[str]:
+        """Patterns that have a handler, in the order in which they are asked; ``*`` for all."""
+        return [pattern for pattern, _, _ in self.patterns] + (["*"] if self.plain else [])
+
+    def __call__(self, target: Any = None, schema: SchemaSource = None) -> Any:
         """Registers the function given, or the one that follows, for a pattern or for all.
 
+        Args:
+            target: the function, or the pattern.
+            schema: what payloads must be; others are refused before the handler is asked.
+
         Raises:
-            ConfigError: there is a handler for this pattern (or for everything) already.
+            ConfigError: there is a handler for this pattern (or for everything) already, or
+                ``schema`` is none.
         """
+        if schema is not None:
+            return self._checked(target, schema)
         if not isinstance(target, str):
             return super().__call__(target)
         pattern = target
@@ -132,6 +148,21 @@ class PatternHandlers(HandlerSlot):
             return handler
 
         return decorate
+
+    def _checked(self, target: Any, kind: SchemaSource) -> Any:
+        pattern = target if isinstance(target, str) else None
+        schema = PayloadSchema(kind, pattern or "*", self._faults)
+
+        def decorate(handler: Handler) -> Handler:
+            around = schema.around(handler)
+            if pattern is None:
+                self._register(around)
+            else:
+                self(pattern)(around)
+            self.schemas[schema.where] = kind
+            return handler
+
+        return decorate(target) if callable(target) else decorate
 
     @property
     def _advice(self) -> str:
@@ -157,9 +188,12 @@ class Handlers:
         "on_subscribe",
         "on_subscribed",
         "on_unsubscribed",
+        "payload_faults",
     )
 
     def __init__(self) -> None:
+        self.payload_faults: Faults = defaultdict(int)
+        """Payloads that did not fit a handler's schema."""
         self.on_connecting: HandlerSlot = HandlerSlot("connecting")
         self.on_connected: HandlerSlot = HandlerSlot("connected")
         self.on_refresh: HandlerSlot = HandlerSlot("refresh")
@@ -167,10 +201,10 @@ class Handlers:
         self.on_subscribed: PatternHandlers = PatternHandlers("subscribed")
         self.on_sub_refresh: PatternHandlers = PatternHandlers("sub_refresh")
         self.on_unsubscribed: PatternHandlers = PatternHandlers("unsubscribed")
-        self.on_publish: PatternHandlers = PatternHandlers("publish")
+        self.on_publish: PatternHandlers = PatternHandlers("publish", self.payload_faults)
         self.on_presence: PatternHandlers = PatternHandlers("presence")
         self.on_history: PatternHandlers = PatternHandlers("history")
-        self.on_rpc: PatternHandlers = PatternHandlers("rpc")
+        self.on_rpc: PatternHandlers = PatternHandlers("rpc", self.payload_faults)
         self.on_message: HandlerSlot = HandlerSlot("message")
         self.on_disconnected: HandlerSlot = HandlerSlot("disconnected")
         self.on_channel_occupied: PatternHandlers = PatternHandlers("channel_occupied")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from asyncio import _get_running_loop
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Self, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -26,6 +26,7 @@ from flyball.core.received import HistoryResult
 from flyball.core.run import Engine, NodeRun, RunState
 from flyball.core.runtime import Runtime
 from flyball.core.threadsafe import ThreadsafeNode, outside
+from flyball.core.typed import TypedChannel
 from flyball.core.types import (
     ClientInfo,
     HistoryFilter,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from flyball.aio.timers import TimerWheel
     from flyball.core.broker import Broker, Controller, PresenceManager
     from flyball.core.cluster import SurveyHandler, UserOp
+    from flyball.core.handlers import Handlers
     from flyball.core.hub import Hub
     from flyball.core.session import Session
     from flyball.core.transport import Transport
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 __all__ = ["Node", "NodeInfo", "NodeMetrics", "NodeOptions", "SurveyResult"]
 
 logger: Final = logging.getLogger("flyball.core")
+
+T = TypeVar("T")
 
 NO_OPTIONS = PublishOptions()
 
@@ -126,6 +130,16 @@ class Node(HandlerDecorators, UserOperations):
             self._surveys,
             self._describe,
         )
+
+    @property
+    def payload_faults(self) -> Mapping[tuple[str, str], int]:
+        """Payloads that did not fit a ``schema=``: pattern, and path of the fault, to how many."""
+        return self._handlers.payload_faults
+
+    @property
+    def described_handlers(self) -> Handlers:
+        """For documents: which handlers there are, and what they take."""
+        return self._handlers
 
     # -- life
 
@@ -299,6 +313,18 @@ class Node(HandlerDecorators, UserOperations):
         """
         self._check_loop("subscribe")
         return ChannelReader(self._run.membership, channel, since=since, max_waiting=max_waiting)
+
+    def channel(self, pattern: str, kind: type[T]) -> TypedChannel[T]:
+        """Channels of ``pattern`` whose publications are of one type, in both directions.
+
+        Args:
+            pattern: which channels, as in the decorators.
+            kind: a msgspec Struct, dataclass, Pydantic model or another type that can be checked.
+
+        Returns:
+            Their decorators, ``publish`` and ``subscribe``; see :class:`TypedChannel`.
+        """
+        return TypedChannel(self, pattern, kind)
 
     async def channels(self, pattern: str = "") -> dict[str, int]:
         """Channels with subscribers, and how many, over all nodes.

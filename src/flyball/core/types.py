@@ -44,7 +44,19 @@ def to_payload(value: Payload) -> Raw:
         return NO_DATA
     if isinstance(value, (bytes, bytearray, memoryview)):
         return payload(bytes(value))
-    return Raw(msgspec.json.encode(value))
+    return Raw(_encode(value))
+
+
+def _encode_model(value: Any) -> Any:
+    """What msgspec does not know: models of Pydantic."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        kind = type(value).__name__
+        raise TypeError(f"a payload cannot hold {kind} ({value!r}): convert it to JSON values")
+    return dump(mode="json")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_encode_model).encode
 
 
 def _no_data() -> Raw:

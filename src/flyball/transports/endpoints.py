@@ -6,6 +6,10 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from flyball.core.asyncapi import asyncapi
+from flyball.http.messages import Response
 from flyball.http.routes import Route
 from flyball.transports.api import PublishApi
 from flyball.transports.common.init import init_route
@@ -23,7 +27,8 @@ from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketO
 
 if TYPE_CHECKING:
     from flyball.core.node import Node
-    from flyball.http.routes import UpgradeEndpoint
+    from flyball.http.messages import RequestHead
+    from flyball.http.routes import Handler, UpgradeEndpoint
 
 _STREAMS: Final = {
     "http_stream": streaming.HTTP_STREAM,
@@ -72,6 +77,9 @@ class EndpointOptions:
     api_key: str = ""
     """Lets programs of yours publish over HTTP, at ``api/publish`` and ``api/broadcast`` below the
     prefix: ``flyball.Publisher("http://localhost:8000/connection/api", key=...)``. Empty: nobody."""
+
+    asyncapi: bool = False
+    """Serves :func:`flyball.asyncapi` of the node at ``asyncapi.json`` below the prefix."""
 
     def __post_init__(self) -> None:
         # A text is a sequence of letters: "https://*.example.com" would hold "*", for everybody.
@@ -131,6 +139,8 @@ class EndpointOptions:
             found += sockjs.routes(f"{prefix}/sockjs")
         if self.api_key:
             found += PublishApi(node, self.api_key).routes(f"{prefix}/api")
+        if self.asyncapi:
+            found.append(Route(f"{prefix}/asyncapi.json", document(node), methods=("GET",)))
         return found
 
     def websocket_paths(self, prefix: str = "") -> list[tuple[str, str]]:
@@ -145,6 +155,15 @@ class EndpointOptions:
             "sockjs": SockJsWebSocketEndpoint(node, policy, self.sockjs_socket, limits),
         }
         return [Route(path, upgrade=endpoints[n]) for n, path in self.websocket_paths(prefix)]
+
+
+def document(node: Node) -> Handler:
+    """Answers with the node's AsyncAPI document, made when it is asked for."""
+
+    def answer(_head: RequestHead, _body: bytes) -> Response:
+        return Response(msgspec.json.encode(asyncapi(node)))
+
+    return answer
 
 
 def refuse_text(name: str, value: object) -> None:

@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Awaitable
 from typing import assert_type
 
+import msgspec
+
 import flyball
 from flyball import asgi, testing
 
@@ -124,3 +126,31 @@ def from_another_process() -> None:
 async def from_another_async_process() -> None:
     async with flyball.AsyncPublisher("http://localhost:8000/api", key="secret") as publisher:
         assert_type(await publisher.publish("news", 1), flyball.PublishResult)
+
+
+class Line(msgspec.Struct):
+    text: str
+
+
+chat = node.channel("typed:*", Line)
+
+
+@chat.on_publish
+def checked(event: flyball.Publishing) -> flyball.PublishOptions:
+    assert_type(event.json(Line), Line)
+    assert_type(event.data, flyball.Data)
+    return flyball.PublishOptions()
+
+
+@node.on_rpc("sum", schema=list[int])
+def total(event: flyball.Rpc) -> int:
+    return sum(event.json(list[int]))
+
+
+async def typed() -> None:
+    await chat.publish("typed:1", Line("hello"), history_size=1)
+    async with chat.subscribe("typed:1") as lines:
+        async for line in lines:
+            assert_type(line, Line)
+    publication = await anext(node.subscribe("news"))
+    assert_type(publication.json(Line), Line)

@@ -108,3 +108,17 @@ def threads() -> None:
     node.threadsafe.publish(1, 1)  # type: ignore[arg-type]
     publisher = flyball.Publisher("http://localhost:8000/api")  # type: ignore[call-arg]
     publisher.publish("x", 1, tags=["a"])  # type: ignore[arg-type]
+
+
+numbers = node.channel("numbers:*", int)
+
+
+@numbers.on_publish  # type: ignore[arg-type]
+def typed(event: flyball.Subscribing) -> flyball.PublishOptions:
+    return flyball.PublishOptions()
+
+
+async def typed_channels() -> None:
+    await numbers.publish("numbers:1", "one")  # type: ignore[arg-type]
+    async for number in numbers.subscribe("numbers:1"):
+        print(number.upper())  # type: ignore[attr-defined]
