@@ -22,6 +22,7 @@ async def test_checks_in_order(wire):
 
     assert wire.subscribe("plain:1") == {}
     assert refused(channel="plain:1") == 105
+    assert refused(channel="plain:1", type=4) == 108
     assert refused(channel="plain:" + "x" * 250) == 107
     assert refused(channel="plain:" + "ö" * 125) == 107, "bytes count, not letters"
     assert "subscribe" in wire.one(subscribe={"channel": "plain:" + "ö" * 124})

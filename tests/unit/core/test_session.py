@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from core_harness import BIDI, Wire, error
+from core_harness import BIDI, UNI, Wire, error
 
 import flyball
 from flyball.core.node import Node, NodeOptions
@@ -328,3 +328,33 @@ def test_payloads(value, data):
 def test_a_framing_for_each_way():
     push = messages.Push(channel="x", message=messages.Message(flyball.Raw(b"1")))
     assert BIDI.push_frame(push) == b'{"push":{"channel":"x","message":{"data":1}}}\n'
+
+
+async def test_a_push_that_the_protocol_cannot_carry(node, wire):
+    message = messages.Message(flyball.Raw(b"\xff"))
+    wire.session.push(messages.Push(channel="x", message=message), "push_message")
+    assert wire.closed_by == 3506
+
+
+async def test_a_unidirectional_connection_that_is_gone_connects_no_more(node):
+    wire = Wire(node, framing=UNI)
+    wire.session.connection_lost()
+    wire.session.connect_unidirectional(messages.ConnectRequest())
+    assert wire.take() == []
+    assert not node.hub.sessions
+
+
+async def test_the_server_leaves_a_subscribe_under_way_alone(clock):
+    broker = ControlledBroker(clock)
+    async with Node(clock=clock, broker=broker, clients=False) as node:
+        node.on_connecting(lambda event: flyball.Credentials("ann"))
+        node.on_subscribe(lambda event: flyball.SubscribeOptions())
+        client = TestClient(node)
+        await client.connect()
+        broker.hold("subscribe")
+        number = client.send(subscribe={"channel": "news"})
+        await settle()
+        await node.subscribe_user("ann", "news")
+        broker.release()
+        await client.reply(number)
+        assert not client.take()
