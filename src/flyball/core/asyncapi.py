@@ -27,7 +27,7 @@ def asyncapi(node: Node, *, title: str = "", version: str = "") -> dict[str, Any
         title: of the document; the node's name if not given.
         version: of your protocol; the node's version if not given.
     """
-    return _Document(node.described_handlers).made(
+    return _Document(node._handlers).made(  # noqa: SLF001 - no part of its face
         title or node.options.name or "Flyball", version or node.options.version or "0"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from flyball.core.payload import Data
 from flyball.core.types import SubscribeOptions, SubscriptionSource
 
 if TYPE_CHECKING:
@@ -99,9 +100,9 @@ class Connection:
         return self._session.user
 
     @property
-    def info(self) -> Raw:
+    def info(self) -> Data:
         """``conn_info``, which other clients see."""
-        return self._session.info
+        return Data(self._session.info)
 
     @property
     def meta(self) -> Any:

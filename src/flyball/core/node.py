@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from flyball.aio.timers import TimerWheel
     from flyball.core.broker import Broker, Controller, PresenceManager
     from flyball.core.cluster import SurveyHandler, UserOp
-    from flyball.core.handlers import Handlers
     from flyball.core.hub import Hub
     from flyball.core.session import Session
     from flyball.core.transport import Transport
@@ -135,11 +134,6 @@ class Node(HandlerDecorators, UserOperations):
     def payload_faults(self) -> Mapping[tuple[str, str], int]:
         """Payloads that did not fit a ``schema=``: pattern, and path of the fault, to how many."""
         return self._handlers.payload_faults
-
-    @property
-    def described_handlers(self) -> Handlers:
-        """For documents: which handlers there are, and what they take."""
-        return self._handlers
 
     # -- life
 

@@ -90,9 +90,9 @@ def test_refused_connections_are_told_once_a_minute(caplog):
     for moment in (100.0, 101.0, 159.9, 160.0):
         now = moment
         assert not limits.admits()
-    assert caplog.messages == ["connections are refused: client.connection_limit is reached"] * 2
+    assert caplog.messages == ["connections are refused: limit is reached"] * 2
     assert len(refused) == 4
     caplog.clear()
     limits = ConnectionLimits(lambda: 0, rate_limit=1, monotonic=lambda: now)
     assert [limits.admits() for _ in range(3)] == [True, False, False]
-    assert caplog.messages == ["connections are refused: client.connection_rate_limit is reached"]
+    assert caplog.messages == ["connections are refused: rate_limit is reached"]

@@ -99,4 +99,5 @@ def connection_limits(
         rate_limit=client.connection_rate_limit,
         monotonic=clock.monotonic,
         on_refused=metrics.count_refused,
+        names=("client.connection_limit", "client.connection_rate_limit"),
     )

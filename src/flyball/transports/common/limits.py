@@ -31,6 +31,7 @@ class ConnectionLimits:
         "_limit",
         "_lines",
         "_monotonic",
+        "_names",
         "_num_clients",
         "_on_refused",
         "_refilled_at",
@@ -45,6 +46,7 @@ class ConnectionLimits:
         rate_limit: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
         on_refused: Callable[[], None] | None = None,
+        names: tuple[str, str] = ("limit", "rate_limit"),
     ) -> None:
         """Sets the limits.
 
@@ -55,8 +57,10 @@ class ConnectionLimits:
                 (the original's reading of the option). 0 for any rate.
             monotonic: the clock, in seconds.
             on_refused: called for each connection that is not admitted.
+            names: what the log calls ``limit`` and ``rate_limit``.
         """
         self._num_clients = num_clients
+        self._names = names
         self._limit = limit
         self._burst = float(rate_limit)
         self._tokens = float(rate_limit)
@@ -68,10 +72,10 @@ class ConnectionLimits:
     def admits(self) -> bool:
         """Whether one more connection may be made; counts it against the rate."""
         if not self._in_rate():
-            self._refuse("client.connection_rate_limit")
+            self._refuse(self._names[1])
             return False
         if self._limit and self._num_clients() >= self._limit:
-            self._refuse("client.connection_limit")
+            self._refuse(self._names[0])
             return False
         return True
 
