@@ -166,7 +166,7 @@ class TestExpiry:
         first = await publish(broker, 1, history_ttl=1.0, history_meta_ttl=3.0)
         for _ in range(3):
             await engine.pass_time(2)
-            result = await broker.history("ch", HistoryFilter(0), 3.0)
+            result = await broker.history("ch", HistoryFilter(0, meta_ttl=3.0))
         assert result.position == StreamPosition(1, first.epoch)
 
     async def test_default_for_positions(self, engine, events):

@@ -89,6 +89,8 @@ class TaskOwner:
 
     def _failed(self, name: str, error: BaseException, *, recurring: bool) -> None:
         self._failures[name] = self._failures.get(name, 0) + 1
+        if getattr(error, "logged", False):
+            return  # whoever raised it has told the log, less often than it fails
         if recurring:
             now = self._monotonic()
             if now < self._quiet_until.get(name, 0.0):

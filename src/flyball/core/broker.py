@@ -50,12 +50,32 @@ class BrokerEvents(Protocol):
     def on_leave(self, channel: str, info: ClientInfo) -> None:
         """Somebody left, on any node."""
 
+    def on_broker_lost(self, reason: str) -> None:
+        """The link to the store is lost: publications may be missed from now on."""
+
     def on_broker_restored(self) -> None:
-        """The link to the store was lost and is back: positions must be checked at once."""
+        """The link is back, with all subscriptions: positions must be checked at once."""
 
 
-class Broker(ABC):
-    """Keeps streams and spreads publications between nodes."""
+class EnginePart(ABC):
+    """What the parts of an engine have in common: a life, and trouble."""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot work now, in a sentence; empty if all is well. Shown by health checks."""
+        return ""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stops. May be called twice, and without a start."""
+
+
+class Broker(EnginePart):
+    """Keeps streams and spreads publications between nodes.
+
+    What it cannot do for the store's sake raises ``EngineError``. ``subscribe`` raises it too,
+    ``unsubscribe`` does not: a channel that nobody wants is not asked for again.
+    """
 
     @abstractmethod
     async def start(self, events: BrokerEvents) -> None:
@@ -93,12 +113,10 @@ class Broker(ABC):
         """Spreads a join (or a leave) to all subscribed nodes."""
 
     @abstractmethod
-    async def history(
-        self, channel: str, query: HistoryFilter, meta_ttl: float = 0.0
-    ) -> HistoryResult:
+    async def history(self, channel: str, query: HistoryFilter) -> HistoryResult:
         """Reads the stream. An untouched channel gets a fresh epoch with offset 0.
 
-        ``meta_ttl`` (seconds, 0: the broker's default) prolongs the life of the position.
+        ``query.meta_ttl`` (seconds, 0: the broker's default) prolongs the life of the position.
         Forward reads return offsets above ``query.since``, reverse ones below, newest first;
         without ``since`` from the oldest, or newest. Epochs are compared by the caller.
         """
@@ -107,8 +125,16 @@ class Broker(ABC):
     async def remove_history(self, channel: str) -> None:
         """Drops the publications; offset and epoch live on."""
 
+    async def renew_epoch(self, channel: str, seen: StreamPosition) -> None:
+        """The stream went back behind ``seen``, a position that it had: a replica without the
+        last publications took over. Gives it a fresh epoch if it still has that of ``seen``, so
+        that nobody takes other publications with the same offsets for those.
 
-class PresenceManager(ABC):
+        Brokers whose store cannot go back have nothing to do.
+        """
+
+
+class PresenceManager(EnginePart):
     """Knows who is subscribed, over all nodes."""
 
     async def start(self) -> None:
@@ -134,10 +160,6 @@ class PresenceManager(ABC):
     async def presence_stats(self, channel: str) -> PresenceStats:
         """Numbers of clients and of distinct users."""
 
-    @abstractmethod
-    async def close(self) -> None:
-        """Stops. May be called twice, and without a start."""
-
 
 class ControlEvents(Protocol):
     """What a controller tells its node."""
@@ -146,7 +168,7 @@ class ControlEvents(Protocol):
         """A control message from a node (also from this one when broadcast)."""
 
 
-class Controller(ABC):
+class Controller(EnginePart):
     """Carries control messages between nodes."""
 
     @abstractmethod
@@ -159,7 +181,3 @@ class Controller(ABC):
     @abstractmethod
     async def publish_control(self, message: bytes, node_id: str = "") -> None:
         """Sends to one node, or to all (this one included) if ``node_id`` is empty."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Stops. May be called twice, and without a start."""

@@ -128,7 +128,7 @@ class PlainCommands:
         if request.reverse and request.since is not None and request.since.offset == 0:
             # Checked after permission: the client must not learn more than the handler allows.
             raise Error(codes.BAD_REQUEST, detail="reverse history since offset 0")
-        found = await self._operations.history(request.channel, query, meta_ttl=query.meta_ttl)
+        found = await self._operations.history(request.channel, query)
         top = found.position
         result = messages.HistoryResult(found.publications, top.epoch, top.offset)
         return Reply(id=id_, history=result)

@@ -4,7 +4,8 @@
     ├── ConfigError      a programmer's or operator's mistake: raised early, names what to change
     ├── WrongLoopError   a node's method was called outside of the event loop that it runs in
     ├── Error            a request is refused: the client gets a coded error reply
-    │   └── PermissionDenied   code 103, with the reason for the log
+    │   ├── PermissionDenied   code 103, with the reason for the log
+    │   └── EngineError        code 100, temporary: the store behind the node does not answer
     └── Disconnect       the connection must end: the client gets a disconnect code
 
 Handlers raise ``Error`` and ``Disconnect``; the three families are never mixed.
@@ -66,6 +67,20 @@ class PermissionDenied(Error):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(codes.PERMISSION_DENIED, detail=detail)
+
+
+class EngineError(Error):
+    """Error 100, temporary: the store behind the node is out of reach, or refused the operation.
+
+    Whether the operation took effect is not known. ``detail`` says what happened. Engines make
+    it by :class:`~flyball.core.engine.EngineFaults`, which logs it.
+    """
+
+    logged = True
+    """Whoever made it told the log, which would otherwise get a line for each command."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(codes.INTERNAL, temporary=True, detail=detail)
 
 
 class Disconnect(FlyballError):

@@ -70,7 +70,7 @@ class SubscriberGroup:
 class Channel:
     """One channel that has subscribers on this node."""
 
-    __slots__ = ("groups", "listeners", "top", "top_at")
+    __slots__ = ("groups", "listeners", "read_from", "top", "top_at")
 
     def __init__(self) -> None:
         self.groups: dict[Framing, SubscriberGroup] = {}
@@ -78,6 +78,8 @@ class Channel:
         self.top: StreamPosition | None = None
         """Top of the stream as last read for position checks, at monotonic ``top_at``."""
         self.top_at: float = 0.0
+        self.read_from: float = 0.0
+        """What was read of it before this monotonic time says nothing any more."""
 
     @property
     def num_subscribers(self) -> int:
@@ -229,6 +231,13 @@ class Hub:
             return False
         self.channels.pop(name, None)
         return True
+
+    def forget_tops(self) -> None:
+        """Positions of streams, read or being read, are from before a link was lost."""
+        now = self._monotonic()
+        for channel in self.channels.values():
+            channel.top = None
+            channel.read_from = now
 
     def listeners(self) -> list[Listener]:
         """All parts of this program that subscribe."""

@@ -9,7 +9,6 @@ from flyball.aio.tasks import do_all
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Disconnected, SubRefreshing
 from flyball.core.refresh import apply_sub_refresh, refresh_by_server
-from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
 
 if TYPE_CHECKING:
@@ -17,9 +16,12 @@ if TYPE_CHECKING:
     from flyball.core.runtime import Runtime
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
+    from flyball.core.types import StreamPosition
 
 logger: Final = logging.getLogger("flyball.core")
 
+RETRY_DELAY = 10.0
+"""Seconds, at most, until a position that could not be checked is looked at again."""
 TOP_AGE = 1.0
 """Seconds for which a stream's top, once read, serves all subscribers of the channel."""
 SECOND_LOOK = 1.0
@@ -82,7 +84,7 @@ class SessionMaintenance:
         try:
             await self._membership.add_presence(sub)
         except (Error, OSError) as error:
-            logger.warning("cannot prolong presence in %r: %s", sub.channel, error)
+            tell(error, "cannot prolong presence in %r: %s", sub.channel, error)
         if not sub.live:  # left meanwhile: do not leave an entry behind
             await self._membership.remove_presence(sub)
 
@@ -97,7 +99,8 @@ class SessionMaintenance:
         try:
             top = await self._top(sub, now)
         except (Error, OSError) as error:
-            logger.warning("cannot check the position in %r: %s", sub.channel, error)
+            tell(error, "cannot check the position in %r: %s", sub.channel, error)
+            sub.session.look_again(runtime.spread(RETRY_DELAY))
             return
         if not sub.live:
             return
@@ -115,9 +118,10 @@ class SessionMaintenance:
         channel = self._membership.hub.channels[sub.channel]
         if channel.top is not None and now - channel.top_at < TOP_AGE:
             return channel.top
-        result = await self._membership.read(sub, HistoryFilter(0))
-        channel.top, channel.top_at = result.position, now
-        return result.position
+        top = await self._membership.read_top(sub)
+        if channel.read_from <= now:
+            channel.top, channel.top_at = top, now
+        return top
 
     async def expire(self, session: Session) -> None:
         """The connection's time is over, unless the program prolongs it."""
@@ -142,6 +146,12 @@ class SessionMaintenance:
             try:
                 await do_all(steps)
             except (Error, OSError) as error:
-                logger.warning("leaving %r failed: %s", sub.channel, error)
+                tell(error, "leaving %r failed: %s", sub.channel, error)
         ended = Disconnected(session.connection, disconnect.code, disconnect.reason)
         await self._runtime.handlers.disconnected(ended)
+
+
+def tell(error: Exception, text: str, *args: object) -> None:
+    """Warns of a failure, unless whoever raised it has told the log."""
+    if not getattr(error, "logged", False):
+        logger.warning(text, *args)

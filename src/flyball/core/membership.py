@@ -11,6 +11,7 @@ from flyball.core.events import ChannelOccupied, ChannelVacated, Unsubscribed
 from flyball.core.links import BrokerLinks
 from flyball.core.reads import SharedReads
 from flyball.core.subscription import SubscriptionState
+from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from flyball.core.runtime import Runtime
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
-    from flyball.core.types import HistoryFilter, HistoryResult
+    from flyball.core.types import HistoryResult
     from flyball.protocol.codes import UnsubscribeCode
 
 
@@ -59,7 +60,21 @@ class Membership:
 
     async def read(self, sub: Subscription, query: HistoryFilter) -> HistoryResult:
         """Reads the stream that a subscription follows."""
-        return await self._reads.read(sub.channel, query, sub.options.history_meta_ttl)
+        return await self._reads.read(sub.channel, query)
+
+    async def read_top(self, sub: Subscription) -> StreamPosition:
+        """Reads where the stream of a subscription stands; it must not be behind it.
+
+        A stream that went back gets a fresh epoch, so that nobody takes what it says from now on
+        for what it said before.
+        """
+        seen = StreamPosition(sub.offset, sub.epoch)
+        query = HistoryFilter(0, meta_ttl=sub.options.history_meta_ttl)
+        top = (await self._reads.read(sub.channel, query)).position
+        if top.epoch == seen.epoch and top.offset < seen.offset:
+            await self._broker.renew_epoch(sub.channel, seen)
+            top = (await self._reads.read(sub.channel, query)).position
+        return top
 
     async def add_presence(self, sub: Subscription) -> None:
         """Enters, or prolongs, a subscriber's presence."""

@@ -278,11 +278,9 @@ class MemoryBroker(Broker):
             else:
                 self._events.on_leave(channel, info)
 
-    async def history(
-        self, channel: str, query: HistoryFilter, meta_ttl: float = 0.0
-    ) -> HistoryResult:
+    async def history(self, channel: str, query: HistoryFilter) -> HistoryResult:
         """See :meth:`Broker.history`."""
-        stream = self._stream(channel, meta_ttl)
+        stream = self._stream(channel, query.meta_ttl)
         return HistoryResult(stream.read(query), stream.position)
 
     async def remove_history(self, channel: str) -> None:

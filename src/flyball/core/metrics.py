@@ -52,6 +52,7 @@ class Metrics:
         "actions",
         "background_failures",
         "broadcast_duration",
+        "broker_losses",
         "command_duration",
         "connections_accepted",
         "connections_inflight",
@@ -91,6 +92,8 @@ class Metrics:
             lambda: Histogram(BROADCAST_BOUNDS)
         )
         """type"""
+        self.broker_losses: int = 0
+        """How often the link to the broker was lost."""
         self.pub_sub_lag: Histogram = Histogram(LAG_BOUNDS)
         self.history_reads: int = 0
         """Reads of streams for subscribers, each perhaps for many of them."""

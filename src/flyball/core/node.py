@@ -13,6 +13,7 @@ import msgspec
 from flyball.aio.clock import Clock, LoopClock
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.decorators import HandlerDecorators
+from flyball.core.engine import Engine
 from flyball.core.errors import ConfigError, Disconnect, WrongLoopError
 from flyball.core.glob import compile_glob
 from flyball.core.ids import new_id
@@ -23,7 +24,7 @@ from flyball.core.metrics import Metrics
 from flyball.core.operations import ChannelOperations
 from flyball.core.options import NodeOptions
 from flyball.core.received import HistoryResult
-from flyball.core.run import Engine, NodeRun, RunState
+from flyball.core.run import NodeEngine, NodeRun, RunState
 from flyball.core.runtime import Runtime
 from flyball.core.threadsafe import ThreadsafeNode, outside
 from flyball.core.typed import TypedChannel
@@ -76,9 +77,11 @@ class Node(HandlerDecorators, UserOperations):
 
     Args:
         options: limits and intervals.
-        broker: keeps and spreads publications; the memory engine if not given.
-        presence_manager: knows who is subscribed; the memory engine if not given.
-        controller: carries messages between nodes; none for a single node.
+        engine: where publications and presence are kept, and how other nodes are reached; the
+            memory engine, of a single node, if not given.
+        broker: keeps and spreads publications, in place of the engine's.
+        presence_manager: knows who is subscribed, in place of the engine's.
+        controller: carries messages between nodes, in place of the engine's.
         clock: where time comes from.
         clients: whether it refuses to start without an ``on_connecting`` handler. False for a
             program that only publishes and listens, or gets its handlers after the start.
@@ -92,6 +95,7 @@ class Node(HandlerDecorators, UserOperations):
         self,
         options: NodeOptions | None = None,
         *,
+        engine: Engine | None = None,
         broker: Broker | None = None,
         presence_manager: PresenceManager | None = None,
         controller: Controller | None = None,
@@ -106,11 +110,14 @@ class Node(HandlerDecorators, UserOperations):
         self.clock: Clock = clock or LoopClock()
         self.metrics: Metrics = Metrics()
         meta_ttl = self.options.history_meta_ttl
-        self.broker: Broker = broker or MemoryBroker(self.clock, history_meta_ttl=meta_ttl)
-        self.presence_manager: PresenceManager = presence_manager or MemoryPresenceManager(
-            self.clock
+        given = engine or Engine()
+        self.broker: Broker = (
+            broker or given.broker or MemoryBroker(self.clock, history_meta_ttl=meta_ttl)
         )
-        self.controller = controller
+        self.presence_manager: PresenceManager = (
+            presence_manager or given.presence_manager or MemoryPresenceManager(self.clock)
+        )
+        self.controller: Controller | None = controller or given.controller
         self.metrics_source: Callable[[], NodeMetrics] | None = None
         """Gives the metrics shown in :meth:`info`."""
         self._operations = ChannelOperations(self.broker, self.presence_manager, self.metrics)
@@ -123,7 +130,7 @@ class Node(HandlerDecorators, UserOperations):
     def _new_run(self) -> NodeRun:
         return NodeRun(
             Runtime(self.options, self.clock, self.metrics, self._handlers),
-            Engine(self.broker, self.presence_manager, self.controller),
+            NodeEngine(self.broker, self.presence_manager, self.controller),
             self._operations,
             self.id,
             self._surveys,
@@ -233,6 +240,10 @@ class Node(HandlerDecorators, UserOperations):
         if not loop.is_closed() and self._run.state is not RunState.STOPPED:
             raise outside(name)
 
+    def problems(self) -> list[str]:
+        """What keeps the engine from working now; empty if all is well."""
+        return Engine(self.broker, self.presence_manager, self.controller).problems()
+
     def uptime(self) -> float:
         """Seconds since :meth:`start`."""
         return self.clock.monotonic() - self._run.started_at
@@ -269,17 +280,14 @@ class Node(HandlerDecorators, UserOperations):
             options = msgspec.structs.replace(options, **fields)
         return await self._operations.publish(channel, to_payload(data), options, options.info)
 
-    async def history(
-        self, channel: str, query: HistoryFilter | None = None, *, meta_ttl: float = 0.0
-    ) -> HistoryResult:
+    async def history(self, channel: str, query: HistoryFilter | None = None) -> HistoryResult:
         """Reads part of a stream.
 
         Raises:
             Error: 112 if ``query.since.epoch`` is given and not the stream's.
         """
         self._check_loop("history")
-        found = await self._operations.history(channel, query, meta_ttl=meta_ttl)
-        return HistoryResult.of(found)
+        return HistoryResult.of(await self._operations.history(channel, query))
 
     async def remove_history(self, channel: str) -> None:
         """Drops the publications of a stream; its position lives on."""

@@ -47,9 +47,7 @@ class ChannelOperations:
             self._metrics.publish_suppressed[result.suppressed] += 1
         return result
 
-    async def history(
-        self, channel: str, query: HistoryFilter | None = None, *, meta_ttl: float = 0.0
-    ) -> HistoryResult:
+    async def history(self, channel: str, query: HistoryFilter | None = None) -> HistoryResult:
         """Reads part of a stream.
 
         Raises:
@@ -57,7 +55,7 @@ class ChannelOperations:
         """
         self._metrics.actions["history"] += 1
         query = query or HistoryFilter()
-        result = await self._broker.history(channel, query, meta_ttl)
+        result = await self._broker.history(channel, query)
         if query.since is not None and query.since.epoch not in ("", result.position.epoch):
             raise Error(codes.UNRECOVERABLE_POSITION)
         return result

@@ -20,7 +20,6 @@ class _Wish(NamedTuple):
     """A read that waits for others."""
 
     query: HistoryFilter
-    meta_ttl: float
     result: asyncio.Future[HistoryResult]
 
 
@@ -35,29 +34,27 @@ class SharedReads:
         self._waiting: dict[str, list[_Wish]] = {}
         """Channels that are being read, and who has come since."""
 
-    async def read(
-        self, channel: str, query: HistoryFilter, meta_ttl: float = 0.0
-    ) -> HistoryResult:
+    async def read(self, channel: str, query: HistoryFilter) -> HistoryResult:
         """As :meth:`Broker.history <flyball.core.broker.Broker.history>`; others may get the
         same list of publications, which must not be changed.
         """
         waiting = self._waiting.get(channel)
         if waiting is not None:
             result: asyncio.Future[HistoryResult] = asyncio.get_running_loop().create_future()
-            waiting.append(_Wish(query, meta_ttl, result))
+            waiting.append(_Wish(query, result))
             return await result
         self._waiting[channel] = []
         try:
-            return await self._ask(channel, query, meta_ttl)
+            return await self._ask(channel, query)
         finally:
             if self._waiting[channel]:
                 self._runtime.tasks.spawn(self._serve(channel), "history reads")
             else:
                 del self._waiting[channel]
 
-    async def _ask(self, channel: str, query: HistoryFilter, meta_ttl: float) -> HistoryResult:
+    async def _ask(self, channel: str, query: HistoryFilter) -> HistoryResult:
         self._runtime.metrics.history_reads += 1
-        return await self._broker.history(channel, query, meta_ttl)
+        return await self._broker.history(channel, query)
 
     async def _serve(self, channel: str) -> None:
         """Reads until nobody waits."""
@@ -75,7 +72,7 @@ class SharedReads:
         query = widest([wish.query for wish in alike])
         rest = [wish for wish in wishes if not _are_alike(wish, wishes[0])]
         try:
-            found = await self._ask(channel, query, wishes[0].meta_ttl)
+            found = await self._ask(channel, query)
         except Exception as error:  # noqa: BLE001 - it is theirs
             for wish in alike:
                 _settle(wish, error)
@@ -104,7 +101,7 @@ def _settle(wish: _Wish, outcome: HistoryResult | Exception) -> None:
 
 def _are_alike(one: _Wish, other: _Wish) -> bool:
     """One read can serve both, if it goes far enough."""
-    if one.meta_ttl != other.meta_ttl:
+    if one.query.meta_ttl != other.query.meta_ttl:
         return False
     return one.query == other.query or (_is_onward(one.query) and _is_onward(other.query))
 

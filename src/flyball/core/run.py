@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flyball.aio.states import State
 from flyball.aio.tasks import do_all
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from flyball.core.subscription import Subscription
     from flyball.core.types import ClientInfo, Publication, StreamPosition
 
+logger = logging.getLogger("flyball.core")
+
 
 class RunState(State):
     """The states of a run, in the order of a life."""
@@ -54,17 +57,12 @@ TRANSITIONS: Final = {
 """State to the states that may follow."""
 
 
-class Engine:
+class NodeEngine(NamedTuple):
     """What a node keeps over its runs: where publications, presence and control messages go."""
 
-    __slots__ = ("broker", "controller", "presence_manager")
-
-    def __init__(
-        self, broker: Broker, presence_manager: PresenceManager, controller: Controller | None
-    ) -> None:
-        self.broker: Broker = broker
-        self.presence_manager: PresenceManager = presence_manager
-        self.controller: Controller | None = controller
+    broker: Broker
+    presence_manager: PresenceManager
+    controller: Controller | None
 
 
 class NodeRun:
@@ -73,7 +71,7 @@ class NodeRun:
     def __init__(
         self,
         runtime: Runtime,
-        engine: Engine,
+        engine: NodeEngine,
         operations: ChannelOperations,
         node_id: str,
         surveys: Mapping[str, SurveyHandler],
@@ -200,8 +198,15 @@ class NodeRun:
         self.runtime.metrics.messages_received["leave"] += 1
         self.hub.broadcast_join_leave(channel, info, joined=False)
 
+    def on_broker_lost(self, reason: str) -> None:
+        """See :class:`flyball.core.broker.BrokerEvents`."""
+        self.runtime.metrics.broker_losses += 1
+        logger.error("the link to the broker is lost: %s", reason)
+
     def on_broker_restored(self) -> None:
         """See :class:`flyball.core.broker.BrokerEvents`."""
+        logger.warning("the link to the broker is back: all positions are checked")
+        self.hub.forget_tops()
         self.registry.check_positions()
         for listener in self.hub.listeners():
             listener.check()

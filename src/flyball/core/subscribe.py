@@ -146,7 +146,7 @@ class SubscribeRun:
         sub, request, result = self.sub, self.request, self.result
         wanted = StreamPosition(request.offset, request.epoch)
         recovers = self._recovering and sub.recoverable
-        query = self._missed(wanted) if recovers else HistoryFilter(0)
+        query = self._missed(wanted) if recovers else HistoryFilter(0, meta_ttl=self._meta_ttl)
         history = await self._membership.read(sub, query)
         sub.offset, sub.epoch = history.position.offset, history.position.epoch
         sub.checked_at = self._runtime.clock.monotonic()
@@ -165,8 +165,12 @@ class SubscribeRun:
         limit = self._runtime.options.recovery_max_publication_limit or -1
         if self.options.recovery_mode is RecoveryMode.CACHE:
             count = 1 if self.sub.tags_filter is None else limit
-            return HistoryFilter(count, reverse=True)
-        return HistoryFilter(limit, wanted)
+            return HistoryFilter(count, reverse=True, meta_ttl=self._meta_ttl)
+        return HistoryFilter(limit, wanted, meta_ttl=self._meta_ttl)
+
+    @property
+    def _meta_ttl(self) -> float:
+        return self.options.history_meta_ttl
 
     def _recover(self, recovery: Recovery, wanted: StreamPosition) -> None:
         sub, result, metrics = self.sub, self.result, self._runtime.metrics

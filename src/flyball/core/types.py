@@ -199,7 +199,10 @@ class PublishResult(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HistoryFilter:
-    """Which part of a stream to read. ``limit`` 0: the position only, -1: everything."""
+    """Which part of a stream to read, and how long its position lives on.
+
+    ``limit`` 0: the position only, -1: everything.
+    """
 
     limit: int = -1
     """Publications at most; 0: only the position, -1: all."""

@@ -88,7 +88,7 @@ class Server:
         rows = (
             *build.client_routes(config, self.node, self.limits),
             *build.api_routes(config, self.api),
-            *build.operator_routes(config, self.collector),
+            *build.operator_routes(config, self.node, self.collector),
             *(build.demo_page(config) if demo else ()),
         )
         counts = self.metrics.http_requests

@@ -10,7 +10,7 @@ from flyball.core.broker import Broker
 from flyball.core.errors import ConfigError
 from flyball.core.keywords import PublishKeywords, spell_out
 from flyball.core.memory import MemoryBroker
-from flyball.core.types import Payload, PublishOptions, to_payload
+from flyball.core.types import HistoryFilter, Payload, PublishOptions, to_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from flyball.core.broker import BrokerEvents
     from flyball.core.types import (
         ClientInfo,
-        HistoryFilter,
         HistoryResult,
         Publication,
         PublishResult,
@@ -109,6 +108,7 @@ class ControlledBroker(Broker):
         self._hold_deliveries = False
         self._failure: Exception | None = None
         self._deaf = False
+        self._problem = ""
         self._events: BrokerEvents | None = None
 
     # -- what the test does
@@ -185,8 +185,20 @@ class ControlledBroker(Broker):
         """Another node publishes: the store has it, whatever becomes of the link to this one."""
         return await self.inner.publish(channel, to_payload(data), PublishOptions(**fields))
 
+    def lose(self, reason: str = "the test says so") -> None:
+        """Tells the node that the link is lost; :attr:`problem` says so until :meth:`restore`."""
+        self._problem = reason
+        if self._events is not None:
+            self._events.on_broker_lost(reason)
+
+    @property
+    def problem(self) -> str:
+        """See :attr:`EnginePart.problem`."""
+        return self._problem
+
     def restore(self) -> None:
         """Tells the node that the link was lost and is back."""
+        self._problem = ""
         if self._events is not None:
             self._events.on_broker_restored()
 
@@ -228,17 +240,20 @@ class ControlledBroker(Broker):
         work = self.inner.publish_join_leave(channel, info, joined=joined)
         await self._call("publish_join_leave", channel, work)
 
-    async def history(
-        self, channel: str, query: HistoryFilter, meta_ttl: float = 0.0
-    ) -> HistoryResult:
+    async def history(self, channel: str, query: HistoryFilter) -> HistoryResult:
         """See :meth:`Broker.history`."""
-        work = self.inner.history(channel, query, meta_ttl)
+        work = self.inner.history(channel, query)
         result: HistoryResult = await self._call("history", channel, work)
         return result
 
     async def remove_history(self, channel: str) -> None:
         """See :meth:`Broker.remove_history`."""
         await self._call("remove_history", channel, self.inner.remove_history(channel))
+
+    async def renew_epoch(self, channel: str, seen: StreamPosition) -> None:
+        """See :meth:`Broker.renew_epoch`."""
+        if (await self.inner.history(channel, HistoryFilter(0))).position.epoch == seen.epoch:
+            self.inner.forget(channel)
 
     async def _subscribe(self, channel: str) -> None:
         self.subscribed.add(channel)
@@ -296,6 +311,10 @@ class ControlledBroker(Broker):
                 self._events.on_leave(channel, info)
 
         self._pass_on(deliver)
+
+    def on_broker_lost(self, reason: str) -> None:
+        """See :class:`~flyball.core.broker.BrokerEvents`."""
+        self.lose(reason)
 
     def on_broker_restored(self) -> None:
         """See :class:`~flyball.core.broker.BrokerEvents`."""

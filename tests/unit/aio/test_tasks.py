@@ -119,3 +119,16 @@ async def test_all_steps_are_taken_and_the_first_failure_is_raised(caplog):
     assert seen == [1, 2, 3, 4]
     assert "OSError: later" in caplog.text
     await do_all([step(5)])
+
+
+async def test_what_was_told_already_is_counted_only(caplog):
+    class Told(Exception):
+        logged = True
+
+    async def fail():
+        raise Told
+
+    failures = {}
+    TaskOwner(failures).spawn(fail(), "work")
+    assert failures == {"work": 1}
+    assert not caplog.records

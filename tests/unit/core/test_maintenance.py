@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import flyball
+from flyball.core.errors import EngineError
 from flyball.core.memory import MemoryPresenceManager
 from flyball.core.node import Node, NodeOptions
 from flyball.testing import ControlledBroker, TestClient, TestClock, settle
@@ -161,21 +162,57 @@ class TestPositions:
         for other in others:
             await other.connect()
             await other.subscribe("news")
-        node._run.on_broker_restored()
         broker.hold("history")
-        clock.advance(0.1)
-        await settle()
+        node._run.on_broker_restored()
+        await wait(clock, 0.1)
         before = node.metrics.history_reads
         assert len(broker.held) == 1  # the other three wait for the next one, together
         broker.release()
         await settle()
         assert node.metrics.history_reads == before + 1
-        node._run.on_broker_restored()
         broker.hold("history")
-        clock.advance(0.1)
-        await settle()
-        assert not broker.held
+        for session in node.hub.sessions.values():
+            session.check_positions_soon()
+        await wait(clock, 0.1)
+        assert not broker.held  # it was read a moment ago
         broker.release()
+
+    async def test_what_was_read_before_a_link_was_lost_says_nothing(
+        self, node, client, clock, broker
+    ):
+        broker.hold("history")
+        node._run.on_broker_restored()
+        await wait(clock, 0.1)
+        await wait(clock, 0.1)
+        node._run.on_broker_restored()
+        await settle()
+        broker.release()
+        await settle()
+        assert node.hub.channels["news"].top is None
+
+    async def test_a_check_that_failed_is_made_again(self, node, client, clock, broker):
+        await node.publish("news", 1, history_size=5, history_ttl=60)
+        broker.fail_with(EngineError("the store is away"))
+        node._run.on_broker_restored()
+        await wait(clock, 0.1)
+        broker.fail_with(None)
+        broker.forget("news")
+        client.take("news")
+        await wait(clock, 10.1)
+        (push,) = client.take("news")
+        assert push.unsubscribe.code == 2500
+
+    async def test_a_stream_that_went_back_gets_a_fresh_epoch(self, node, client, clock, broker):
+        for n in (1, 2, 3):
+            await node.publish("news", n, history_size=5, history_ttl=60)
+        client.take("news")
+        before = broker.inner._streams["news"].epoch
+        broker.inner._streams["news"].top = 2  # a replica without the last publication took over
+        node._run.on_broker_restored()
+        await wait(clock, 0.1)
+        (push,) = client.take("news")
+        assert push.unsubscribe.code == 2500
+        assert broker.inner._streams["news"].epoch != before
 
     async def test_checks_can_be_switched_off(self, clock, broker):
         options = NodeOptions(ping_interval=0, channel_position_check_delay=0)

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec import Raw, Struct
 
-from flyball.core.errors import Error
+from flyball.core.errors import EngineError, Error
 from flyball.core.expiry import cut_expiry
 from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
@@ -107,6 +107,8 @@ class ApiService:
             logger.info("api request refused", method=method.name, reason=str(error))
             self._count(method, error)
             raise
+        except EngineError as error:  # the engine has told the log
+            raise self._count(method, ApiError(INTERNAL, error.detail)) from error
         except Error as error:
             entry = _FROM_CORE.get(error.code, INTERNAL)
             logger.info("api request refused", method=method.name, reason=str(error))
@@ -147,6 +149,8 @@ class ApiService:
                 result = await self._publish(channel, self._namespace(channel), data, request)
             except ApiError as error:
                 return self._broadcast_failure(channel, error)
+            except EngineError:  # the engine has told the log
+                return self._broadcast_answer(ApiError(INTERNAL))
             except Exception as error:
                 # One channel's trouble is its own answer.
                 logger.exception("api broadcast failed", channel=channel)
@@ -157,6 +161,9 @@ class ApiService:
 
     def _broadcast_failure(self, channel: str, error: ApiError) -> m.PublishResponse:
         logger.info("api broadcast refused", channel=channel, reason=str(error))
+        return self._broadcast_answer(error)
+
+    def _broadcast_answer(self, error: ApiError) -> m.PublishResponse:
         self.metrics.count_error(self.options.protocol, "broadcast_publish", error.entry.code)
         return m.PublishResponse(error=error_message(error.entry))
 
@@ -282,8 +289,9 @@ class ApiService:
             limit=max(request.limit, -1),
             since=None if since is None else StreamPosition(since.offset, since.epoch),
             reverse=request.reverse,
+            meta_ttl=namespace.meta_ttl,
         )
-        result = await self.node.history(request.channel, query, meta_ttl=namespace.meta_ttl)
+        result = await self.node.history(request.channel, query)
         publications = [m.Publication(p.raw, p.info, p.offset, p.tags) for p in result.publications]
         return m.HistoryResult(publications, result.position.epoch, result.position.offset)
 

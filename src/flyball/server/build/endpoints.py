@@ -12,6 +12,7 @@ from flyball.server.metrics import process_registry
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
+    from flyball.core.node import Node
     from flyball.http.routes import Route
     from flyball.server.api.service import ApiService
     from flyball.server.config import Config
@@ -34,11 +35,11 @@ def api_routes(config: Config, service: ApiService) -> list[Route]:
     return handler.routes(internal=not options.external)
 
 
-def operator_routes(config: Config, collector: Collector) -> list[Route]:
+def operator_routes(config: Config, node: Node, collector: Collector) -> list[Route]:
     """Health and metrics, if they are on."""
     found = []
     if config.health.enabled:
-        found.append(health_route(clean_path(config.health.handler_prefix)))
+        found.append(health_route(clean_path(config.health.handler_prefix), node.problems))
     if config.prometheus.enabled:
         collectors = [collector, process_registry()]
         found.append(metrics_route(collectors, clean_path(config.prometheus.handler_prefix)))

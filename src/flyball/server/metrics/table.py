@@ -286,6 +286,13 @@ CORE: Final = (
         prefix=OWN_PREFIX,
     ),
     Spec(
+        "broker_losses_total",
+        MetricKind.COUNTER,
+        "How often the link to the broker was lost.",
+        "broker_losses",
+        prefix=OWN_PREFIX,
+    ),
+    Spec(
         "broker_publish_suppressed_count",
         MetricKind.COUNTER,
         "Publications that the broker left out, by reason.",
