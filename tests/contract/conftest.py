@@ -27,5 +27,6 @@ async def broker(engine, events):
 @pytest.fixture
 async def presence(engine):
     manager = engine.presence_manager(presence_ttl=10.0)
+    await manager.start()
     yield manager
     await manager.close()

@@ -61,6 +61,7 @@ async def test_adding_again_changes_the_info(presence):
 
 async def test_entries_expire(engine):
     presence = engine.presence_manager(presence_ttl=2.0)
+    await presence.start()
     await add(presence, "a1")
     await engine.pass_time(1)
     await add(presence, "b1")
@@ -75,6 +76,7 @@ async def test_entries_expire(engine):
 
 async def test_entries_are_prolonged(engine):
     presence = engine.presence_manager(presence_ttl=2.0)
+    await presence.start()
     for _ in range(3):
         await add(presence, "a1")
         await engine.pass_time(1.5)

@@ -269,6 +269,7 @@ class TestNodes:
             assert other_events.data() == [b"1"]
             assert other_events.publications[0][2] == StreamPosition(1, result.epoch)
             assert (await publish(other, 2)).offset == 2
+            await engine.settle()
             assert events.data() == [b"1", b"2"]
         else:
             assert other_events.data() == []

@@ -367,6 +367,7 @@ class Hub:
             return False
         lag = self._time() - publication.time / 1000
         self._metrics.pub_sub_lag.observe(max(lag, 0.0))
+        publication.time = 0  # is no client's matter
         return 0 < self._lag_limit < lag
 
     def _refuse(self, group: SubscriberGroup, delivery: Delivery) -> None:

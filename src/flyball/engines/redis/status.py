@@ -1,0 +1,54 @@
+"""Which links of an engine are down, and who wants to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.engines.redis.link import Link
+
+
+class LinkStatus:
+    """All links of an engine. Tells when the first is lost, and when all are back."""
+
+    __slots__ = ("_down", "on_lost", "on_restored")
+
+    def __init__(self) -> None:
+        self._down: dict[Link, str] = {}
+        self.on_lost: Callable[[str], None] | None = None
+        """Told the reason when the first link is lost."""
+        self.on_restored: Callable[[], None] | None = None
+        """Told when no link is down any more, or when what was missed may be had again."""
+
+    def lost(self, link: Link, reason: str) -> None:
+        """A link is down, or still is, for another reason."""
+        first = not self._down
+        self._down[link] = reason
+        if first and self.on_lost is not None:
+            self.on_lost(reason)
+
+    def restored(self, link: Link) -> None:
+        """A link is back."""
+        if self._down.pop(link, None) is not None and not self._down:
+            self.missed()
+
+    def missed(self) -> None:
+        """Messages may have been missed, though no link is down."""
+        if self.on_restored is not None and not self._down:
+            self.on_restored()
+
+    def closed(self, link: Link) -> None:
+        """A link is not needed any more."""
+        if self._down.pop(link, None) is not None and not self._down:
+            self.missed()
+
+    def reason(self, link: Link) -> str:
+        """Why a link is down; empty if it is not."""
+        return self._down.get(link, "")
+
+    @property
+    def problem(self) -> str:
+        """Why links are down now; empty if none is."""
+        return "; ".join(f"redis {reason}" for reason in self._down.values())
