@@ -17,6 +17,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "flyball"
 SOURCES = (
     PACKAGE / "protocol" / "client.proto",
+    PACKAGE / "core" / "control.proto",
     PACKAGE / "server" / "api" / "api.proto",
     PACKAGE / "server" / "proxies" / "proxy.proto",
 )

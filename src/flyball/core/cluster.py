@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
-from uuid import uuid4
+from itertools import count
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import msgspec
 
 from flyball.aio.tasks import do_all
+from flyball.core.control import (
+    ControlError,
+    DisconnectUser,
+    Leaving,
+    NodeInfo,
+    NodeMetrics,
+    RefreshUser,
+    SubscribeUser,
+    SurveyRequest,
+    SurveyResponse,
+    UnsubscribeUser,
+    decode,
+    encode,
+    options_to_dict,
+)
 from flyball.core.errors import Disconnect, Error
 from flyball.core.expiry import is_past
 from flyball.core.membership import push_unsubscribe
@@ -28,86 +43,35 @@ if TYPE_CHECKING:
 
     from flyball.aio.clock import TimerHandle
     from flyball.core.broker import Controller
+    from flyball.core.control import ControlMessage, UserOp
     from flyball.core.membership import Membership
     from flyball.core.runtime import Runtime
     from flyball.core.session import Session
+
+__all__ = [
+    "Cluster",
+    "DisconnectUser",
+    "NodeInfo",
+    "NodeMetrics",
+    "RefreshUser",
+    "SubscribeUser",
+    "SurveyHandler",
+    "SurveyResult",
+    "UnsubscribeUser",
+    "options_to_dict",
+]
 
 logger: Final = logging.getLogger("flyball.core")
 
 INFO_INTERVAL = 3.0
 """Seconds between the news a node gives of itself."""
+METRICS_INTERVAL = 60.0
+"""Seconds between the metrics in it."""
 INFO_TTL = 7.0
 """Seconds after which a silent node is forgotten."""
 
 SurveyHandler: TypeAlias = "Callable[[bytes], bytes | Awaitable[bytes]]"
 """Takes the data of a survey, gives the answer's."""
-
-
-class NodeMetrics(msgspec.Struct, frozen=True):
-    """Flattened metrics of a node over ``interval`` seconds."""
-
-    interval: float
-    """Seconds over which the items were gathered."""
-    items: dict[str, float]
-    """Name to value, as on the metrics page."""
-
-
-class NodeInfo(msgspec.Struct, tag="info", kw_only=True):
-    """A node as it describes itself. ``uptime`` in seconds."""
-
-    uid: str
-    """``node.id``."""
-    name: str
-    """``NodeOptions.name``."""
-    version: str
-    """``NodeOptions.version``."""
-    num_clients: int
-    """Connections."""
-    num_users: int
-    """Different users among them."""
-    num_subs: int
-    """Subscriptions."""
-    num_channels: int
-    """Channels with subscribers."""
-    uptime: int
-    """Seconds since its start."""
-    metrics: NodeMetrics | None = None
-    """Its metrics, where ``metrics_source`` gives some."""
-
-
-class Leaving(msgspec.Struct, tag="leaving"):
-    """A node stops."""
-
-    uid: str
-
-
-class ForUser(msgspec.Struct, kw_only=True):
-    """What all operations on the sessions of a user have; every node carries them out."""
-
-    uid: str
-    """The node that asks."""
-    user: str
-    client: str = ""
-    session: str = ""
-
-
-class SubscribeUser(ForUser, tag="subscribe", kw_only=True):
-    """Subscribes live sessions; ``options`` is a JSON form of ``SubscribeOptions``."""
-
-    channel: str
-    options: dict[str, Any]
-    info: bytes = b""
-    data: bytes = b""
-    since: messages.StreamPosition | None = None
-
-
-def options_to_dict(options: SubscribeOptions) -> dict[str, Any]:
-    """``options`` without the payloads, for :class:`SubscribeUser`."""
-    return {
-        f.name: msgspec.to_builtins(getattr(options, f.name))
-        for f in fields(options)
-        if f.name not in ("info", "data")
-    }
 
 
 def _check_sendable(session: Session, op: SubscribeUser) -> None:
@@ -124,56 +88,6 @@ def _tell_since(result: messages.SubscribeResult, since: messages.StreamPosition
     """The client is told the position that it has, if the stream has it: nothing is recovered."""
     if since is not None and since.epoch == result.epoch and since.offset <= result.offset:
         result.offset = since.offset
-
-
-class UnsubscribeUser(ForUser, tag="unsubscribe", kw_only=True):
-    """Ends subscriptions; an empty channel means all."""
-
-    channel: str
-    code: int
-    reason: str
-
-
-class DisconnectUser(ForUser, tag="disconnect", kw_only=True):
-    """Ends sessions."""
-
-    code: int
-    reason: str
-    whitelist: list[str]
-
-
-class RefreshUser(ForUser, tag="refresh", kw_only=True):
-    """Changes the expiry of sessions."""
-
-    expired: bool
-    expire_at: float
-    info: bytes = b""
-    """Empty: the info stays."""
-
-
-UserOp: TypeAlias = SubscribeUser | UnsubscribeUser | DisconnectUser | RefreshUser
-"""An operation on the sessions of a user."""
-
-
-class SurveyRequest(msgspec.Struct, tag="survey"):
-    """Asks every node the same question."""
-
-    uid: str
-    id: str
-    op: str
-    data: bytes
-
-
-class SurveyResponse(msgspec.Struct, tag="answer"):
-    """One node's answer. ``code`` 0 is fine."""
-
-    uid: str
-    id: str
-    code: int
-    data: bytes
-
-
-ControlMessage: TypeAlias = NodeInfo | Leaving | UserOp | SurveyRequest | SurveyResponse
 
 
 class SurveyResult(msgspec.Struct, frozen=True):
@@ -213,9 +127,9 @@ class Cluster:
         self._handlers = surveys
         self._describe = describe
         self._nodes: dict[str, tuple[NodeInfo, float]] = {}
-        self._surveys: dict[str, tuple[dict[str, SurveyResult], asyncio.Event, int]] = {}
-        self._encoder = msgspec.json.Encoder()
-        self._decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
+        self._surveys: dict[int, tuple[dict[str, SurveyResult], asyncio.Event, int]] = {}
+        self._survey_ids = count(1)
+        self._metrics_told_at = float("-inf")
         self._timer: TimerHandle | None = None
         self._telling = False
 
@@ -253,28 +167,49 @@ class Cluster:
     async def _tell_of_this_node(self) -> None:
         self._telling = True
         try:
-            await self._send(self._describe())
+            await self._send(self._news())
         finally:
             self._telling = False
+
+    def _news(self) -> NodeInfo:
+        """This node, with its metrics now and then: the others keep those."""
+        info = self._describe()
+        now = self._runtime.clock.monotonic()
+        if info.metrics is not None:
+            if now - self._metrics_told_at < METRICS_INTERVAL:
+                return msgspec.structs.replace(info, metrics=None)
+            self._metrics_told_at = now
+        return info
+
+    def _take_news(self, info: NodeInfo) -> None:
+        known = self._nodes.get(info.uid)
+        if known is not None and info.metrics is None:
+            info.metrics = known[0].metrics
+        self._nodes[info.uid] = (info, self._runtime.clock.monotonic())
+        if known is None:  # it does not know of this one until told
+            self._runtime.tasks.spawn(self._greet(info.uid), "greeting of a node", recurring=True)
+
+    async def _greet(self, uid: str) -> None:
+        await self._send(self._describe(), uid)
 
     async def _send(self, message: ControlMessage, to_node: str = "") -> None:
         if self._controller is not None:
             self._runtime.metrics.messages_sent["control"] += 1
-            await self._controller.publish_control(self._encoder.encode(message), to_node)
+            await self._controller.publish_control(encode(message), to_node)
 
     def on_control(self, data: bytes) -> None:
         """Takes a message of another node (see ``ControlEvents``)."""
         self._runtime.metrics.messages_received["control"] += 1
         try:
-            message = self._decoder.decode(data)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            message = decode(data)
+        except ControlError as error:
             logger.warning("a control message is not understood: %s", error)
             return
-        if message.uid == self.node_id:
+        if message is None or message.uid == self.node_id:
             return
         match message:
             case NodeInfo():
-                self._nodes[message.uid] = (message, self._runtime.clock.monotonic())
+                self._take_news(message)
             case Leaving():
                 self._nodes.pop(message.uid, None)
             case SurveyRequest():
@@ -404,7 +339,7 @@ class Cluster:
         started = clock.monotonic()
         if to_node == self.node_id or (not to_node and len(self.nodes()) == 1):
             return {self.node_id: await self._ask_here(op, data)}
-        id_ = uuid4().hex
+        id_ = next(self._survey_ids)
         answers: dict[str, SurveyResult] = {}
         missing = 1 if to_node else len(self._nodes)
         done = asyncio.Event()

@@ -8,10 +8,10 @@ from asyncio import _get_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
-import msgspec
-
 from flyball.aio.clock import Clock, LoopClock
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
+from flyball.core.control import CONTROL
+from flyball.core.control_messages import ChannelInfo, ChannelsRequest, ChannelsResult
 from flyball.core.decorators import HandlerDecorators
 from flyball.core.engine import Engine
 from flyball.core.errors import ConfigError, Disconnect, WrongLoopError
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from flyball.aio.tasks import TaskOwner
     from flyball.aio.timers import TimerWheel
     from flyball.core.broker import Broker, Controller, PresenceManager
-    from flyball.core.cluster import SurveyHandler, UserOp
+    from flyball.core.cluster import SurveyHandler
+    from flyball.core.control import UserOp
     from flyball.core.hub import Hub
     from flyball.core.session import Session
     from flyball.core.transport import Transport
@@ -338,21 +339,23 @@ class Node(HandlerDecorators, UserOperations):
         """
         self._check_loop("channels")
         compile_glob(pattern)
-        answers = await self.survey("channels", pattern.encode())
+        asked = CONTROL.protobuf.write(ChannelsRequest(pattern))
+        answers = await self.survey("channels", asked)
         total: dict[str, int] = {}
         for answer in answers.values():
-            for name, count in msgspec.json.decode(answer.data, type=dict[str, int]).items():
-                total[name] = total.get(name, 0) + count
+            found = CONTROL.protobuf.read(ChannelsResult, answer.data).channels or {}
+            for name, info in found.items():
+                total[name] = total.get(name, 0) + info.num_clients
         return total
 
-    def _channels_here(self, pattern: bytes) -> bytes:
-        fits = compile_glob(pattern.decode())
+    def _channels_here(self, asked: bytes) -> bytes:
+        fits = compile_glob(CONTROL.protobuf.read(ChannelsRequest, asked).pattern)
         found = {
-            name: channel.num_subscribers
+            name: ChannelInfo(channel.num_subscribers)
             for name, channel in self.hub.channels.items()
             if fits(name)
         }
-        return msgspec.json.encode(found)
+        return CONTROL.protobuf.write(ChannelsResult(found))
 
     async def _everywhere(self, op: UserOp) -> None:
         self._check_loop(f"{type(op).__name__.removesuffix('User').lower()}_user")

@@ -97,10 +97,10 @@ class ThreadsafeNode:
         return self._call("publish", lambda: self._node.publish(channel, data, options, **fields))
 
     def history(
-        self, channel: str, query: HistoryFilter | None = None, *, meta_ttl: float = 0.0
+        self, channel: str, query: HistoryFilter | None = None
     ) -> HistoryResult:
         """See :meth:`Node.history`."""
-        return self._call("history", lambda: self._node.history(channel, query, meta_ttl=meta_ttl))
+        return self._call("history", lambda: self._node.history(channel, query))
 
     def remove_history(self, channel: str) -> None:
         """See :meth:`Node.remove_history`."""

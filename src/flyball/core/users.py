@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from flyball.core.cluster import (
+from flyball.core.control import (
     DisconnectUser,
     RefreshUser,
     SubscribeUser,
@@ -21,7 +21,7 @@ from flyball.protocol import codes
 from flyball.protocol.codes import UnsubscribeCode
 
 if TYPE_CHECKING:
-    from flyball.core.cluster import UserOp
+    from flyball.core.control import UserOp
 
 
 UNSUBSCRIBE_CODES = range(2000, 3000)

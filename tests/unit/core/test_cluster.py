@@ -6,6 +6,7 @@ import pytest
 
 import flyball
 from flyball.core.broker import Controller
+from flyball.core.control import DisconnectUser, encode
 from flyball.core.errors import Error
 from flyball.core.memory import MemoryBroker
 from flyball.core.node import Node, NodeOptions
@@ -156,7 +157,7 @@ async def test_channels_of_all_nodes(nodes):
 
 
 async def test_what_is_not_understood_is_left_alone(nodes, bus, caplog):
-    bus.send(nodes[1].id, b'{"type":"news from the future"}', nodes[0].id)
+    bus.send(nodes[1].id, b"\xff", nodes[0].id)
     assert "not understood" in caplog.text
     assert await names(nodes[0]) == {"one", "two", "three"}
 
@@ -194,7 +195,7 @@ async def test_a_failing_controller_does_not_end_the_heartbeat(nodes, clock, stu
     stumbling.controller.error = OSError("the link is down")
     pass_time(clock, 9)
     assert await names(nodes[0]) == {"one", "two", "three"}
-    assert stumbling.metrics.background_failures == {"heartbeat of the node": 3}
+    assert stumbling.metrics.background_failures["heartbeat of the node"] == 3
     told = [r for r in caplog.records if r.message == "heartbeat of the node failed"]
     assert len(told) == 1, "once in a minute"
     assert "the link is down" in caplog.text
@@ -307,7 +308,7 @@ async def test_codes_of_other_nodes_are_looked_at_as_well(nodes, bus, caplog):
     client = await connected(nodes[0])
     bus.send(
         nodes[1].id,
-        b'{"type":"disconnect","uid":"x","user":"ann","code":65536,"reason":"","whitelist":[]}',
+        encode(DisconnectUser(uid="x", user="ann", code=65536, reason="", whitelist=[])),
         nodes[0].id,
     )
     assert client.closed_code is None
@@ -319,8 +320,9 @@ async def test_a_slow_controller_gets_one_heartbeat_at_a_time(nodes, clock, bus)
 
     class Slow(Stumbling):
         async def publish_control(self, message, node_id=""):
-            sent.append(message)
-            await gate.wait()
+            if not node_id:  # greetings go to one
+                sent.append(message)
+                await gate.wait()
 
     sent = []
     async with Node(clock=clock, controller=Slow(bus.controller()), clients=False):
@@ -526,3 +528,24 @@ class TestConnect:
             await settle()
             assert not node.hub.channels
             assert ("+", "b") not in heard
+
+
+async def test_a_newcomer_is_greeted_at_once(nodes, clock, bus):
+    async with Node(NodeOptions(name="four"), clock=clock, controller=bus.controller()) as late:
+        assert await names(late) == {"one", "two", "three", "four"}
+
+
+async def test_metrics_are_told_once_in_a_minute_and_kept(nodes, clock):
+    told = iter(range(1000))
+    nodes[1].metrics_source = lambda: flyball.NodeMetrics(60.0, {"n": next(told)})
+
+    async def seen():
+        return {i.name: i.metrics for i in await nodes[0].info()}["two"]
+
+    assert await seen() is None
+    pass_time(clock, 3)
+    first = await seen()
+    pass_time(clock, 54)
+    assert (await seen()) == first
+    pass_time(clock, 9)
+    assert (await seen()).items["n"] > first.items["n"]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from flyball.protocol.messages import EmulationRequest
     from flyball.transports.common.origin import OriginPolicy
 
-OP: Final = "flyball_emulation"
-"""Name of the survey that carries commands to another node."""
+OP: Final = "centrifuge_emulation"
+"""Name of the survey that carries commands to another node, of ours or Centrifugo's."""
 
 
 @dataclass(slots=True)
