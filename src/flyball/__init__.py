@@ -16,15 +16,17 @@ carry the client protocol of Centrifugo, so that its official SDKs are the clien
     flyball.run(node, port=8000)
 """
 
-from flyball import asgi
+from flyball import asgi, engines
 from flyball._version import __version__
 from flyball.aio.eager import eager
 from flyball.core.asyncapi import asyncapi
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.connection import Connection, SubscriptionInfo
+from flyball.core.engine import Engine
 from flyball.core.errors import (
     ConfigError,
     Disconnect,
+    EngineError,
     Error,
     FlyballError,
     PermissionDenied,
@@ -93,6 +95,8 @@ __all__ = [
     "Disconnect",
     "Disconnected",
     "EndpointOptions",
+    "Engine",
+    "EngineError",
     "Error",
     "FlyballError",
     "HistoryFilter",
@@ -141,6 +145,7 @@ __all__ = [
     "asgi",
     "asyncapi",
     "eager",
+    "engines",
     "run",
     "serve",
 ]

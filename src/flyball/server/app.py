@@ -52,7 +52,8 @@ class Server:
     ) -> None:
         self.config: Config = config
         self._clock = clock = clock or LoopClock()
-        self.node: Node = Node(build.node_options(config, version=version), clock=clock)
+        options = build.node_options(config, version=version)
+        self.node: Node = Node(options, engine=build.node_engine(config), clock=clock)
         self._jwks = JwksClient()
         tokens, sub_tokens = build.token_verifiers(config, clock, self._jwks)
         rules = build.channel_rules(config)

@@ -4,6 +4,7 @@ A component takes a small options object of its own; these functions fill them i
 """
 
 from flyball.server.build.endpoints import api_routes, demo_page, operator_routes
+from flyball.server.build.engine import node_engine
 from flyball.server.build.listeners import Served, autocert, ports, split_routes
 from flyball.server.build.node import (
     VERSION,
@@ -27,6 +28,7 @@ __all__ = [
     "connection_limits",
     "demo_page",
     "node_collector",
+    "node_engine",
     "node_options",
     "operator_routes",
     "policy_options",

@@ -15,9 +15,9 @@ from flyball.server.config.schema import Config
 from flyball.server.config.validate_common import scopes
 
 BUILT: Final = {
-    "engine": ("memory",),
-    "broker": ("memory",),
-    "presence_manager": ("memory",),
+    "engine": ("memory", "redis"),
+    "broker": ("memory", "redis"),
+    "presence_manager": ("memory", "redis"),
     "map_broker": ("memory",),
     "controller": (),
 }
