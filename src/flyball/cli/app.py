@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flyball.cli import config_commands, token_commands
+from flyball.cli import audit_command, config_commands, token_commands
 from flyball.cli.config_commands import spell_out
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def serve_files(
     raise SystemExit(serve_directory(address, directory, port))
 
 
-for commands in (config_commands, token_commands):
+for commands in (config_commands, token_commands, audit_command):
     commands.register(app)
 
 

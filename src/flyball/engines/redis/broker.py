@@ -12,6 +12,7 @@ from flyball.core.broker import Broker
 from flyball.core.errors import FlyballError
 from flyball.core.types import HistoryResult, PublishResult, StreamPosition
 from flyball.engines.redis import layout, scripts
+from flyball.engines.redis.continuity import Continuity
 from flyball.engines.redis.layout import JOIN, LEAVE, Names
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         PublishOptions,
         Raw,
     )
+    from flyball.engines.redis.continuity import Seen
     from flyball.engines.redis.servers import RedisServers
 
 logger = logging.getLogger("flyball.engine")
@@ -58,6 +60,8 @@ class RedisBroker(Broker):
         self._meta_ttl = history_meta_ttl
         self._lists = lists
         self._events: BrokerEvents | None = None
+        patience = max(shard.io_timeout for shard in servers.options)
+        self._continuity = Continuity(self._unchanged, self._deliver, patience)
         self._publish_script = scripts.PUBLISH_LIST if lists else scripts.PUBLISH_STREAM
 
     # -- life
@@ -75,6 +79,8 @@ class RedisBroker(Broker):
         servers = self._servers
         servers.listen(self._names.client, self._take)
         servers.status.on_lost = self._lost
+        servers.status.on_resubscribing = self._continuity.hold
+        servers.status.on_resubscribed = self._continuity.look
         servers.status.on_restored = self._restored
         try:
             await servers.acquire()
@@ -86,6 +92,7 @@ class RedisBroker(Broker):
         """See :meth:`Broker.close`."""
         if self._events is not None:
             self._events = None
+            await self._continuity.close()
             await self._servers.release()
 
     def _lost(self, reason: str) -> None:
@@ -93,8 +100,26 @@ class RedisBroker(Broker):
             self._events.on_broker_lost(f"redis {reason}")
 
     def _restored(self) -> None:
+        self._continuity.look(self._tell_restored)
+
+    def _tell_restored(self) -> None:
         if self._events is not None:
             self._events.on_broker_restored()
+
+    async def _unchanged(self, channel: str, seen: Seen) -> bool:
+        """Whether a stream still has the publication; if not it gets a fresh epoch."""
+        shard = self._servers.shard_of(channel)
+        keys = self._names.history(layout.channel_bytes(channel, braces=shard.braces))
+        args = (seen.offset, "1" if self._lists else "0")
+        epoch, top, stored = await shard.run(scripts.LOOK_BACK, keys, args)
+        if epoch.decode() != seen.epoch:
+            return True  # whoever follows the stream finds that out by itself
+        if stored and self._lists:
+            stored = layout.split_item(stored)[1]
+        if top >= seen.offset and (not stored or hash(stored) == seen.hash):
+            return True
+        await self._renew(channel, seen.epoch, max(seen.offset, top + 1))
+        return False
 
     # -- subscriptions
 
@@ -108,6 +133,7 @@ class RedisBroker(Broker):
         """See :meth:`Broker.unsubscribe`."""
         if not self._servers.shards:
             return
+        self._continuity.forget(channel)
         shard = self._servers.shard_of(channel)
         name = layout.channel_bytes(channel, braces=shard.braces)
         shard.unsubscribe(self._names.messages(name))
@@ -121,11 +147,30 @@ class RedisBroker(Broker):
             # The shard of a plain name and that of one in braces are of the same kind.
             if self._servers.shards[0].braces:
                 found = found[1:-1]
+        except ValueError as error:
+            logger.warning("the name %r is not understood: %s", name, error)
+            return
+        if not self._continuity.holds(found, data):
+            self._deliver(found, data)
+
+    def _deliver(self, found: str, data: bytes) -> None:
+        events = self._events
+        if events is None:
+            return
+        try:
             message = layout.read_message(data)
         except (FlyballError, ValueError) as error:
-            logger.warning("a message of %r is not understood: %s", name, error)
+            logger.warning("a message of %r is not understood: %s", found, error)
             return
         if message.publication is not None:
+            position = message.position
+            if position.epoch and not self._continuity.saw(
+                found, position.offset, position.epoch, hash(message.stored)
+            ):
+                # The stream went back under an open link: its place says so.
+                self._continuity.hold()
+                self._restored()
+                return
             events.on_publication(
                 found,
                 message.publication,
@@ -243,16 +288,19 @@ class RedisBroker(Broker):
 
     async def renew_epoch(self, channel: str, seen: StreamPosition) -> None:
         """See :meth:`Broker.renew_epoch`."""
+        await self._servers.ask(self._renew(channel, seen.epoch, seen.offset))
+
+    async def _renew(self, channel: str, epoch: str, offset: int) -> None:
         shard = self._servers.shard_of(channel)
         meta = self._names.history(layout.channel_bytes(channel, braces=shard.braces))[1]
-        args = (seen.epoch, seen.offset, new_epoch())
-        renewed = await self._servers.ask(shard.run(scripts.RENEW_EPOCH, (meta,), args))
+        args = (epoch, offset, new_epoch())
+        renewed = await shard.run(scripts.RENEW_EPOCH, (meta,), args)
         if renewed:
             logger.error(
                 "the stream of %r went back behind offset %d: Redis lost publications that it"
                 " had acknowledged; its subscribers recover from a fresh epoch",
                 channel,
-                seen.offset,
+                offset,
             )
 
     def _meta_ms(self, ttl: float) -> int:

@@ -137,7 +137,7 @@ def at(publication: Publication, offset: int, epoch: str) -> Publication:
 class Message:
     """A message of PUB/SUB, taken apart. One of ``publication``, ``join``, ``leave`` is set."""
 
-    __slots__ = ("delta", "join", "leave", "position", "previous", "publication")
+    __slots__ = ("delta", "join", "leave", "position", "previous", "publication", "stored")
 
     def __init__(self) -> None:
         self.publication: Publication | None = None
@@ -146,6 +146,8 @@ class Message:
         self.previous: Publication | None = None
         self.join: ClientInfo | None = None
         self.leave: ClientInfo | None = None
+        self.stored = b""
+        """The publication as the history has it, if it has one."""
 
 
 NO_POSITION: Final = StreamPosition()
@@ -161,8 +163,8 @@ def read_message(data: bytes) -> Message:
     if data[:2] != _MARK:
         message.publication = read_publication(data)
     elif data.startswith(_HISTORY):
-        message.position, stored = split_item(data)
-        message.publication = _placed(stored, message.position)
+        message.position, message.stored = split_item(data)
+        message.publication = _placed(message.stored, message.position)
     elif data.startswith(_DELTA):
         _read_delta(message, data)
     elif data.startswith(JOIN):
@@ -188,9 +190,9 @@ def _read_delta(message: Message, data: bytes) -> None:
     message.position = position = _position(offset, epoch)
     size = _number(length)
     previous, rest = rest[:size], rest[size + 1 :]
-    current = rest.partition(b":")[2]
+    message.stored = rest.partition(b":")[2]
     message.delta = True
-    message.publication = _placed(current, position)
+    message.publication = _placed(message.stored, position)
     if previous:
         message.previous = read_publication(previous)
         # It stood before this one: the stream has no holes.

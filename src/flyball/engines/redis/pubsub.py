@@ -151,7 +151,12 @@ class PubSubLink(Link):
                 waiting.set_result(None)
         if self._restoring and len(self._confirmed) >= len(self._wanted):
             self._restoring = False
-            self._status.restored(self)
+            self._resubscribed()
+
+    def _resubscribed(self) -> None:
+        if self._status.on_resubscribed is not None:
+            self._status.on_resubscribed()
+        self._status.restored(self)
 
     def _taken_away(self, name: bytes) -> None:
         self._asked.discard(name)
@@ -183,8 +188,10 @@ class PubSubLink(Link):
         assert self._connection is not None
         self._asked = set(self._wanted)
         self._confirmed.clear()
+        if self._status.on_resubscribing is not None:
+            self._status.on_resubscribing()
         if not self._wanted:
-            self._status.restored(self)
+            self._resubscribed()
             return
         self._restoring = True
         self._post(self._connection, self._commands[0], list(self._wanted))

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 class LinkStatus:
     """All links of an engine. Tells when the first is lost, and when all are back."""
 
-    __slots__ = ("_down", "on_lost", "on_restored")
+    __slots__ = ("_down", "on_lost", "on_restored", "on_resubscribed", "on_resubscribing")
 
     def __init__(self) -> None:
         self._down: dict[Link, str] = {}
         self.on_lost: Callable[[str], None] | None = None
         """Told the reason when the first link is lost."""
+        self.on_resubscribing: Callable[[], None] | None = None
+        """Told when a link for subscriptions is back, before anything comes by it."""
+        self.on_resubscribed: Callable[[], None] | None = None
+        """Told when it has all its subscriptions again."""
         self.on_restored: Callable[[], None] | None = None
         """Told when no link is down any more, or when what was missed may be had again."""
 

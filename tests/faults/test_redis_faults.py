@@ -1,0 +1,93 @@
+"""Whatever happens to Redis or a node: nothing is lost in silence, health tells, all recovers."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from fault_world import ROUNDS, Nodes, Toxic, audited, progress
+from redisservers import RedisServer
+
+
+@pytest.fixture
+def redis():
+    server = RedisServer("redis")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def nodes(redis):
+    found = Nodes([redis.url])
+    yield found
+    found.stop()
+
+
+async def test_redis_is_killed(redis, nodes):
+    async with audited(nodes) as auditor:
+        for _ in range(ROUNDS):
+            redis.kill()
+            await nodes.all_health(503)
+            await asyncio.to_thread(redis.start)
+            await nodes.all_health(200)
+            await progress(auditor)
+
+
+async def test_redis_stands_still(redis, nodes):
+    async with audited(nodes) as auditor:
+        for _ in range(ROUNDS):
+            os.kill(redis.pid, signal.SIGSTOP)
+            await nodes.all_health(503)
+            os.kill(redis.pid, signal.SIGCONT)
+            await nodes.all_health(200)
+            await progress(auditor)
+
+
+async def test_redis_is_flushed(redis, nodes):
+    async with audited(nodes) as auditor:
+        for _ in range(ROUNDS):
+            redis.ask("FLUSHALL")
+            await progress(auditor)
+
+
+async def test_links_are_ended(redis, nodes):
+    async with audited(nodes) as auditor:
+        for _ in range(ROUNDS):
+            for kind in ("pubsub", "normal"):
+                redis.ask("CLIENT", "KILL", "TYPE", kind)
+                await progress(auditor)
+
+
+async def test_a_node_is_killed(nodes):
+    async with audited(nodes) as auditor:
+        for number in range(ROUNDS):
+            index = number % len(nodes.ports)
+            nodes.kill(index)
+            await progress(auditor)
+            nodes.start(index)
+            await nodes.all_health(200)
+            await progress(auditor)
+
+
+async def test_the_network_breaks(redis):
+    toxic = await Toxic(redis.port).start()
+    nodes = await asyncio.to_thread(Nodes, [f"redis://127.0.0.1:{toxic.port}"])
+    try:
+        async with audited(nodes) as auditor:
+            for number in range(ROUNDS):
+                if number % 2:  # nothing comes through, and nobody is told
+                    toxic.blocked.clear()
+                    await nodes.all_health(503)
+                    toxic.blocked.set()
+                else:
+                    toxic.refuse = True
+                    toxic.cut()
+                    await nodes.all_health(503)
+                    toxic.refuse = False
+                await nodes.all_health(200)
+                await progress(auditor)
+            toxic.delay = 0.02
+            await progress(auditor)
+    finally:
+        nodes.stop()
+        await toxic.stop()
