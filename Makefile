@@ -35,10 +35,10 @@ OWN_TESTS := $(addprefix tests/unit/,protocol aio core engines testing api libra
 # Recipes speak up for themselves.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick coverage check format bench soak fuzz conformance clean
+.PHONY: help setup run test quick coverage check format test-faults bench soak fuzz conformance clean
 
 help: ## Show this list
-	sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(VENV)/.dev ## Create .venv and install everything for development
 
@@ -54,6 +54,9 @@ test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_module
 
 quick: $(VENV)/.dev ## Run the tests that need no browser, Node.js or Go (PYTHON=... too)
 	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.dev ## Run the fault tests with 20 rounds each (FLYBALL_FAULT_ROUNDS)
+	FLYBALL_FAULT_ROUNDS=$${FLYBALL_FAULT_ROUNDS:-20} $(PYTEST) tests/faults $(PYTEST_ARGS)
 
 coverage: $(VENV)/.dev ## Measure branches: protocol, aio and core are covered by their own tests
 	rm -f .coverage .coverage.*

@@ -79,7 +79,7 @@ class Metrics:
         "transport_sent_size",
     )
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - a list
         self.actions: defaultdict[str, int] = defaultdict(int)
         """action"""
         self.background_failures: defaultdict[str, int] = defaultdict(int)

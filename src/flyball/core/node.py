@@ -8,6 +8,8 @@ from asyncio import _get_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
+import msgspec
+
 from flyball.aio.clock import Clock, LoopClock
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
 from flyball.core.control import CONTROL

@@ -96,9 +96,7 @@ class ThreadsafeNode:
         """See :meth:`Node.publish`."""
         return self._call("publish", lambda: self._node.publish(channel, data, options, **fields))
 
-    def history(
-        self, channel: str, query: HistoryFilter | None = None
-    ) -> HistoryResult:
+    def history(self, channel: str, query: HistoryFilter | None = None) -> HistoryResult:
         """See :meth:`Node.history`."""
         return self._call("history", lambda: self._node.history(channel, query))
 
