@@ -92,7 +92,8 @@ _ADVICE: Final = {
 
 
 def _port_error(options: ServeOptions, error: OSError) -> _PortError:
-    number = error.errno or 0
+    # An address of another machine has lost its number by Python 3.12.
+    number = error.errno or (errno.EADDRNOTAVAIL if "could not bind" in str(error) else 0)
     reason = os.strerror(number).lower() if number in _ADVICE else error.strerror or str(error)
     advice = f"; {_ADVICE[number]}" if number in _ADVICE else ""
     return _PortError(
