@@ -10,8 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pytest
 from api_server import served_api
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 
 import flyball
+from flyball.transports.api import MAX_BODY
 
 KEY = "secret"
 
@@ -190,6 +194,26 @@ async def test_keys_and_methods(served):
             headers = {"X-API-Key": KEY}
             async with web.post(f"{url}/publish", data=body, headers=headers) as answer:
                 assert answer.status == 400, body
+
+
+def test_under_an_asgi_server():
+    node = flyball.Node(clients=False)
+    connections = flyball.asgi.app(node, api_key=KEY, asyncapi=True)
+    app = Starlette(
+        routes=[Mount("/connection", connections)], lifespan=flyball.asgi.lifespan(node)
+    )
+    body = {"channel": "x", "data": 1, "history_size": 1, "history_ttl": 9}
+    with TestClient(app) as web:
+        for key, status in ((KEY, 200), ("wrong", 401)):
+            headers = {"X-API-Key": key}
+            assert (
+                web.post("/connection/api/publish", json=body, headers=headers).status_code
+                == status
+            )
+        headers = {"X-API-Key": KEY}
+        large = web.post("/connection/api/publish", content=b" " * (MAX_BODY + 1), headers=headers)
+        assert large.status_code == 413
+        assert web.get("/connection/asyncapi.json").json()["asyncapi"] == "3.0.0"
 
 
 async def test_no_key_no_api():
