@@ -531,7 +531,9 @@ class TestConnect:
 
 
 async def test_a_newcomer_is_greeted_at_once(nodes, clock, bus):
-    async with Node(NodeOptions(name="four"), clock=clock, controller=bus.controller()) as late:
+    async with Node(
+        NodeOptions(name="four"), clock=clock, controller=bus.controller(), clients=False
+    ) as late:
         assert await names(late) == {"one", "two", "three", "four"}
 
 

@@ -45,7 +45,7 @@ def test_problems_are_told_once():
 
 async def test_a_lost_link_is_counted_and_told(caplog):
     broker = ControlledBroker(TestClock())
-    async with Node(broker=broker) as node:
+    async with Node(broker=broker, clients=False) as node:
         broker.inner._events.on_broker_lost("no route")
         assert node.problems() == ["no route"]
         assert node.metrics.broker_losses == 1

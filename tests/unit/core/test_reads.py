@@ -37,8 +37,8 @@ class Store:
         self.gate = asyncio.Event()
         self.error = None
 
-    async def history(self, channel, query, meta_ttl=0.0):
-        self.asked.append((query, meta_ttl))
+    async def history(self, channel, query):
+        self.asked.append(query)
         found = self.read(query)
         await self.gate.wait()
         if self.error is not None:
@@ -71,12 +71,8 @@ async def reads(store):
     await runtime.tasks.drain()
 
 
-async def ask_all(reads, queries, meta_ttls=None):
-    meta_ttls = meta_ttls or [0.0] * len(queries)
-    tasks = [
-        asyncio.ensure_future(reads.read("a", query, ttl))
-        for query, ttl in zip(queries, meta_ttls, strict=True)
-    ]
+async def ask_all(reads, queries):
+    tasks = [asyncio.ensure_future(reads.read("a", query)) for query in queries]
     await settle()
     return tasks
 
@@ -108,22 +104,22 @@ async def test_who_comes_during_a_read_shares_the_next_one(reads, store, wishes)
 
 
 @pytest.mark.parametrize(
-    ("wishes", "meta_ttls", "expected"),
+    ("wishes", "expected"),
     [
-        ([since(1), since(15)], None, 2),  # ten from 1 on do not reach the top
-        ([since(1), since(1, 5), since(2, 5)], None, 1),
-        ([since(15), HistoryFilter(1, reverse=True), since(16)], None, 2),
-        ([HistoryFilter(2, reverse=True), HistoryFilter(1, reverse=True)], None, 2),
-        ([HistoryFilter(3), since(15), HistoryFilter(3)], None, 2),
-        ([since(15), since(15)], [1.0, 2.0], 2),
+        ([since(1), since(15)], 2),  # ten from 1 on do not reach the top
+        ([since(1), since(1, 5), since(2, 5)], 1),
+        ([since(15), HistoryFilter(1, reverse=True), since(16)], 2),
+        ([HistoryFilter(2, reverse=True), HistoryFilter(1, reverse=True)], 2),
+        ([HistoryFilter(3), since(15), HistoryFilter(3)], 2),
+        ([HistoryFilter(0, meta_ttl=1.0), HistoryFilter(0, meta_ttl=2.0)], 2),
     ],
 )
-async def test_what_one_read_cannot_serve_is_read_apart(reads, store, wishes, meta_ttls, expected):
+async def test_what_one_read_cannot_serve_is_read_apart(reads, store, wishes, expected):
     store.gate.set()
     first = asyncio.ensure_future(reads.read("a", HistoryFilter(0)))
     store.gate.clear()
     await asyncio.sleep(0)
-    others = await ask_all(reads, wishes, meta_ttls)
+    others = await ask_all(reads, wishes)
     store.gate.set()
     assert await asyncio.gather(*others) == [store.read(query) for query in wishes]
     assert len(store.asked) == 1 + expected
@@ -183,9 +179,9 @@ def test_parts():
 
 async def test_a_storm_of_returning_clients_reads_each_stream_once_or_twice():
     class Slow(MemoryBroker):
-        async def history(self, channel, query, meta_ttl=0.0):
+        async def history(self, channel, query):
             await asyncio.sleep(0)
-            return await super().history(channel, query, meta_ttl)
+            return await super().history(channel, query)
 
     node = flyball.Node(broker=Slow())
     node.on_connecting(lambda event: flyball.Credentials())
