@@ -24,7 +24,7 @@ def config_of(tmp_path, environ=None, server=None, **autocert):
 
 def problems(tmp_path, **options):
     with pytest.raises(ConfigError) as caught:
-        check(config_of(tmp_path, **options).config, start=True)
+        check(config_of(tmp_path, **options).config)
     return str(caught.value)
 
 
@@ -35,7 +35,7 @@ def test_what_is_right(tmp_path):
         server_name="xn--bcher-kva.test",
         http=True,
     ).config
-    check(config, start=True)
+    check(config)
     assert unbuilt_options(config) == []
 
 
@@ -56,7 +56,7 @@ def test_what_is_wrong(tmp_path, options, said):
 
 
 def test_nothing_is_wrong_with_what_is_off(tmp_path):
-    check(config_of(tmp_path, enabled=False, host_whitelist=[]).config, start=True)
+    check(config_of(tmp_path, enabled=False, host_whitelist=[]).config)
 
 
 def test_the_authority_is_set_by_the_environment(tmp_path):

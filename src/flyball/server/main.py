@@ -65,7 +65,7 @@ class Process:
         elif loaded.path is None and self._used is not None:
             # Without its file a configuration is all defaults: nobody can have meant that.
             raise ConfigError(f"{self._used}: there is no such file any more")
-        check(loaded.config, start=first)
+        check(loaded.config)
         return loaded
 
     async def run(self) -> int:

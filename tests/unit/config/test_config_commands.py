@@ -137,15 +137,58 @@ class TestCheckconfig:
         text = '{"http_server.tls": {"enabled": true, "cert_pem": "/x/a.pem", "key_pem": "k"}}'
         (workplace / "c.json").write_text(text)
         result = run("checkconfig", "-c", "c.json")
-        assert (result.exit_code, result.stdout) == (0, "")
-        assert "will not start: http_server.tls.cert_pem: expected PEM" in result.stderr
-        assert "/x/a.pem: No such file" in result.stderr
+        assert result.exit_code == 1
+        assert "error: http_server.tls.cert_pem: expected PEM" in result.stdout
+        assert "/x/a.pem: No such file" in result.stdout
 
-    def test_what_stops_a_start_is_a_warning(self, run, workplace):
-        (workplace / "c.json").write_text('{"engine": {"type": "nothing"}}')
+    @pytest.mark.parametrize(
+        ("tree", "key"),
+        [
+            ({"engine": {"type": "nothing"}}, "engine.type"),
+            ({"client.token.rsa_public_key": "x"}, "client.token.rsa_public_key"),
+            (
+                {"client.subscription_token": {"enabled": True, "ecdsa_public_key": "x"}},
+                "client.subscription_token.ecdsa_public_key",
+            ),
+            ({"client.token.jwks_public_endpoint": "x"}, "client.token.jwks_public_endpoint"),
+            ({"log.file": "/nowhere/at/all"}, "log.file"),
+            ({"pid_file": "."}, "pid_file"),
+            ({"http_server.address": "no.such.host.invalid"}, "http_server.address"),
+            ({"client.allowed_origins": ["https://[x"]}, "client.allowed_origins[0]"),
+            (
+                {"channel.without_namespace.channel_regex": "("},
+                "channel.without_namespace.channel_regex",
+            ),
+            (
+                {"channel.without_namespace.subscribe_stream_proxy_enabled": True},
+                "channel.without_namespace.subscribe_stream_proxy_enabled",
+            ),
+        ],
+    )
+    def test_what_stops_a_start_is_an_error(self, run, workplace, tree, key):
+        wrong = {**tree, "client.ping_interval": "1s"}
+        (workplace / "c.json").write_text(json.dumps(wrong))
         result = run("checkconfig", "-c", "c.json")
-        assert (result.exit_code, result.stdout) == (0, "")
-        assert "engine.type" in result.stderr
+        assert result.exit_code == 1
+        assert f"error: {key}" in result.stdout
+        assert "error: client.ping_interval" in result.stdout, "all of them are told"
+
+    def test_what_only_building_finds_is_an_error_too(self, run, workplace, monkeypatch):
+        (workplace / "c.json").write_text(
+            json.dumps(
+                {
+                    "client.token.hmac_secret_key": "x",
+                    "http_server.tls_autocert": {
+                        "enabled": True,
+                        "host_whitelist": ["example.com"],
+                        "cache_dir": "c.json",
+                    },
+                }
+            )
+        )
+        result = run("checkconfig", "-c", "c.json")
+        assert result.exit_code == 1
+        assert "http_server.tls_autocert.cache_dir" in result.stdout
 
 
 class TestDefaultconfig:

@@ -46,7 +46,7 @@ async def serve(tmp_path, pairs):
         file = tmp_path / "config.json"
         file.write_text(json.dumps(config))
         loaded = load_config(str(file), environ={}, flags={"http_server.port": "0"}).config
-        check(loaded, start=True)
+        check(loaded)
         found = Server(loaded)
         await found.start()
         running.append(found)

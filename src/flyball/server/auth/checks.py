@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from flyball.core.errors import ConfigError
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from flyball.server.auth.options import TokenOptions
 
-__all__ = ["PLACEHOLDER", "claim_problems", "source_problems", "template_problem"]
+__all__ = [
+    "PLACEHOLDER",
+    "claim_problems",
+    "key_problems",
+    "source_problems",
+    "template_problem",
+]
 
 PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 """A part of a ``jwks_public_endpoint`` that a group of a pattern fills in."""
@@ -31,6 +37,23 @@ def claim_problems(options: TokenOptions) -> Iterator[tuple[str, str]]:
     if claim and not _CLAIM_NAME.fullmatch(claim):
         text = f'"{claim}" is not allowed; use letters and _ only, or leave it empty for sub'
         yield "user_id_claim", text
+
+
+def key_problems(options: TokenOptions) -> Iterator[tuple[str, str]]:
+    """Yields options that hold keys, and what is wrong with each."""
+    from flyball.server.auth.keys import pem_key
+
+    kinds: tuple[tuple[str, Literal["RSA", "EC"]], ...] = (
+        ("rsa_public_key", "RSA"),
+        ("ecdsa_public_key", "EC"),
+    )
+    for option, kind in kinds:
+        pem: str = getattr(options, option)
+        try:
+            if pem:
+                pem_key(pem, option, kind)
+        except ConfigError as error:
+            yield option, str(error).removeprefix(f"{option}: ")
 
 
 def source_problems(options: TokenOptions) -> Iterator[tuple[str, str]]:

@@ -117,7 +117,8 @@ def pem_key(pem: str, option: str, kind: Literal["RSA", "EC"]) -> PublicKey:
     """
     wanted = "RSA" if kind == "RSA" else "P-256, P-384 or P-521 EC"
     try:
-        data = pem.strip().encode()
+        # In variables of the environment line ends are often written as \\n.
+        data = pem.replace("\\n", "\n").strip().encode()
         if b"BEGIN CERTIFICATE" in data:
             key: Any = load_pem_x509_certificate(data).public_key()
         else:

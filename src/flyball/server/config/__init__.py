@@ -7,7 +7,7 @@ from flyball.server.config.schema import Config
 from flyball.server.config.sources import read_dotenv
 from flyball.server.config.table import to_plain
 from flyball.server.config.unbuilt import unbuilt_options
-from flyball.server.config.validate import check, validate, validate_start
+from flyball.server.config.validate import check, validate
 from flyball.server.config.validate_listeners import listener_notices
 
 __all__ = [
@@ -24,6 +24,5 @@ __all__ = [
     "to_plain",
     "unbuilt_options",
     "validate",
-    "validate_start",
     "waiting_for_restart",
 ]

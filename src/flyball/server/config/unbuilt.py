@@ -41,12 +41,16 @@ UNBUILT_PROXIES: Final = (
 )
 """What no backend is asked about yet."""
 
+UNBUILT_DECIDERS: Final = tuple(
+    f"{CHANNEL_PROXIES[kind]}_enabled" for kind in CHANNEL_PROXIES if kind in UNBUILT_PROXIES
+)
+"""Channel options that have a backend decide: with one of them the server does not start."""
+
 NAMESPACE_SWITCHES: Final = (
-    *(f"{CHANNEL_PROXIES[kind]}_enabled" for kind in CHANNEL_PROXIES if kind in UNBUILT_PROXIES),
     "map_clients_presence_channel_prefix",
     "map_users_presence_channel_prefix",
 )
-"""The same for channel options."""
+"""Channel options whose parts are missing, and that decide nothing."""
 
 SUBSCRIPTION_TYPES: Final = (*MAP_TYPES, SHARED_POLL)
 """Kinds of subscription that are missing."""

@@ -1,7 +1,7 @@
 """Checks that need more than one value at a time to look at.
 
-:func:`validate` is what start, reload and ``checkconfig`` ask; :func:`validate_start` holds the
-checks that only a start makes. Each rule is a small function that yields problems.
+There is one list of them: start, reload and ``checkconfig`` ask the same. Each rule is a small
+function that yields problems.
 """
 
 from __future__ import annotations
@@ -50,22 +50,17 @@ _IDENTITY: Final = ("fully_qualified_namespace", "tenant_id", "client_id", "clie
 
 
 def validate(config: Config) -> list[Problem]:
-    """Returns what is wrong with ``config``, as start, reload and ``checkconfig`` see it."""
-    return [problem for rule in RULES for problem in rule(config)]
+    """Returns what is wrong with ``config``: what keeps a server with it from starting."""
+    return [problem for rule in (*RULES, *START_RULES) for problem in rule(config)]
 
 
-def validate_start(config: Config) -> list[Problem]:
-    """Returns what more keeps a server with ``config`` from starting."""
-    return [problem for rule in START_RULES for problem in rule(config)]
-
-
-def check(config: Config, *, start: bool = False) -> None:
-    """Raises when ``config`` is wrong; ``start`` adds the checks of a starting server.
+def check(config: Config) -> None:
+    """Raises when ``config`` is wrong.
 
     Raises:
         ConfigProblems: Holds all problems.
     """
-    problems = validate(config) + (validate_start(config) if start else [])
+    problems = validate(config)
     if problems:
         raise ConfigProblems(problems)
 

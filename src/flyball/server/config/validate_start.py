@@ -1,20 +1,24 @@
-"""Checks that only a starting server makes."""
+"""Checks of what a server is made of: engines, keys, paths, proxies."""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator
+from operator import attrgetter
+from pathlib import Path
 from typing import Final
 
-from flyball.server.auth.checks import source_problems
+from flyball.server.auth.checks import key_problems, source_problems
 from flyball.server.auth.options import TokenOptions
 from flyball.server.channels import ProxyKind
 from flyball.server.common.durations import format_duration
 from flyball.server.config.problems import Problem
 from flyball.server.config.proxies import described, proxy_uses
 from flyball.server.config.schema import Config
-from flyball.server.config.unbuilt import BUILT
+from flyball.server.config.unbuilt import BUILT, UNBUILT_DECIDERS
 from flyball.server.config.validate_autocert import autocert
-from flyball.server.config.validate_common import allowed, choices
+from flyball.server.config.validate_common import allowed, choices, scopes
 from flyball.server.config.validate_listeners import certificates, origins, ports
 
 
@@ -136,8 +140,52 @@ def _token_sources(config: Config) -> Iterator[Problem]:
     if client.subscription_token.enabled:
         sections["client.subscription_token"] = client.subscription_token
     for key, options in sections.items():
-        for option, text in source_problems(options):
+        for option, text in (*source_problems(options), *key_problems(options)):
             yield Problem(f"{key}.{option}", text)
+
+
+def _deciders_built(config: Config) -> Iterator[Problem]:
+    """Refuses what would have to be asked and cannot: clients would be turned away for ever."""
+    for scope in scopes(config):
+        for option in UNBUILT_DECIDERS:
+            if attrgetter(option)(scope.options):
+                yield scope.problem(
+                    option, "is not available in this version, and decides; switch it off"
+                )
+
+
+def _files(config: Config) -> Iterator[Problem]:
+    """Finds files that cannot be written."""
+    for key, name in (("log.file", config.log.file), ("pid_file", config.pid_file)):
+        path = Path(name)
+        if not name:
+            continue
+        if path.is_dir():
+            yield Problem(key, f"{name!r} is a directory; name a file")
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            yield Problem(
+                key, f"cannot write {name!r}: it needs a directory that exists and may be written"
+            )
+
+
+def _addresses(config: Config) -> Iterator[Problem]:
+    """Finds addresses that are none of this machine's, and names that nobody knows."""
+    server = config.http_server
+    found = [("http_server.address", server.address)]
+    if server.is_split:
+        found.append(("http_server.internal_address", server.internal_address))
+    if config.uni_grpc.enabled:
+        found.append(("uni_grpc.address", config.uni_grpc.address))
+    for key, address in found:
+        try:
+            if address:
+                socket.getaddrinfo(address, None, flags=socket.AI_PASSIVE)
+        except (OSError, UnicodeError) as error:
+            yield Problem(
+                key,
+                f'"{address}" is no address of this machine: {error}; use an IP address, a host'
+                " name, or nothing for all interfaces",
+            )
 
 
 START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
@@ -145,7 +193,10 @@ START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _engines_built,
     _pings,
     _error_modes,
+    _deciders_built,
     _token_sources,
+    _files,
+    _addresses,
     _http3,
     _paths,
     ports,
