@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flyball.aio.lines import LineLimit
 from flyball.core.errors import EngineError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from flyball.core.broker import Broker, Controller, PresenceManager
 
-logger = logging.getLogger("flyball.engine")
+logger: Final = logging.getLogger("flyball.engine")
 
 LOG_INTERVAL = 1.0
 """Seconds in which the failures of an engine are one line of the log."""
@@ -35,9 +35,9 @@ class Engine:
         presence_manager: PresenceManager | None = None,
         controller: Controller | None = None,
     ) -> None:
-        self.broker = broker
-        self.presence_manager = presence_manager
-        self.controller = controller
+        self.broker: Broker | None = broker
+        self.presence_manager: PresenceManager | None = presence_manager
+        self.controller: Controller | None = controller
 
     def problems(self) -> list[str]:
         """What keeps its parts from working now, each told once; empty if all is well."""
@@ -60,7 +60,7 @@ class EngineFaults:
         self._name = name
         self._limit = LineLimit(1, LOG_INTERVAL)
         self._monotonic = monotonic
-        self.failed = 0
+        self.failed: int = 0
         """Operations that failed so far."""
 
     def error(self, detail: str) -> EngineError:

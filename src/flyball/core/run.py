@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flyball.core.subscription import Subscription
     from flyball.core.types import ClientInfo, Publication, StreamPosition
 
-logger = logging.getLogger("flyball.core")
+logger: Final = logging.getLogger("flyball.core")
 
 
 class RunState(State):

@@ -127,7 +127,7 @@ async def test_a_loop_that_does_not_answer(node):
 
 
 async def test_a_timeout_of_the_work_itself(node, monkeypatch):
-    async def history(channel, query, meta_ttl):
+    async def history(channel, query):
         raise TimeoutError("the store is slow")
 
     monkeypatch.setattr(node.broker, "history", history)
@@ -138,7 +138,7 @@ async def test_a_timeout_of_the_work_itself(node, monkeypatch):
 async def test_a_node_that_is_stopped_meanwhile(node, monkeypatch):
     waits = asyncio.Event()
 
-    async def history(channel, query, meta_ttl):
+    async def history(channel, query):
         waits.set()
         await asyncio.Event().wait()
 

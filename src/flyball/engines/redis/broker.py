@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flyball.engines.redis.continuity import Seen
     from flyball.engines.redis.servers import RedisServers
 
-logger = logging.getLogger("flyball.engine")
+logger: Final = logging.getLogger("flyball.engine")
 
 DEFAULT_META_TTL: Final = 2_592_000.0
 """Seconds."""

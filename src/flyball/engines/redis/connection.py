@@ -63,12 +63,12 @@ class Connection(asyncio.Protocol):
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
-        self.heard_at = self._loop.time()
+        self.heard_at: float = self._loop.time()
         """Loop time when something last came."""
-        self.waits_since = self.heard_at
+        self.waits_since: float = self.heard_at
         """Loop time since when an answer is missing, if one is."""
-        self.subscriber = False
-        self.lost = False
+        self.subscriber: bool = False
+        self.lost: bool = False
 
     @property
     def waiting(self) -> bool:

@@ -65,7 +65,8 @@ class RedisEngine(Engine):
         options = options or RedisOptions()
         given = addresses or ("redis://127.0.0.1:6379",)
         shards = [parse_address(a) if isinstance(a, str) else a for a in given]
-        self.servers = servers = RedisServers(shards, sharded_pub_sub=options.sharded_pub_sub)
+        servers = RedisServers(shards, sharded_pub_sub=options.sharded_pub_sub)
+        self.servers: RedisServers = servers
         names = Names(options.prefix, lists=options.history_use_lists)
         super().__init__(
             RedisBroker(

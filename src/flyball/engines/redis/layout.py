@@ -37,9 +37,9 @@ class Names:
     def __init__(self, prefix: str = DEFAULT_PREFIX, *, lists: bool = False) -> None:
         self._prefix = prefix.encode()
         self._lists = lists
-        self.client = b"%s.client." % self._prefix
+        self.client: bytes = b"%s.client." % self._prefix
         """What the names of channels begin with in PUB/SUB."""
-        self.control = b"%s.control" % self._prefix
+        self.control: bytes = b"%s.control" % self._prefix
         """Control messages for all nodes."""
 
     def node(self, node_id: str) -> bytes:
@@ -141,12 +141,12 @@ class Message:
 
     def __init__(self) -> None:
         self.publication: Publication | None = None
-        self.position = NO_POSITION
-        self.delta = False
+        self.position: StreamPosition = NO_POSITION
+        self.delta: bool = False
         self.previous: Publication | None = None
         self.join: ClientInfo | None = None
         self.leave: ClientInfo | None = None
-        self.stored = b""
+        self.stored: bytes = b""
         """The publication as the history has it, if it has one."""
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flyball.engines.redis.options import Endpoint, Login, ShardOptions
     from flyball.engines.redis.status import LinkStatus
 
-logger = logging.getLogger("flyball.engine")
+logger: Final = logging.getLogger("flyball.engine")
 
 FIRST_DELAY: Final = 0.05
 LONGEST_DELAY: Final = 1.0
@@ -45,7 +45,7 @@ class Link:
         options: ShardOptions,
         status: LinkStatus,
     ) -> None:
-        self.name = name
+        self.name: str = name
         self.endpoint: Endpoint | None = None
         """Where it leads, once connected."""
         self._find = find

@@ -18,7 +18,7 @@ class Script:
     __slots__ = ("name", "sha", "text")
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name: str = name
         self.text: bytes = files(__package__).joinpath("lua", f"{name}.lua").read_bytes()
         self.sha: str = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 

@@ -49,12 +49,12 @@ class RedisServers:
     def __init__(self, shards: Sequence[ShardOptions], *, sharded_pub_sub: bool = False) -> None:
         if not shards:
             raise ConfigError("a Redis engine needs at least one address")
-        self.options = tuple(shards)
-        self.status = LinkStatus()
-        self.faults = EngineFaults("redis")
+        self.options: tuple[ShardOptions, ...] = tuple(shards)
+        self.status: LinkStatus = LinkStatus()
+        self.faults: EngineFaults = EngineFaults("redis")
         self.shards: list[Shard] = []
         """In the order of the options, while open."""
-        self.publish_command = "SPUBLISH" if sharded_pub_sub else "PUBLISH"
+        self.publish_command: str = "SPUBLISH" if sharded_pub_sub else "PUBLISH"
         self._sharded = sharded_pub_sub
         self._takers: dict[bytes, Callable[[bytes, bytes], None]] = {}
         self._users = 0
