@@ -30,6 +30,9 @@ def server(
     config: Annotated[
         str, typer.Option("--config", "-c", help="Configuration file: JSON, YAML or TOML.")
     ] = DEFAULT_CONFIG,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that share the ports.")
+    ] = 1,
     demo: Annotated[
         bool, typer.Option("--demo", help="Serve the demo page at /demo, for trying only.")
     ] = False,
@@ -41,9 +44,15 @@ def server(
     if version:
         show_version()
         return
+    flags = given_flags(context)
+    if workers > 1:
+        from flyball.server.workers import WorkersOptions, supervise
+
+        options = WorkersOptions(count=workers, path=config, flags=flags, demo=demo)
+        raise SystemExit(supervise(options))
     from flyball.server.main import serve
 
-    raise SystemExit(serve(config, given_flags(context), demo=demo))
+    raise SystemExit(serve(config, flags, demo=demo))
 
 
 def given_flags(context: typer.Context) -> Mapping[str, str]:

@@ -37,6 +37,7 @@ class Server:
         demo: serve the demo page.
         clock: where time comes from.
         version: told to clients, and in metrics.
+        worker_group: what all workers have in common that share the ports with this process.
 
     Raises:
         ConfigError: a key, pattern or certificate of the configuration is malformed.
@@ -49,6 +50,7 @@ class Server:
         demo: bool = False,
         clock: Clock | None = None,
         version: str = build.VERSION,
+        worker_group: str = "",
     ) -> None:
         self.config: Config = config
         self._clock = clock = clock or LoopClock()
@@ -81,15 +83,15 @@ class Server:
         self.limits: ConnectionLimits = build.connection_limits(
             config, self.node, clock, self.metrics
         )
-        self._ports = Ports(build.ports(config, self._served(demo=demo)))
+        self._ports = Ports(build.ports(config, self._served(demo=demo, group=worker_group)))
         self._components = Components(self._parts(items))
 
-    def _served(self, *, demo: bool) -> build.Served:
+    def _served(self, *, demo: bool, group: str) -> build.Served:
         config = self.config
         rows = (
             *build.client_routes(config, self.node, self.limits),
             *build.api_routes(config, self.api),
-            *build.operator_routes(config, self.node, self.collector),
+            *build.operator_routes(config, self.node, self.collector, group=group),
             *(build.demo_page(config) if demo else ()),
         )
         counts = self.metrics.http_requests
@@ -100,6 +102,7 @@ class Server:
             counts,
             self.autocert,
             on_no_files=self.metrics.count_no_files,
+            share_ports=bool(group),
         )
 
     def _parts(self, items: MetricItems) -> list[Component]:

@@ -28,12 +28,16 @@ from flyball.server.logs import LogOptions, configure_logging
 from flyball.serving import run_on_fast_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from flyball.server.config import Config, LoadedConfig, Notice
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server")
 
+WORKER: Final = "FLYBALL_WORKER"
+"""Set in the environment of a worker, to its number."""
+GROUP: Final = "FLYBALL_WORKER_GROUP"
+"""Likewise: what all workers of one supervisor have in common."""
 MIN_CONNECTIONS: Final = 10_000
 """What an operator who sets no ``client.connection_limit`` may expect at least."""
 
@@ -76,12 +80,13 @@ class Process:
             configure_logging(LogOptions(config.log.level, config.log.file, secret_options()))
             tell_notices([*loaded.notices, *listener_notices(config)])
             tell_file_limit(config.client.connection_limit)
-            server = Server(config, demo=self._demo)
+            server = Server(config, demo=self._demo, worker_group=os.environ.get(GROUP, ""))
         except ConfigError as error:
             configure_logging(LogOptions(secret_options=secret_options()))
             logger.critical("error validating config", error=str(error))
             return 1
-        pid_file = PidFile(config.pid_file)
+        is_worker = WORKER in os.environ
+        pid_file = PidFile("" if is_worker else config.pid_file)
         try:
             await server.start()
             # Not before: a second server on the same ports must not touch the file of the first.
@@ -93,6 +98,8 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
+        if is_worker:
+            stop_with_supervisor(loop, self._stopping.set)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._reload, server, config)
         logger.info("started", version=VERSION, pid=os.getpid(), config=str(loaded.path or ""))
@@ -117,6 +124,17 @@ class Process:
             if waiting:
                 logger.warning("some options that changed wait for a restart", keys=waiting)
             logger.info("configuration reloaded")
+
+
+def stop_with_supervisor(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """Calls ``stop`` when standard input ends: the supervisor, which holds the other end, is gone."""
+
+    def look() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            stop()
+
+    loop.add_reader(sys.stdin.fileno(), look)
 
 
 def tell_notices(notices: Iterable[Notice]) -> None:

@@ -46,6 +46,8 @@ class Http3Options:
     max_connections: int = 100_000
     """QUIC connections at a time; new ones are dropped above it."""
     http: HttpLimits = field(default_factory=HttpLimits)
+    reuse_port: bool = False
+    """Several processes share the port; packets of an address go to the same one."""
 
     @property
     def ssl_context(self) -> object | None:
@@ -127,7 +129,7 @@ class Http3Listener:
 
         port = options.port or (self._beside() if self._beside is not None else 0)
         wire, self._server = await loop.create_datagram_endpoint(
-            create, sock=_udp_socket(options.host, port)
+            create, sock=_udp_socket(options.host, port, reuse_port=options.reuse_port)
         )
         self.port = wire.get_extra_info("sockname")[1]
 
@@ -148,7 +150,7 @@ class Http3Listener:
             server.close()
 
 
-def _udp_socket(host: str, port: int) -> socket.socket:
+def _udp_socket(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     """A socket for an address, or for all of IPv4 and IPv6.
 
     Raises:
@@ -165,6 +167,8 @@ def _udp_socket(host: str, port: int) -> socket.socket:
         found.setblocking(False)
         if not host and family == socket.AF_INET6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if reuse_port:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         found.bind(address)
     except OSError:
         found.close()

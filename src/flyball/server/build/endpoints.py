@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.build.transports import clean_path
-from flyball.server.http import DemoOptions, demo_routes, health_route, metrics_route
+from flyball.server.http import (
+    DemoOptions,
+    WorkerMetrics,
+    demo_routes,
+    health_route,
+    metrics_route,
+)
 from flyball.server.metrics import process_registry
 
 if TYPE_CHECKING:
@@ -35,14 +41,18 @@ def api_routes(config: Config, service: ApiService) -> list[Route]:
     return handler.routes(internal=not options.external)
 
 
-def operator_routes(config: Config, node: Node, collector: Collector) -> list[Route]:
-    """Health and metrics, if they are on."""
+def operator_routes(
+    config: Config, node: Node, collector: Collector, *, group: str = ""
+) -> list[Route]:
+    """Health and metrics, if they are on; those of all workers of a ``group`` together."""
     found = []
     if config.health.enabled:
         found.append(health_route(clean_path(config.health.handler_prefix), node.problems))
     if config.prometheus.enabled:
         collectors = [collector, process_registry()]
-        found.append(metrics_route(collectors, clean_path(config.prometheus.handler_prefix)))
+        path = clean_path(config.prometheus.handler_prefix)
+        workers = WorkerMetrics(node, collectors, group) if group else None
+        found.append(metrics_route(collectors, path, workers))
     return found
 
 

@@ -46,6 +46,8 @@ class Served:
     """Certificates of the TLS ports, if they are automatic."""
     on_no_files: Callable[[], None] = lambda: None
     """Called for each connection that is refused for want of file descriptors."""
+    share_ports: bool = False
+    """Other processes listen on the same ports (``SO_REUSEPORT``)."""
 
 
 def ports(config: Config, served: Served) -> list[Port]:
@@ -67,7 +69,7 @@ def ports(config: Config, served: Served) -> list[Port]:
         http3 = _http3_listener(config, served, external, lambda: first.port)
         found.append(Port(http3, "external over HTTP/3", f"{EXTERNAL_KEYS}, over UDP"))
     if served.autocert is not None and server.tls_autocert.http:
-        challenges = _challenge_listener(config, served.autocert)
+        challenges = _challenge_listener(config, served, served.autocert)
         key = "http_server.tls_autocert.http_addr"
         found.append(Port(challenges, "ACME challenges", key))
     if config.uni_grpc.enabled:
@@ -107,6 +109,7 @@ def _http_listener(config: Config, served: Served, routes: Routes, *, internal: 
         # As the original: not while HTTP/3 is there for WebTransport, whose clients know.
         announce_http3=not internal and server.http3.enabled and not config.webtransport.enabled,
         websocket_streams=not internal and websocket_streams(os.environ),
+        reuse_port=served.share_ports,
     )
     node = served.node
     return Listener(options, routes, node.timers, held=node.held, on_no_files=served.on_no_files)
@@ -151,7 +154,9 @@ def _http3_listener(
             served.limits,
         )
         webtransports[options.handler_prefix.rstrip("/")] = endpoint
-    where = Http3Options(server.address, server.port, certificate, key)
+    where = Http3Options(
+        server.address, server.port, certificate, key, reuse_port=served.share_ports
+    )
     return Http3Listener(
         where,
         routes,
@@ -184,18 +189,20 @@ def _uni_grpc_listener(config: Config, served: Served) -> UniGrpcListener:
             port=options.port,
             max_receive_message_size=options.max_receive_message_size,
             tls=tls,
+            reuse_port=served.share_ports,
             keep_headers=kept_headers(config) | forwarded_metadata(config),
         ),
         served.limits,
     )
 
 
-def _challenge_listener(config: Config, autocert: Autocert) -> Listener:
+def _challenge_listener(config: Config, served: Served, autocert: Autocert) -> Listener:
     """The port for http-01 challenges; everything else there is sent to HTTPS."""
     from flyball.server.acme import split_address
 
     host, port = split_address(config.http_server.tls_autocert.http_addr)
-    return Listener(ListenerOptions(host=host, port=port), Routes(autocert.challenge_routes()))
+    where = ListenerOptions(host=host, port=port, reuse_port=served.share_ports)
+    return Listener(where, Routes(autocert.challenge_routes()))
 
 
 def tls_context(

@@ -64,6 +64,8 @@ class UniGrpcOptions:
     """Empty for all interfaces."""
     port: int = 11000
     """0 for any free port, see :attr:`UniGrpcListener.port`."""
+    reuse_port: bool = False
+    """Several processes share the port (``SO_REUSEPORT``)."""
     max_receive_message_size: int = 0
     """Bytes of a request; 0 means 4 MiB."""
     tls: GrpcTls | None = None
@@ -109,7 +111,7 @@ class UniGrpcListener:
         options = self.options
         size = options.max_receive_message_size or 4 * 1024 * 1024
         settings: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", size)]
-        settings.append(("grpc.so_reuseport", 0))
+        settings.append(("grpc.so_reuseport", int(options.reuse_port)))
         handshake_ms = int(options.handshake_timeout * 1000)
         settings.append(("grpc.server_handshake_timeout_ms", handshake_ms))
         server = aio.server(options=settings)
