@@ -20,11 +20,13 @@ With `prometheus.enabled` the server answers Prometheus at `/metrics` (`promethe
 on the internal port if there is one. Names, labels and buckets are Centrifugo's, so dashboards and
 alerts keep working. Nothing is computed until somebody asks.
 
-- `channel_namespace`, `client_name` and `client_version` are there and have one value.
+- `channel_namespace` and `accept_protocol` are there and empty. `client_name` and `client_version`
+  tell whether a client gives any: `unregistered` if so, else `unnamed` and `unversioned`.
 - *summary* rows have quantiles 0.5, 0.99 and 0.999 of about the last ten minutes, and a second
   metric with the same observations as a histogram: `…_histogram`. With
   `prometheus.native_histograms` the summaries are left out.
-- A counter that was never increased is not shown.
+- Series whose labels are known stand at 0 from the start; others are shown once something was
+  counted.
 
 """
 
@@ -35,7 +37,21 @@ SECTIONS = (
     ("Backends", PROXIES),
 )
 
-TAIL = """## Also there
+TAIL = """## Otherwise than Centrifugo
+
+After the same work both show the same series with the same counts, but for these.
+
+| Metric | Centrifugo | Flyball |
+|---|---|---|
+| `client_subscriptions_accepted` | is never counted | every subscription that was accepted |
+| `client_command_duration_seconds`, `method="send"` | a message that is refused counts twice | once |
+| `node_action_count`, `action="remove_subscription"` | also subscribes that were refused | subscriptions that were there |
+| `node_action_count`, `action="broker_unsubscribe"` | a second after the last subscriber left, perhaps twice for one channel | at once, and once |
+| `node_messages_…_count`, `type="control"` | a lone node writes to itself | stands at 0 without other nodes |
+| `transport_outgoing_close_count` | `websocket`, `uni_websocket` | `sockjs` too |
+| `broker_redis_…`, `map_broker_…`, `shared_poll_…` | are there | are not |
+
+## Also there
 
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|

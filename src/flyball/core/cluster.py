@@ -29,7 +29,6 @@ from flyball.core.control import (
 )
 from flyball.core.errors import Disconnect, Error
 from flyball.core.expiry import is_past
-from flyball.core.membership import push_unsubscribe
 from flyball.core.refresh import change_expiry
 from flyball.core.subscribe import SubscribeRun, go_live, push_of
 from flyball.core.types import SubscribeOptions, SubscriptionSource, payload
@@ -251,7 +250,7 @@ class Cluster:
         code = UnsubscribeCode(op.code, op.reason)
         if op.channel and op.channel not in session.subscriptions:
             # Told all the same: the client may think that it is subscribed.
-            push_unsubscribe(session, op.channel, code)
+            self._membership.push_unsubscribe(session, op.channel, code)
             return
         channels = [op.channel] if op.channel else list(session.subscriptions)
         end = self._membership.end
@@ -335,8 +334,21 @@ class Cluster:
         Raises:
             TimeoutError: not all answered within ``timeout`` seconds.
         """
-        clock = self._runtime.clock
+        metrics, clock = self._runtime.metrics, self._runtime.clock
+        metrics.actions["survey"] += 1
         started = clock.monotonic()
+        try:
+            return await self._survey(op, data, to_node, timeout)
+        finally:
+            metrics.survey_duration[op].observe(clock.monotonic() - started)
+
+    async def _survey(
+        self,
+        op: str,
+        data: bytes,
+        to_node: str,
+        timeout: float,  # noqa: ASYNC109
+    ) -> dict[str, SurveyResult]:
         if to_node == self.node_id or (not to_node and len(self.nodes()) == 1):
             return {self.node_id: await self._ask_here(op, data)}
         id_ = next(self._survey_ids)
@@ -345,7 +357,7 @@ class Cluster:
         done = asyncio.Event()
         self._surveys[id_] = (answers, done, missing)
         # The node's clock, not asyncio.timeout: the caller may run without a task so far.
-        timer = clock.call_later(timeout, done.set)
+        timer = self._runtime.clock.call_later(timeout, done.set)
         try:
             await self._send(SurveyRequest(self.node_id, id_, op, data), to_node)
             own = None if to_node else await self._ask_here(op, data)
@@ -356,7 +368,6 @@ class Cluster:
         if len(answers) < missing:
             message = f"{len(answers)} of {missing} nodes answered {op!r} in {timeout:g} s"
             raise TimeoutError(message)
-        self._runtime.metrics.survey_duration[op].observe(clock.monotonic() - started)
         return answers if own is None else {self.node_id: own, **answers}
 
     async def _ask_here(self, op: str, data: bytes) -> SurveyResult:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
+    from flyball.core.transport import Transport
+
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionInfo:
@@ -48,8 +50,8 @@ class ShownSession(Protocol):
     client_side_refresh: bool
 
     @property
-    def metrics_key(self) -> tuple[str, str]:
-        """Transport and protocol."""
+    def transport(self) -> Transport:
+        """What carries it."""
 
     @property
     def unidirectional(self) -> bool:
@@ -145,12 +147,12 @@ class Connection:
     @property
     def transport(self) -> str:
         """Name of the transport: ``websocket``, ``sse``, ..."""
-        return self._session.metrics_key[0]
+        return self._session.transport.name
 
     @property
     def protocol(self) -> str:
         """``json`` or ``protobuf``."""
-        return self._session.metrics_key[1]
+        return self._session.transport.framing.codec.name
 
     @property
     def unidirectional(self) -> bool:

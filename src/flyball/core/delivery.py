@@ -27,6 +27,8 @@ class Delivery:
         "position",
         "previous",
         "publication",
+        "sent",
+        "sent_bytes",
     )
 
     def __init__(
@@ -47,29 +49,40 @@ class Delivery:
         """It took longer than allowed to come here: positions are not to be trusted."""
         self.lost: list[Subscription] = []
         """Subscriptions that turn out to have missed something."""
-        self._frames: dict[tuple[Framing, int], bytes] = {}
+        self.sent: int = 0
+        """How often it was sent since this was last counted."""
+        self.sent_bytes: int = 0
+        """As messages, without the wire's framing."""
+        self._frames: dict[tuple[Framing, int], tuple[bytes, int]] = {}
         self._matches: dict[TagsFilter, bool] = {}
         self._patch: bytes | None = None
         """Empty: the data itself is as short."""
 
-    def plain_frame(self, framing: Framing) -> bytes:
-        """The publication as it is."""
-        frame = self._frames.get((framing, 0))
-        if frame is None:
-            frame = framing.publication_frame(self.channel, self.publication)
-            self._frames[framing, 0] = frame
-        return frame
+    def count(self, messages: int, size: int) -> None:
+        """It was sent ``messages`` times, each of ``size`` bytes."""
+        self.sent += messages
+        self.sent_bytes += messages * size
 
-    def delta_frame(self, framing: Framing, *, patch: bool) -> bytes:
+    def plain(self, framing: Framing) -> tuple[bytes, int]:
+        """The publication as it is: its frame, and the size of the message in it."""
+        found = self._frames.get((framing, 0))
+        return self._make(framing, 0, self.publication) if found is None else found
+
+    def delta(self, framing: Framing, *, patch: bool) -> tuple[bytes, int]:
         """The publication for a subscriber with delta: in full, or as a patch if that is shorter."""
-        key = (framing, 2 if patch else 1)
-        frame = self._frames.get(key)
-        if frame is None:
+        form = 2 if patch else 1
+        found = self._frames.get((framing, form))
+        if found is None:
             publication = framing.codec.delta_publication(
                 self.publication, self._shorter_patch() if patch else None
             )
-            frame = self._frames[key] = framing.publication_frame(self.channel, publication)
-        return frame
+            found = self._make(framing, form, publication)
+        return found
+
+    def _make(self, framing: Framing, form: int, publication: Publication) -> tuple[bytes, int]:
+        message = framing.publication_message(self.channel, publication)
+        made = self._frames[framing, form] = framing.frame((message,)), len(message)
+        return made
 
     def _shorter_patch(self) -> bytes | None:
         if self._patch is None:
@@ -84,8 +97,3 @@ class Delivery:
         if result is None:
             result = self._matches[tags_filter] = tags_filter.matches(self.publication.tags)
         return result
-
-    def frame_size(self, framing: Framing) -> int:
-        """Size in bytes of what was sent in ``framing``, whichever form."""
-        frames = self._frames
-        return len(frames.get((framing, 0)) or frames.get((framing, 1)) or frames[framing, 2])

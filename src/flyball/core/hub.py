@@ -266,23 +266,21 @@ class Hub:
         delivery = Delivery(name, publication, position, previous if delta else None, now)
         delivery.lagging = self._lagging(publication)
         for framing, group in channel.groups.items():
-            sent = 0
             try:
                 if group.plain:
-                    frame = delivery.plain_frame(framing)
+                    frame, size = delivery.plain(framing)
                     for sub in group.plain:
                         sub.transport.send(frame)
-                    sent = len(group.plain)
+                    delivery.count(len(group.plain), size)
                 if group.positioned:
-                    sent += self._to_positioned(group, delivery, delivery.plain_frame(framing))
+                    frame, size = delivery.plain(framing)
+                    delivery.count(self._to_positioned(group, delivery, frame), size)
                 if group.individual:
-                    sent += self._to_individual(group, delivery)
+                    self._to_individual(group, delivery)
             except EncodeError:
                 self._refuse(group, delivery)
-            if sent:
-                key = (framing_transport(group), "push_publication")
-                self._metrics.transport_sent[key] += sent
-                self._metrics.transport_sent_size[key] += sent * delivery.frame_size(framing)
+            if delivery.sent:
+                self._count_delivered(framing_transport(group), delivery)
         for listener in tuple(channel.listeners):
             listener.take(publication, position)
         for sub in delivery.lost:
@@ -307,9 +305,8 @@ class Hub:
             sent += 1
         return sent
 
-    def _to_individual(self, group: SubscriberGroup, delivery: Delivery) -> int:
+    def _to_individual(self, group: SubscriberGroup, delivery: Delivery) -> None:
         offset, epoch, now = delivery.publication.offset, delivery.position.epoch, delivery.now
-        sent = 0
         for sub in group.individual:
             if sub.buffer is not None:
                 sub.buffer.append(
@@ -322,13 +319,16 @@ class Hub:
                     delivery.lost.append(sub)
                 if not step:
                     continue
-            sent += self._send_individual(sub, delivery)
-        return sent
+            self._send_individual(sub, delivery)
 
     def deliver_buffered(self, sub: Subscription, buffered: Buffered) -> bool:
         """Sends what arrived during the subscribe; False if it shows a hole in the stream."""
+        transport = sub.transport
         if buffered.push is not None:
-            sub.transport.send(sub.transport.framing.push_frame(buffered.push))
+            message = transport.framing.push_message(buffered.push)
+            transport.send(transport.framing.frame((message,)))
+            kind = "push_leave" if buffered.push.join is None else "push_join"
+            self._count_sent(transport.name, kind, 1, len(message))
             return True
         publication, position = buffered.publication, buffered.position
         assert publication is not None
@@ -342,25 +342,38 @@ class Hub:
         )
         try:
             self._send_individual(sub, delivery)
+            self._count_delivered(transport.name, delivery)
         except EncodeError:
             self._on_lost(sub, Disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL))
         return True
 
-    def _send_individual(self, sub: Subscription, delivery: Delivery) -> bool:
+    def _count_delivered(self, transport: str, delivery: Delivery) -> None:
+        self._count_sent(transport, "push_publication", delivery.sent, delivery.sent_bytes)
+        delivery.sent = delivery.sent_bytes = 0
+
+    def _count_sent(self, transport: str, kind: str, messages: int, size: int) -> None:
+        key = (transport, kind)
+        self._metrics.transport_sent[key] += messages
+        self._metrics.transport_sent_size[key] += size
+
+    def _send_individual(self, sub: Subscription, delivery: Delivery) -> None:
         if sub.tags_filter is not None and not delivery.matches(sub.tags_filter):
             self._metrics.tags_filter_dropped += 1
-            return False
+            return
         framing = sub.transport.framing
         if not sub.delta:
-            sub.transport.send(delivery.plain_frame(framing))
-            return True
+            frame, size = delivery.plain(framing)
+            sub.transport.send(frame)
+            delivery.count(1, size)
+            return
         previous = delivery.previous
         # A patch only against the very value this client holds: a filter, or the end of a
         # recovery, may have left it with another one, or none.
         patch = sub.positioned and previous is not None and previous.offset == sub.base_offset
-        sub.transport.send(delivery.delta_frame(framing, patch=patch))
+        frame, size = delivery.delta(framing, patch=patch)
+        sub.transport.send(frame)
+        delivery.count(1, size)
         sub.base_offset = delivery.publication.offset or NO_BASE
-        return True
 
     def _lagging(self, publication: Publication) -> bool:
         if not publication.time:
@@ -383,14 +396,14 @@ class Hub:
         channel = self.channels.get(name)
         if channel is None:
             return
-        kind = "join" if joined else "leave"
+        kind = "push_join" if joined else "push_leave"
         push = Push(channel=name)
         if joined:
             push.join = Join(info=info)
         else:
             push.leave = Leave(info=info)
         for framing, group in channel.groups.items():
-            frame = b""
+            frame = message = b""
             for members in (group.plain, group.positioned, group.individual):
                 for sub in members:
                     if not sub.push_join_leave:
@@ -399,11 +412,10 @@ class Hub:
                         sub.buffer.append(Buffered(None, push=push))
                         continue
                     if not frame:
-                        frame = framing.push_frame(push)
+                        message = framing.push_message(push)
+                        frame = framing.frame((message,))
                     sub.transport.send(frame)
-                    key = (sub.transport.name, f"push_{kind}")
-                    self._metrics.transport_sent[key] += 1
-                    self._metrics.transport_sent_size[key] += len(frame)
+                    self._count_sent(sub.transport.name, kind, 1, len(message))
 
 
 def framing_transport(group: SubscriberGroup) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flyball.aio.eager import start_eagerly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
     from flyball.core.broker import Broker
 
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 class BrokerLinks:
     """For each channel at most one broker call is under way; the last wish wins."""
 
-    __slots__ = ("_broker", "_linked", "_wanted", "_work")
+    __slots__ = ("_actions", "_broker", "_linked", "_wanted", "_work")
 
-    def __init__(self, broker: Broker, wanted: Callable[[str], bool]) -> None:
+    def __init__(
+        self, broker: Broker, wanted: Callable[[str], bool], actions: MutableMapping[str, int]
+    ) -> None:
+        """``wanted`` tells whether a channel has subscribers; calls are counted in ``actions``."""
+        self._actions = actions
         self._broker = broker
         self._wanted = wanted
         self._linked: set[str] = set()
@@ -45,8 +49,10 @@ class BrokerLinks:
 
     async def _step(self, channel: str, *, wanted: bool) -> None:
         if wanted:
+            self._actions["broker_subscribe"] += 1
             await self._broker.subscribe(channel)
             self._linked.add(channel)
         else:
+            self._actions["broker_unsubscribe"] += 1
             await self._broker.unsubscribe(channel)
             self._linked.discard(channel)

@@ -11,7 +11,7 @@ from flyball.core.events import ChannelOccupied, ChannelVacated, Unsubscribed
 from flyball.core.links import BrokerLinks
 from flyball.core.reads import SharedReads
 from flyball.core.subscription import SubscriptionState
-from flyball.core.types import HistoryFilter, StreamPosition
+from flyball.core.types import HistoryFilter, RecoveryMode, StreamPosition
 from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push
 
@@ -39,7 +39,9 @@ class Membership:
         self._broker = broker
         self._presence = presence_manager
         self._reads = SharedReads(runtime, broker)
-        self._links = BrokerLinks(broker, lambda channel: channel in hub.channels)
+        self._links = BrokerLinks(
+            broker, lambda channel: channel in hub.channels, runtime.metrics.actions
+        )
 
     # -- entering
 
@@ -47,7 +49,7 @@ class Membership:
         """Puts a subscription into the hub, and the node into the channel if it is the first."""
         metrics = self._runtime.metrics
         metrics.actions["add_subscription"] += 1
-        metrics.subscriptions_inflight += 1
+        metrics.subscriptions_inflight[sub.session.client_label] += 1
         sub.become(SubscriptionState.JOINING)
         first = self.hub.add_subscription(sub)
         await self._links.settle(sub.channel)
@@ -56,11 +58,27 @@ class Membership:
 
     async def announce(self, sub: Subscription) -> None:
         """Tells the channel of its new member."""
-        await self._broker.publish_join_leave(sub.channel, sub.info, joined=True)
+        await self._publish_join_leave(sub, joined=True)
+
+    async def _publish_join_leave(self, sub: Subscription, *, joined: bool) -> None:
+        self._runtime.metrics.messages_sent["join" if joined else "leave"] += 1
+        await self._broker.publish_join_leave(sub.channel, sub.info, joined=joined)
 
     async def read(self, sub: Subscription, query: HistoryFilter) -> HistoryResult:
         """Reads the stream that a subscription follows."""
+        self._count_read(query, sub.options.recovery_mode)
         return await self._reads.read(sub.channel, query)
+
+    def _count_read(self, query: HistoryFilter, mode: RecoveryMode) -> None:
+        """Counts a read by what it is for; others may share it."""
+        actions = self._runtime.metrics.actions
+        actions["history"] += 1
+        if not query.limit:
+            actions["history_stream_top"] += 1
+        elif mode is RecoveryMode.CACHE:
+            actions["history_recover_cache"] += 1
+        else:
+            actions["history_recover"] += 1
 
     async def read_top(self, sub: Subscription) -> StreamPosition:
         """Reads where the stream of a subscription stands; it must not be behind it.
@@ -70,6 +88,7 @@ class Membership:
         """
         seen = StreamPosition(sub.offset, sub.epoch)
         query = HistoryFilter(0, meta_ttl=sub.options.history_meta_ttl)
+        self._count_read(query, sub.options.recovery_mode)
         top = (await self._reads.read(sub.channel, query)).position
         if top.epoch == seen.epoch and top.offset < seen.offset:
             await self._broker.renew_epoch(sub.channel, seen)
@@ -86,6 +105,7 @@ class Membership:
         """Removes a subscriber's presence; silent if there is none."""
         sub.present = False
         session = sub.session
+        self._runtime.metrics.actions["remove_presence"] += 1
         await self._presence.remove_presence(sub.channel, session.client_id, session.user)
 
     # -- leaving
@@ -102,7 +122,7 @@ class Membership:
         sub.become(SubscriptionState.ENDED)
         metrics = self._runtime.metrics
         metrics.actions["remove_subscription"] += 1
-        metrics.subscriptions_inflight -= 1
+        metrics.subscriptions_inflight[sub.session.client_label] -= 1
         steps: list[Step] = []
         if sub.present:
             steps.append(partial(self.remove_presence, sub))
@@ -125,9 +145,14 @@ class Membership:
             return
         steps = self.end_live(sub, code)
         if code.code >= codes.UNSUBSCRIBE_SERVER.code:
-            self._runtime.metrics.server_unsubscribes[code.code] += 1
-            push_unsubscribe(session, channel, code)
+            self.push_unsubscribe(session, channel, code)
         await do_all(steps)
+
+    def push_unsubscribe(self, session: Session, channel: str, code: UnsubscribeCode) -> None:
+        """Tells a client that it is not subscribed (any more), by the server's will."""
+        self._runtime.metrics.server_unsubscribes[code.code] += 1
+        push = messages.Unsubscribe(code=code.code, reason=code.reason)
+        session.push(Push(channel=channel, unsubscribe=push), "push_unsubscribe")
 
     def end_live(self, sub: Subscription, code: UnsubscribeCode) -> list[Step]:
         """Ends a live subscription here and now; returns what is to be done and told after that.
@@ -138,8 +163,7 @@ class Membership:
         del session.subscriptions[channel]
         steps = self._leave(sub)
         if sub.options.join_leave:
-            leave = self._broker.publish_join_leave
-            steps.append(partial(leave, channel, sub.info, joined=False))
+            steps.append(partial(self._publish_join_leave, sub, joined=False))
         ended = Unsubscribed(session.connection, channel, code.code, code.reason, sub.server_side)
         steps.append(partial(self._runtime.handlers.unsubscribed, ended))
         return steps
@@ -173,9 +197,3 @@ class Membership:
     async def drain(self) -> None:
         """Waits for the broker calls under way."""
         await self._links.drain()
-
-
-def push_unsubscribe(session: Session, channel: str, code: UnsubscribeCode) -> None:
-    """Tells a client that it is not subscribed (any more), by the server's will."""
-    push = messages.Unsubscribe(code=code.code, reason=code.reason)
-    session.push(Push(channel=channel, unsubscribe=push), "push_unsubscribe")

@@ -255,9 +255,11 @@ class MemoryBroker(Broker):
         if repeat_key:
             self._remember(repeat_key, result, options.idempotency_ttl)
         if self._events is not None:
+            publication.time = int(self._clock.time() * 1000)  # its lag is counted, as everywhere
             self._events.on_publication(
                 channel, publication, position, delta=options.delta, previous=previous
             )
+            publication.time = 0  # is no client's matter
         return result
 
     def _append(

@@ -8,11 +8,32 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 
+UNKNOWN = "unknown"
+"""Frame type of a command that has no request we know."""
+
 DEFAULT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds, Prometheus' own."""
 FINE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, *DEFAULT_BOUNDS)
 BROADCAST_BOUNDS = (0.000001, 0.000005, 0.00001, 0.00005, *FINE_BOUNDS)
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+COMMANDS = (
+    "connect",
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "presence",
+    "presence_stats",
+    "history",
+    "send",
+    "rpc",
+    "refresh",
+    "sub_refresh",
+    UNKNOWN,
+)
+"""Methods whose durations are shown from the start."""
+MESSAGE_TYPES = ("publication", "join", "leave", "control")
+"""What nodes send each other."""
 
 RECOVERED_BOUNDS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 5000, 10000)
 """Publications."""
@@ -43,6 +64,11 @@ class Histogram:
 
 def _fine() -> Histogram:
     return Histogram(FINE_BOUNDS)
+
+
+def _zeros(keys: tuple[str, ...]) -> defaultdict[str, int]:
+    """Series that are shown before anything happens: a rate needs the zero it starts from."""
+    return defaultdict(int, dict.fromkeys(keys, 0))
 
 
 class Metrics:
@@ -84,9 +110,9 @@ class Metrics:
         """action"""
         self.background_failures: defaultdict[str, int] = defaultdict(int)
         """name of the work that nobody waits for"""
-        self.messages_sent: defaultdict[str, int] = defaultdict(int)
+        self.messages_sent: defaultdict[str, int] = _zeros(MESSAGE_TYPES)
         """type: publication, join, leave, control"""
-        self.messages_received: defaultdict[str, int] = defaultdict(int)
+        self.messages_received: defaultdict[str, int] = _zeros(MESSAGE_TYPES)
         """type"""
         self.broadcast_duration: defaultdict[str, Histogram] = defaultdict(
             lambda: Histogram(BROADCAST_BOUNDS)
@@ -101,14 +127,18 @@ class Metrics:
         """Connections and requests that held too much before anybody knew who sends it."""
         self.survey_duration: defaultdict[str, Histogram] = defaultdict(Histogram)
         """op"""
-        self.command_duration: defaultdict[str, Histogram] = defaultdict(_fine)
+        self.command_duration: defaultdict[str, Histogram] = defaultdict(
+            _fine, {method: _fine() for method in COMMANDS}
+        )
         """method"""
-        self.connections_accepted: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """transport, protocol"""
-        self.connections_inflight: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """transport, protocol"""
-        self.subscriptions_accepted: int = 0
-        self.subscriptions_inflight: int = 0
+        self.connections_accepted: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        """transport, client's name, its version"""
+        self.connections_inflight: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        """transport, client's name, its version"""
+        self.subscriptions_accepted: defaultdict[str, int] = defaultdict(int)
+        """client's name"""
+        self.subscriptions_inflight: defaultdict[str, int] = defaultdict(int)
+        """client's name"""
         self.reply_errors: defaultdict[tuple[str, int], int] = defaultdict(int)
         """method, code"""
         self.server_unsubscribes: defaultdict[int, int] = defaultdict(int)

@@ -402,7 +402,6 @@ class Node(HandlerDecorators, UserOperations):
             TimeoutError: not all answered within ``timeout`` seconds.
         """
         self._check_loop("survey")
-        self.metrics.actions["survey"] += 1
         return await self._run.cluster.survey(op, data, to_node, timeout)
 
     def on_survey(self, op: str, handler: SurveyHandler) -> None:

@@ -65,8 +65,11 @@ class SessionRegistry:
 
     def forget_all(self) -> None:
         """Counts no session and no subscription any more: they are out of reach."""
-        self._runtime.metrics.subscriptions_inflight -= self._hub.num_subscriptions
+        inflight = self._runtime.metrics.subscriptions_inflight
         for session in [*self._hub.sessions.values(), *self.pending_sessions]:
+            inflight[session.client_label] -= sum(
+                sub.is_in_hub for sub in session.subscriptions.values()
+            )
             self._runtime.timers.cancel(session)
             self.refused(session)
         self.pending_sessions.clear()
@@ -76,7 +79,8 @@ class SessionRegistry:
         runtime = self._runtime
         if disconnect.code != codes.DISCONNECT_CONNECTION_CLOSED.code:
             runtime.metrics.server_disconnects[disconnect.code] += 1
-        runtime.metrics.transport_closes[session.transport.name, disconnect.code] += 1
+            if session.transport.has_close_codes:
+                runtime.metrics.transport_closes[session.transport.name, disconnect.code] += 1
         self.pending_sessions.pop(session, None)
         self.refused(session)
         if connected and (session.subscriptions or runtime.handlers.on_disconnected.registered):

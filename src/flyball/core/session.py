@@ -15,6 +15,7 @@ from flyball.core.connection import Connection, SubscriptionInfo
 from flyball.core.errors import Disconnect, Error
 from flyball.core.ids import new_id
 from flyball.core.inbox import WAITS, Inbox
+from flyball.core.metrics import UNKNOWN
 from flyball.core.refusals import FAULTS
 from flyball.core.session_state import LISTENING, TRANSITIONS, SessionState
 from flyball.core.types import NO_DATA, ClientInfo, Raw
@@ -37,6 +38,8 @@ logger: Final = logging.getLogger("flyball.core")
 LINGER = 5.0
 """Seconds until the transport is dropped after an error reply to connect."""
 NEVER = float("inf")
+UNREGISTERED = "unregistered"
+"""Stands in metrics for every name that the client gave itself."""
 UNANNOUNCED = (3000, 3008)
 """The client went away, or does not read: nothing is announced by a push."""
 
@@ -173,9 +176,15 @@ class Session:
         self._runtime.held.free(self)
 
     @property
-    def metrics_key(self) -> tuple[str, str]:
-        """Transport and protocol, the labels of its metrics."""
-        return self.transport.name, self.transport.framing.codec.name
+    def client_label(self) -> str:
+        """The client's name in metrics: strangers choose it, so only whether it has one."""
+        return UNREGISTERED if self.name else "unnamed"
+
+    @property
+    def metrics_key(self) -> tuple[str, str, str]:
+        """Transport, client's name and version: the labels of its metrics."""
+        version = UNREGISTERED if self.version else "unversioned"
+        return self.transport.name, self.client_label, version
 
     @property
     def unidirectional(self) -> bool:
@@ -298,27 +307,36 @@ class Session:
         self._inbox = None
 
     def _execute(self, item: Command, size: int) -> None:
+        connected = self.state is SessionState.CONNECTED
         if item.id == 0 and item.send is None:
+            if connected:
+                self._count_received("client_pong", size)
             self.handle_pong()
             return
         method, handler, request = find_request(self._owner.commands, item)
         if request is None:
+            if connected:
+                self._count_received(UNKNOWN, size)
             self._end(codes.DISCONNECT_BAD_REQUEST, f"command {item.id} has no known request")
             return
-        if (method == "connect") is (self.state is SessionState.CONNECTED):
-            detail = (
-                "a second connect command" if method == "connect" else f"{method} before connect"
-            )
-            self._end(codes.DISCONNECT_BAD_REQUEST, detail)
+        if method != "connect" and not connected:
+            self._end(codes.DISCONNECT_BAD_REQUEST, f"{method} before connect")
             return
-        metrics = self._runtime.metrics
-        key = (self.transport.name, method)
-        metrics.transport_received[key] += 1
-        metrics.transport_received_size[key] += size
+        self._count_received(method, size)
+        if method == "connect" and connected:
+            self._runtime.metrics.command_duration[method].observe(0.0)
+            self._end(codes.DISCONNECT_BAD_REQUEST, "a second connect command")
+            return
         self._busy += 1
         work = start_eagerly(self._run(method, request, handler(self, request, item.id), item.id))
         if work is not None:
             self._runtime.tasks.track_task(work, f"{method} {self!r}")
+
+    def _count_received(self, kind: str, size: int) -> None:
+        if size:  # the request of a unidirectional connection is no message
+            metrics, key = self._runtime.metrics, (self.transport.name, kind)
+            metrics.transport_received[key] += 1
+            metrics.transport_received_size[key] += size
 
     async def _run(
         self, method: str, request: Any, handling: Coroutine[Any, Any, Reply | None], id_: int
@@ -344,7 +362,8 @@ class Session:
                 self.reply_error(Error(codes.INTERNAL), method, id_)
         finally:
             self._busy -= 1
-            self._runtime.metrics.command_duration[method].observe(perf_counter() - start)
+            if not self.unidirectional:
+                self._runtime.metrics.command_duration[method].observe(perf_counter() - start)
         if self._inbox is not None:
             self._inbox.resume()
 
@@ -494,7 +513,7 @@ class Session:
         self._next_ping = now + self.ping_interval
         if not transport.app_ping:
             return
-        self._send(transport.framing.ping, "ping")
+        self._send(transport.framing.ping, "server_ping")
         if options.pong_timeout and not self.unidirectional:
             self._ping_sent_at = now
             self._pong_deadline = now + options.pong_timeout

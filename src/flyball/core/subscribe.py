@@ -191,7 +191,8 @@ class SubscribeRun:
         ):
             raise Error(codes.UNRECOVERABLE_POSITION)
         metrics.recovers[recovery.recovered, bool(publications)] += 1
-        metrics.recovered_publications.observe(len(publications))
+        if recovery.recovered:
+            metrics.recovered_publications.observe(len(publications))
 
     def _fill(self) -> None:
         sub, options, result = self.sub, self.options, self.result
@@ -220,7 +221,7 @@ class SubscribeRun:
         sub, session, runtime = self.sub, self.session, self._runtime
         if not sub.live:
             return
-        runtime.metrics.subscriptions_accepted += 1
+        runtime.metrics.subscriptions_accepted[session.client_label] += 1
         session.want_presence_tick()
         if sub.ended_by is not None:
             await self._membership.end(session, sub.channel, sub.ended_by)

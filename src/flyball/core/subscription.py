@@ -133,6 +133,11 @@ class Subscription:
         return self.state is SubscriptionState.LIVE
 
     @property
+    def is_in_hub(self) -> bool:
+        """The hub has it: it joins, or is live."""
+        return self.state in (SubscriptionState.JOINING, SubscriptionState.LIVE)
+
+    @property
     def individual(self) -> bool:
         """Needs more than the same bytes as its neighbours: see :meth:`Hub.broadcast`."""
         return self.buffer is not None or self.delta or self.tags_filter is not None

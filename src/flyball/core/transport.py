@@ -51,15 +51,11 @@ class Framing(ABC):
             return self.codec.encode_push(push)
         return self.codec.encode_reply(Reply(push=push))
 
-    def push_frame(self, push: Push) -> bytes:
-        """Any push as bytes for the wire."""
-        return self.frame((self.push_message(push),))
-
-    def publication_frame(self, channel: str, publication: Publication) -> bytes:
-        """A publication push as bytes for the wire."""
+    def publication_message(self, channel: str, publication: Publication) -> bytes:
+        """A publication push as one message."""
         if self.unidirectional:
-            return self.frame((self.codec.encode_publication_uni(channel, publication),))
-        return self.frame((self.codec.encode_publication_push(channel, publication),))
+            return self.codec.encode_publication_uni(channel, publication)
+        return self.codec.encode_publication_push(channel, publication)
 
 
 class Transport(ABC):
@@ -96,6 +92,8 @@ class Transport(ABC):
     """Seconds between pings where the transport has its own; None: the node's option."""
     disconnect_push: ClassVar[bool] = False
     """A server's close is announced by a push, for want of close frames."""
+    has_close_codes: ClassVar[bool] = False
+    """A server's close has a code on the wire, and is counted by it."""
 
     def __init__(self, framing: Framing, *, max_queue_size: int = 1048576) -> None:
         self.framing: Framing = framing

@@ -509,7 +509,7 @@ class TestConnect:
             await settle()
             assert client.closed_code == 3010
             assert not node.hub.channels
-            assert node.metrics.subscriptions_inflight == 0
+            assert sum(node.metrics.subscriptions_inflight.values()) == 0
 
     async def test_a_client_that_goes_while_others_are_told(self, clock):
         broker = ControlledBroker(clock)

@@ -327,7 +327,8 @@ def test_payloads(value, data):
 
 def test_a_framing_for_each_way():
     push = messages.Push(channel="x", message=messages.Message(flyball.Raw(b"1")))
-    assert BIDI.push_frame(push) == b'{"push":{"channel":"x","message":{"data":1}}}\n'
+    assert BIDI.push_message(push) == b'{"push":{"channel":"x","message":{"data":1}}}'
+    assert UNI.push_message(push) == b'{"channel":"x","message":{"data":1}}'
 
 
 async def test_a_push_that_the_protocol_cannot_carry(node, wire):

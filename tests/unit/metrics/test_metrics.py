@@ -56,10 +56,10 @@ def key(name: str, **labels: str) -> tuple[str, frozenset]:
 
 def test_gauges_and_counters_have_the_names_and_labels_of_the_original():
     metrics = Metrics()
-    metrics.connections_accepted["websocket", "json"] += 7
+    metrics.connections_accepted["websocket", "unnamed", "unregistered"] += 7
     metrics.reply_errors["subscribe", 103] += 2
     metrics.recovers[True, False] += 1
-    metrics.subscriptions_accepted = 9
+    metrics.subscriptions_accepted["unregistered"] = 9
     metrics.transport_closes["websocket", 3008] += 1
     server = ServerMetrics()
     server.connection_limit = 4
@@ -81,9 +81,9 @@ def test_gauges_and_counters_have_the_names_and_labels_of_the_original():
     accepted = key(
         "centrifugo_client_connections_accepted",
         transport="websocket",
-        accept_protocol="json",
-        client_name="unregistered",
-        client_version="unversioned",
+        accept_protocol="",
+        client_name="unnamed",
+        client_version="unregistered",
     )
     assert got[accepted] == 7
     errors = key(

@@ -244,11 +244,12 @@ async def test_slow_readers_are_cut_with_bounded_memory(make):
 
 
 async def test_too_big_a_message(make):
-    _, app = make(websocket=WebSocketOptions(message_size_limit=100))
+    node, app = make(websocket=WebSocketOptions(message_size_limit=100))
     peer = await joined(app)
     peer.give(type="websocket.receive", text="x" * 101)
     await peer.end()
     assert peer.sent[-1]["code"] == 1009
+    assert node.metrics.transport_closes == {("websocket", 1009): 1}
 
 
 async def test_bad_commands(make):

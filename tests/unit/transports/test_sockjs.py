@@ -213,7 +213,7 @@ async def test_pings_are_messages(server):
     (reply,) = replies((await client.chunk())[:-1])
     assert (reply["connect"]["ping"], reply["connect"]["pong"]) == (10, True)
     for pings in (1, 2):
-        while server.node.metrics.transport_sent["sockjs", "ping"] < pings:
+        while server.node.metrics.transport_sent["sockjs", "server_ping"] < pings:
             server.clock.advance(0.5)
         assert await client.chunk() == 'a["{}"]\n'
         if pings == 1:
@@ -326,7 +326,8 @@ async def test_sessions_without_receivers_end(server):
     server.clock.advance(0.2)
     assert not server.node.hub.sessions
     assert not len(server.sessions)
-    assert server.node.metrics.transport_closes["sockjs", 3000] == 1
+    # The client went away: that is no close of ours.
+    assert not server.node.metrics.transport_closes
     client = await ask(server, f"{session}/xhr_send", json.dumps([CONNECT]))
     assert client.status == 404
     assert await poller.poll(session) == "o"  # the id may begin anew

@@ -158,6 +158,8 @@ async def test_http_stream(server):
     assert other.status == 204
     assert other.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert await client.line() == [{"id": 3, "rpc": {}}]
+    assert server.node.metrics.actions["survey"] == 1
+    assert server.node.metrics.survey_duration["centrifuge_emulation"].count == 1
 
 
 async def test_protobuf(server):

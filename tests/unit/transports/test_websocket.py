@@ -285,6 +285,7 @@ async def test_message_over_the_limit_closes_with_1009(serve):
     assert await client.read(4) == bytes.fromhex("880203f1")
     assert await client.rest() == b""
     assert server.sessions == []
+    assert server.node.metrics.transport_closes == {("websocket", 1009): 1}
     await client.close()
 
 

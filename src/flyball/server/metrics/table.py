@@ -16,8 +16,9 @@ OWN_PREFIX: Final = "flyball_"
 
 NAMESPACE: Final = (("channel_namespace", ""),)
 """A label the original has and leaves empty."""
-UNNAMED: Final = (("client_name", "unregistered"),)
-UNVERSIONED: Final = (*UNNAMED, ("client_version", "unversioned"))
+UNEXPOSED: Final = (("accept_protocol", ""),)
+"""Likewise: it tells the version of HTTP only to programs that ask for it."""
+_CLIENT: Final = ("transport", "client_name", "client_version")
 
 
 class MetricKind(Enum):
@@ -149,32 +150,32 @@ CORE: Final = (
         MetricKind.COUNTER,
         "Connections that were accepted.",
         "connections_accepted",
-        ("transport", "accept_protocol"),
-        UNVERSIONED,
+        _CLIENT,
+        UNEXPOSED,
     ),
     Spec(
         "client_connections_inflight",
         MetricKind.GAUGE,
         "Connections that are open now.",
         "connections_inflight",
-        ("transport", "accept_protocol"),
-        UNVERSIONED,
+        _CLIENT,
+        UNEXPOSED,
     ),
     Spec(
         "client_subscriptions_accepted",
         MetricKind.COUNTER,
         "Subscriptions that were accepted.",
         "subscriptions_accepted",
-        (),
-        (*UNNAMED, *NAMESPACE),
+        ("client_name",),
+        NAMESPACE,
     ),
     Spec(
         "client_subscriptions_inflight",
         MetricKind.GAUGE,
         "Subscriptions that exist now.",
         "subscriptions_inflight",
-        (),
-        (*UNNAMED, *NAMESPACE),
+        ("client_name",),
+        NAMESPACE,
     ),
     Spec(
         "client_num_reply_errors",

@@ -94,12 +94,14 @@ def uni_asgi_framing(*, join: bool) -> UniAsgiFraming:
 class AsgiWebSocketTransport(OutboxTransport):
     """One connection; the ASGI app's coroutine reads, a task beside it writes."""
 
-    __slots__ = ("_may_read", "disconnect")
+    __slots__ = ("_closes", "_may_read", "disconnect")
 
     name: ClassVar[str] = "websocket"
+    has_close_codes: ClassVar[bool] = True
 
     def __init__(self, node: Node, framing: Framing) -> None:
         super().__init__(node, framing)
+        self._closes = node.metrics.transport_closes
         self.disconnect: Disconnect | None = None
         """Why the session ended."""
         self._may_read: asyncio.Event | None = None
@@ -111,6 +113,7 @@ class AsgiWebSocketTransport(OutboxTransport):
 
     def too_big(self) -> None:
         """A message was over the limit: the connection ends with 1009."""
+        self._closes[self.name, TOO_BIG] += 1
         session = self.session
         if session is not None:
             session.connection_lost()

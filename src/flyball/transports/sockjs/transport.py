@@ -66,6 +66,7 @@ class SockJsTransport(Transport):
         "write_timeout",
     )
     name: ClassVar[str] = "sockjs"
+    has_close_codes: ClassVar[bool] = True
 
     def __init__(self, node: Node, keeper: SessionKeeper, id_: str, write_timeout: float) -> None:
         """Makes the transport of a session.

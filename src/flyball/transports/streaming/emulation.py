@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.messages import Response, empty
@@ -63,7 +64,12 @@ class EmulationEndpoint:
         except DecodeError:
             return self._answer(400, headers)
         if request.node == self.node.id:
+            started = monotonic()
             deliver(self.node, request)
+            # As the original counts it, which asks itself as it asks others.
+            metrics = self.node.metrics
+            metrics.actions["survey"] += 1
+            metrics.survey_duration[OP].observe(monotonic() - started)
             return self._answer(204, headers)
         return self._forward(request, headers)
 

@@ -100,6 +100,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     )
 
     name: ClassVar[str] = "websocket"
+    has_close_codes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -261,6 +262,8 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         if closing:
             self._drop()
             return
+        # The session only hears that the connection is lost: what it was closed for counts here.
+        self._context.node.metrics.transport_closes[self.name, violation.code] += 1
         self._say_last(frames.build_close(violation.code, violation.reason))
         if not self._wire.can_write_eof():  # TLS
             self._drop()
