@@ -5,7 +5,6 @@ and moves when a direction says so. Client ids and epochs differ from run to run
 captured value must stand for the same value of ours wherever it appears.
 """
 
-import asyncio
 import base64
 import json
 import re
@@ -15,11 +14,12 @@ from certificates import self_signed
 from commands import decode_frame
 from golden_socket import BINARY, CLOSE, PONG, TEXT, Socket, http
 from ports import free_port
+from waiting import until
 
 from flyball.protocol.protobuf_codec import PROTOBUF, split_frame
 from flyball.server.app import Server
 from flyball.server.config import check, load_config
-from flyball.testing import TestClock
+from flyball.testing import TestClock, settle
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 MASKED = re.compile(rf'{UUID}|(?<="epoch":")[A-Za-z]{{8}}(?=")')
@@ -146,14 +146,13 @@ class Stage:
         for socket in self._sockets:
             await socket.close()
         self._sockets.clear()
-        async with asyncio.timeout(5):
-            while self.server.node.hub.num_clients:
-                await asyncio.sleep(0.001)
+        await until(lambda: not self.server.node.hub.num_clients, "end of the connections")
 
     async def quiet(self):
-        """Gives sockets time to deliver what was written."""
-        for _ in range(3):
-            await asyncio.sleep(0.002)
+        """Lets the server say what it has to say, and what it wrote arrive."""
+        await settle()
+        for socket in self._sockets:
+            await socket.arrived()
 
     # -- time
 
@@ -168,8 +167,7 @@ class Stage:
             assert passed < limit, f"the server said nothing for {limit} s"
             self.clock.advance(0.05)
             passed += 0.05
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await settle(2)
         await self.quiet()
         return passed
 

@@ -7,12 +7,14 @@ import os
 import struct
 import zlib
 
+from waiting import PATIENCE, until
+
 MASK = bytes((1, 2, 3, 4))
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+ARRIVED = b"arrived"
+"""What comes back behind all that was written before it."""
 ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455, section 1.3."""
-TIMEOUT = 10.0
-"""Real seconds until something expected counts as missing; nothing waits so long when all is well."""
 
 
 def accept_key(key):
@@ -46,7 +48,7 @@ async def http(port, method, path, headers, ssl=None):
         lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        status, head = await asyncio.wait_for(read_head(reader), TIMEOUT)
+        status, head = await asyncio.wait_for(read_head(reader), PATIENCE)
         length = next((int(h.split(":")[1]) for h in head if h.lower().startswith("content-l")), 0)
         return status, head, (await reader.readexactly(length)).decode()
     finally:
@@ -63,6 +65,8 @@ class Socket:
         self.raw = []
         """The same frames as they came."""
         self.pings = 0
+        self._arrivals = 0
+        self._answers_pings = True
         self.response_headers = []
         self.key = ""
         self._reader, self._writer = reader, writer
@@ -86,7 +90,7 @@ class Socket:
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         socket = cls(reader, writer)
         socket.key = wanted["Sec-WebSocket-Key"]
-        status, socket.response_headers = await asyncio.wait_for(read_head(reader), TIMEOUT)
+        status, socket.response_headers = await asyncio.wait_for(read_head(reader), PATIENCE)
         assert " 101 " in status, status
         socket._inflate = any("permessage-deflate" in h for h in socket.response_headers)
         socket._reading = asyncio.create_task(socket._read())
@@ -113,6 +117,8 @@ class Socket:
         opcode = first & 0x0F
         if opcode == PING:
             self.pings += 1
+        elif opcode == PONG and payload == ARRIVED:
+            self._arrivals += 1
         elif opcode == CLOSE:
             code = int.from_bytes(payload[:2], "big") if payload else 1005
             self.received.append((CLOSE, (code, payload[2:].decode())))
@@ -128,18 +134,19 @@ class Socket:
         return bool(self.received) and self.received[-1][0] == CLOSE
 
     def write(self, data):
-        """Writes bytes as they are."""
+        """Writes bytes as they are, which may be part of a frame, or none."""
+        self._answers_pings = False
         self._writer.write(data)
 
     def send(self, payload, opcode=None):
         """Sends one message: text for ``str``, binary for ``bytes``."""
         if isinstance(payload, str):
-            self.write(frame(TEXT if opcode is None else opcode, payload.encode()))
-        else:
-            self.write(frame(BINARY if opcode is None else opcode, payload))
+            payload, opcode = payload.encode(), TEXT if opcode is None else opcode
+        self._writer.write(frame(BINARY if opcode is None else opcode, payload))
 
     def pause(self):
         """Reads no more, so that the server's writes pile up."""
+        self._answers_pings = False
         self._reader._transport.pause_reading()
 
     def resume(self):
@@ -148,15 +155,23 @@ class Socket:
 
     async def until(self, condition, what="message"):
         """Waits until ``condition()`` holds."""
-        async with asyncio.timeout(TIMEOUT):
-            while not condition():
-                if self._reading.done():
-                    raise AssertionError(f"no {what}; received {self.received}")
-                self._news.clear()
-                await self._news.wait()
+        await until(
+            condition,
+            lambda: f"{what}; received {self.received}",
+            news=self._news,
+            over=self._reading.done,
+        )
+
+    async def arrived(self):
+        """Waits until everything that the server has written is here."""
+        if self._answers_pings and not self.closed:
+            wanted = self._arrivals + 1
+            self.send(ARRIVED, PING)
+            await self.until(lambda: self.closed or self._arrivals >= wanted, "pong")
 
     async def close(self):
         """Drops the connection."""
+        self._answers_pings = False
         self._writer.close()
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from golden_replay import UUID, Stage, binary_line, load_rows, sorted_headers
-from golden_socket import TIMEOUT, read_head
+from golden_socket import read_head
 from golden_tables import STREAMS
+from waiting import PATIENCE, until
 
 from flyball.protocol.client import CLIENT
 from flyball.protocol.protobuf_codec import PROTOBUF, split_frame
@@ -51,7 +52,7 @@ class Stream:
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + (body or b""))
-        stream.head = await asyncio.wait_for(read_head(reader), TIMEOUT)
+        stream.head = await asyncio.wait_for(read_head(reader), PATIENCE)
         stream._reading = asyncio.ensure_future(stream._read())
         return stream
 
@@ -73,12 +74,9 @@ class Stream:
 
     async def until(self, condition, what):
         """Waits for ``condition()``."""
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                while not condition():
-                    await asyncio.sleep(0.001)
-        except TimeoutError:
-            raise AssertionError(f"no {what}; so far {self.head} {self.body!r}") from None
+        await until(
+            condition, lambda: f"{what}; so far {self.head} {self.body!r}", over=self.closed.is_set
+        )
 
     async def close(self):
         """Leaves."""
@@ -294,7 +292,7 @@ async def test_replay(letter, tmp_path):
         for number in played:
             play = Play(stage, number)
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE):
                     if number in DIRECTIONS:
                         await DIRECTIONS[number](play)
                     else:

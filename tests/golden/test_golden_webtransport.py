@@ -1,6 +1,5 @@
 """The captured WebTransport sessions, replayed byte for byte but for ids."""
 
-import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -173,7 +172,7 @@ async def test_a_line_is_a_command_once_it_ends(stage):
         command, pause, newline = play.row["sent"][1:]
         assert pause == "sleep:300ms"
         play.send(command)
-        await asyncio.sleep(0.05)
+        await client.ping()
         assert not play.messages
         play.send(newline)
         await no_pong(play, replies=1)

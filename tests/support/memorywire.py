@@ -1,6 +1,4 @@
-"""What a connection sees of asyncio's transport, in memory; and turns of the loop, counted."""
-
-import asyncio
+"""What a connection sees of asyncio's transport, in memory."""
 
 
 class MemoryWire:
@@ -51,13 +49,3 @@ class MemoryWire:
         self.closed = True
 
     abort = close
-
-
-async def turns_until(condition, most=2000):
-    """How many turns of the event loop pass until ``condition``."""
-    turns = 0
-    while not condition():
-        await asyncio.sleep(0)
-        turns += 1
-        assert turns < most
-    return turns

@@ -13,17 +13,23 @@ LOOK_EVERY = 0.002
 """Seconds between two looks at what gives no sign of its own."""
 
 
-async def until(condition, what="what was waited for", *, news=None):
+async def until(condition, what="what was waited for", *, news=None, over=None, meanwhile=None):
     """Waits until ``condition()`` holds.
 
     Args:
         condition: Looked at again and again.
         what: Named by the failure; a callable is asked only then.
         news: An event set whenever the condition may have changed; without it we look often.
+        over: Whether nothing more can come, so that waiting on is of no use.
+        meanwhile: Called after each look that found nothing.
     """
     try:
         async with asyncio.timeout(PATIENCE):
             while not condition():
+                if over is not None and over():
+                    raise TimeoutError
+                if meanwhile is not None:
+                    meanwhile()
                 if news is None:
                     await asyncio.sleep(LOOK_EVERY)
                 else:
@@ -33,12 +39,22 @@ async def until(condition, what="what was waited for", *, news=None):
         raise AssertionError(f"no {what() if callable(what) else what}") from None
 
 
+async def turns_until(condition, most=2000):
+    """How many turns of the event loop pass until ``condition``."""
+    passed = 0
+    while not condition():
+        await asyncio.sleep(0)
+        passed += 1
+        assert passed < most
+    return passed
+
+
 def wait_for(condition, what):
     """The same without a loop, for what another process does."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, f"no {what() if callable(what) else what}"
-        time.sleep(0.02)
+        time.sleep(LOOK_EVERY)
 
 
 @contextlib.asynccontextmanager
@@ -48,7 +64,7 @@ async def time_flies(clock, step=0.05):
     async def fly():
         while True:
             clock.advance(step)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(LOOK_EVERY / 2)
 
     task = asyncio.ensure_future(fly())
     try:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from core_harness import LineFraming, Wire
+from waiting import turns_until
 
 import flyball
 from flyball.core import inbox
@@ -69,16 +70,6 @@ async def slow_node(opened):
     async with node:
         yield node
         opened.set()
-
-
-async def turns_until(condition):
-    """How many turns of the loop it takes."""
-    turns = 0
-    while not condition():
-        await asyncio.sleep(0)
-        turns += 1
-        assert turns < 1000
-    return turns
 
 
 async def test_nothing_behind_a_connect_is_decoded_before_its_answer(slow_node, opened, framing):

@@ -5,7 +5,8 @@ import struct
 
 import hpack
 import pytest
-from memorywire import MemoryWire, turns_until
+from memorywire import MemoryWire
+from waiting import turns_until
 
 from flyball.aio.held import HeldBytes
 from flyball.aio.timers import TimerWheel

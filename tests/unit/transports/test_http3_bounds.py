@@ -6,9 +6,9 @@ import time
 
 import pytest
 from certificates import self_signed
-from memorywire import turns_until
 from quicclient import dial
 from streamclients import dial_h3
+from waiting import turns_until
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions

@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import pytest
-from memorywire import MemoryWire, turns_until
+from memorywire import MemoryWire
+from waiting import turns_until
 from wsclient import client_frame
 
 import flyball
