@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from acme_certs import DAY, certificate_pem, key_pem, make_key
 from ports import free_ports
-from waiting import PATIENCE
+from waiting import wait_for
 
 BLOCKED = "blocked.test"
 
@@ -106,16 +106,21 @@ class Pebble:
         return self._until_it_works(ask)
 
     def _until_it_works(self, action):
-        end = time.monotonic() + PATIENCE
-        while True:
+        results = []
+
+        def logs():
+            texts = [file.read_text() for file in self.place.glob("pebble*.log")]
+            return "start of pebble:\n" + "\n".join(texts)
+
+        def works():
             try:
-                return action()
+                results.append(action())
             except OSError:
-                dead = [p for p in self._processes if p.poll() is not None]
-                if dead or time.monotonic() > end:
-                    logs = [f.read_text() for f in self.place.glob("pebble*.log")]
-                    raise AssertionError("pebble did not start:\n" + "\n".join(logs)) from None
-                time.sleep(0.05)
+                assert all(p.poll() is None for p in self._processes), f"no {logs()}"
+            return results
+
+        wait_for(works, logs)
+        return results[0]
 
     def __exit__(self, *_):
         for process in self._processes:

@@ -11,6 +11,7 @@ from acme_certs import DAY, pair
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE
 
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
@@ -286,7 +287,7 @@ def test_behind_a_listener(loop):
         listener = Listener(options, Routes(app=app))
         await listener.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 answer, ordinary = await ask(listener.port, "a.test")
                 assert answer == b"HTTP/1.1 204 No Content\r\n"
                 with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):

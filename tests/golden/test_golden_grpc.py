@@ -7,6 +7,7 @@ import pytest
 from golden_replay import Stage, load_rows
 from golden_tables import ELSEWHERE
 from grpc import aio
+from waiting import PATIENCE
 
 ROWS, CONFIGS = load_rows(Path(__file__).parent / "wire-examples.jsonl")
 METHOD = "/centrifugal.centrifugo.unistream.CentrifugoUniStream/Consume"
@@ -33,7 +34,7 @@ async def test_replay(number, tmp_path):
                     await stage.api("publish", channel=push["decoded"]["channel"], raw=raw)
                 if "disconnect" in push["decoded"] and len(pushes) > 1:
                     await stage.api("disconnect", user="u")
-                ours = await asyncio.wait_for(call.read(), 5)
+                ours = await asyncio.wait_for(call.read(), PATIENCE)
                 assert not stage.compare(line(bytes.fromhex(push["hex"])), line(ours))
             assert await call.read() is aio.EOF
             assert str(await call.code()) == status["status"]

@@ -24,6 +24,7 @@ from golden_tables import (
     STREAMS,
     TIMES,
 )
+from waiting import PATIENCE
 
 ROWS, CONFIGS = load_rows(Path(__file__).parent / "wire-examples.jsonl")
 SECRET = b"secret"
@@ -289,7 +290,7 @@ async def replay(letter, tmp_path):
         for number in played_rows(letter):
             play = Play(stage, number)
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE):
                     problems = await play.play()
             except (AssertionError, TimeoutError, OSError) as error:
                 problems = [f"{type(error).__name__}: {error}", *play.problems]

@@ -127,23 +127,19 @@ async def test_presence_and_channels(api, client, sub, me):
 
 async def test_refresh(api, client, me):
     await api.refresh(cent.RefreshRequest(user=me, expire_at=int(time.time()) + 3600))
-    await asyncio.sleep(0.1)
-    assert len(client.events.of("connecting")) == 1
     await api.refresh(cent.RefreshRequest(user=me, expired=True))
-    await until(lambda: len(client.events.of("connecting")) == 2, "connection expired")
-    assert client.events.of("connecting")[1].code == 3005
+    await until(lambda: len(client.events.of("connecting")) > 1, "connection expired")
+    assert [context.code for context in client.events.of("connecting")][1:] == [3005]
 
 
 async def test_disconnect(api, client, me):
     own = client.events.of("connected")[0].client
     await api.disconnect(cent.DisconnectRequest(user=me, whitelist=[own]))
-    await asyncio.sleep(0.1)
-    assert not client.events.of("disconnected")
     await api.disconnect(
         cent.DisconnectRequest(user=me, disconnect=cent.Disconnect(code=4600, reason="enough"))
     )
     await until(lambda: client.events.of("disconnected"), "disconnected")
-    context = client.events.of("disconnected")[0]
+    (context,) = client.events.of("disconnected")
     assert (context.code, context.reason) == (4600, "enough")
 
 

@@ -15,6 +15,7 @@ from aioquic.quic.events import (
     StreamDataReceived,
     StreamReset,
 )
+from waiting import until
 
 
 class Client(QuicConnectionProtocol):
@@ -59,13 +60,9 @@ class Client(QuicConnectionProtocol):
         self.news.set()
 
     async def until(self, condition, what="event"):
-        try:
-            async with asyncio.timeout(5):
-                while not condition():
-                    self.news.clear()
-                    await self.news.wait()
-        except TimeoutError:
-            raise AssertionError(f"no {what}; {self.answers} {self.data} {self.ended}") from None
+        await until(
+            condition, lambda: f"{what}; {self.answers} {self.data} {self.ended}", news=self.news
+        )
 
     async def request(self, path="/connection/webtransport", **more):
         """An extended CONNECT; the status of its answer."""

@@ -15,8 +15,7 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, ProtocolNegotiated, StreamReset
-
-TIMEOUT = 5
+from waiting import until
 
 
 class Stream:
@@ -42,7 +41,7 @@ class Stream:
         return self.body.decode()
 
     async def until(self, condition, what="event"):
-        await self.client.until(condition, f"{what}: {self.head} {self.body!r}")
+        await self.client.until(condition, lambda: f"{what}: {self.head} {self.body!r}")
 
     async def answered(self):
         await self.until(lambda: self.head or self.was_reset or self.client.lost, "answer")
@@ -69,13 +68,7 @@ class Client:
         self.lost = False
 
     async def until(self, condition, what="event"):
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                while not condition():
-                    self.news.clear()
-                    await self.news.wait()
-        except TimeoutError:
-            raise AssertionError(f"no {what}") from None
+        await until(condition, what, news=self.news)
 
     def ask(self, method, path, headers=(), body=b"", *, end=True, protocol=None):
         """Sends a request, without waiting for the answer."""

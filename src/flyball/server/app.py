@@ -56,7 +56,7 @@ class Server:
         self._clock = clock = clock or LoopClock()
         options = build.node_options(config, version=version)
         self.node: Node = Node(options, engine=build.node_engine(config), clock=clock)
-        self._jwks = JwksClient()
+        self._jwks = JwksClient(clock)
         tokens, sub_tokens = build.token_verifiers(config, clock, self._jwks)
         rules = build.channel_rules(config)
         self.proxy_metrics: ProxyMetrics = ProxyMetrics()

@@ -340,19 +340,14 @@ async def test_concurrent_failure_cancels_the_rest() -> None:
 
     async def work(item: int) -> int:
         try:
-            await asyncio.sleep(0 if item == 1 else 3600)
+            await (asyncio.sleep(0) if item == 1 else asyncio.Event().wait())
         finally:
             ended.append(item)
         raise ValueError("one failed")
 
-    # 1 fails at once, the others would wait for an hour
-    limit = concurrent.MAX_CONCURRENCY
-    try:
-        concurrent.MAX_CONCURRENCY = 2
-        with pytest.raises(ValueError, match="one failed"):
-            await map_concurrently(work, [0, 1, 2])
-    finally:
-        concurrent.MAX_CONCURRENCY = limit
+    # 1 fails at once, the others would wait for ever
+    with pytest.raises(ValueError, match="one failed"):
+        await map_concurrently(work, [0, 1, 2], limit=2)
     assert ended == [1, 0]
 
 

@@ -57,10 +57,22 @@ def clock():
 
 
 @pytest.fixture
-async def client(clock):
-    client = JwksClient(clock)
-    yield client
-    await client.close()
+async def clients(clock):
+    """Makes clients, with limits of their own."""
+    made = []
+
+    def make(**limits):
+        made.append(JwksClient(clock, **limits))
+        return made[-1]
+
+    yield make
+    for client in made:
+        await client.close()
+
+
+@pytest.fixture
+def client(clients):
+    return clients()
 
 
 def verifier(endpoint, clock, client, **options):
@@ -175,14 +187,12 @@ async def _huge(_request):
 
 
 async def _slow(_request):
-    await asyncio.sleep(30)
+    await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("answer", [_status, _redirect, _garbage, _huge, _slow])
-async def test_an_endpoint_that_fails_is_a_temporary_error(
-    endpoint, clock, client, answer, monkeypatch
-):
-    monkeypatch.setattr(jwks_module, "TIMEOUT", 0.05)
+async def test_an_endpoint_that_fails_is_a_temporary_error(endpoint, clock, clients, answer):
+    client = clients(timeout=0.05 if answer is _slow else jwks_module.TIMEOUT)
     endpoint.answer = answer
     checking = verifier(endpoint, clock, client)
     with pytest.raises(Error) as caught:
@@ -257,7 +267,7 @@ async def test_closing_answers_who_waits(endpoint, clock):
 
     async def answer(_request):
         asked.set()
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     endpoint.answer = answer
     checking = verifier(endpoint, clock, client)
@@ -373,8 +383,8 @@ async def test_broken_keys_do_not_spoil_the_set(endpoint, clock, client):
             await checking.verify_connect_token(token(KEYS["EdDSA"], "EdDSA", kid))
 
 
-async def test_strange_endpoints_do_not_push_out_good_ones(endpoint, clock, client, monkeypatch):
-    monkeypatch.setattr(jwks_module, "MAX_ENDPOINTS", 5)
+async def test_strange_endpoints_do_not_push_out_good_ones(endpoint, clock, clients):
+    client = clients(max_endpoints=5)
     endpoint.keys = [published(KEYS["ES256"], "k1")]
 
     async def answer(request):

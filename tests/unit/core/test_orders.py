@@ -12,6 +12,7 @@ from itertools import permutations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import PATIENCE
 
 import flyball
 from flyball.core.subscription import Subscription
@@ -264,7 +265,7 @@ class Scene:
             assert self.position == self.published
         await self.drop()
         await self.calm_down()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*self.operations)
         self.no_leaks()
         await self.node.shutdown()

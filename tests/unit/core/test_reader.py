@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from waiting import PATIENCE
 
 import flyball
 from flyball.core.node import Node
@@ -115,7 +116,7 @@ async def test_what_comes_while_the_history_is_read(node, broker):
     await publish(node, 1, 2)
     since = flyball.StreamPosition(0, (await node.history("news")).position.epoch)
     broker.hold("history")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         opening = asyncio.ensure_future(node.subscribe("news", since=since).__aenter__())
         await settle()
         broker.held[0].perform()

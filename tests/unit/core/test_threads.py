@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from waiting import PATIENCE
 
 import flyball
 from flyball.testing import TestClient, settle
@@ -34,7 +35,7 @@ async def elsewhere(function, *arguments):
 @pytest.mark.parametrize("name", CALLS)
 async def test_calls_from_another_loop_are_refused(node, name):
     def call():
-        return asyncio.run(asyncio.wait_for(CALLS[name](node), 1))
+        return asyncio.run(asyncio.wait_for(CALLS[name](node), PATIENCE))
 
     with pytest.raises(
         flyball.WrongLoopError, match=f"node.{name} was called outside .*threadsafe"

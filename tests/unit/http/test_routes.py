@@ -7,6 +7,7 @@ import pytest
 from asking import ask
 from certificates import self_signed
 from streamclients import dial_h2, dial_h3
+from waiting import PATIENCE
 
 from flyball.core.errors import ConfigError
 from flyball.core.node import Node
@@ -16,6 +17,7 @@ from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.messages import Response, empty
 from flyball.http.routes import Route, RouteClash, Routes
 from flyball.server import build
+from flyball.testing.clock import settle
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.endpoint import StreamEndpoint
@@ -123,7 +125,7 @@ async def listening(routes):
 
 
 async def status_of(reader):
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
     lines = head.decode().split("\r\n")
     sizes = [line for line in lines if line.startswith("Content-Length: ")]
     await reader.readexactly(int(sizes[0].split()[1]))
@@ -143,14 +145,14 @@ async def test_the_body_of_a_refused_request_is_skipped(path, status):
         for known in (False, True):  # heads are remembered
             writer.write(request(path, 5) + (b"abcde" if known else b"ab"))
             if not known:
-                await asyncio.sleep(0.02)
+                await settle()
                 writer.write(b"cde")
             assert await status_of(reader) == (status, False)
         writer.write(request("/x", 5, headers="key: k\r\n") + b"abcde")
         assert await status_of(reader) == (200, False)
         chunked = request(path, 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         writer.write(chunked + b"3\r\nabc\r\n")
-        await asyncio.sleep(0.02)
+        await settle()
         writer.write(b"0\r\n\r\n")
         assert await status_of(reader) == (status, False)
         writer.write(chunked + b"40001\r\n" + b"x" * 0x40001)
@@ -264,7 +266,7 @@ async def test_upgrades_and_streams_are_counted(node):
     ):
         async with listening(routes) as (reader, writer):
             writer.write(asked)
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
             assert counts.pop(key) == 1
             assert not counts
 

@@ -9,9 +9,11 @@ import socket
 import struct
 
 from certificates import self_signed
+from waiting import time_flies, until
 
 from flyball.server.app import Server
 from flyball.server.config import check, load_config
+from flyball.testing import TestClock
 from flyball.transports.sockjs import transport as sockjs_transport
 
 ENDPOINTS = {
@@ -128,14 +130,11 @@ def files():
 
 async def until_at_most(count, wanted, what):
     """Waits until ``count()`` is ``wanted`` again, or less: what was there may have ended."""
-    try:
-        async with asyncio.timeout(10):
-            while count() > wanted:
-                gc.collect()
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        what = what() if callable(what) else what
-        raise AssertionError(f"{what}: {count()} in place of {wanted}") from None
+
+    def text():
+        return f"end of {what() if callable(what) else what}: {count()} in place of {wanted}"
+
+    await until(lambda: count() <= wanted, text, meanwhile=gc.collect)
 
 
 def make_server(tmp_path, config, **flags):
@@ -145,14 +144,13 @@ def make_server(tmp_path, config, **flags):
     flags = {"http_server.port": "0", "http_server.address": "127.0.0.1", **flags}
     loaded = load_config(str(file), environ={}, flags=flags).config
     check(loaded)
-    return Server(loaded)
+    return Server(loaded, clock=TestClock())
 
 
 @contextlib.asynccontextmanager
 async def tls_server(tmp_path, monkeypatch):
     """Every endpoint over TLS and QUIC; QUIC connections that fall silent are forgotten soon."""
     monkeypatch.setenv("GODEBUG", "http2xconnect=1")
-    monkeypatch.setattr(sockjs_transport, "DISCONNECT_DELAY", 0.5)  # for the test's time
     pem, key = map(bytes.decode, self_signed())
     config = {
         **CONFIG,
@@ -172,12 +170,23 @@ async def tls_server(tmp_path, monkeypatch):
 
 @contextlib.asynccontextmanager
 async def nothing_stays_behind(server, caplog):
-    """Whatever clients do meanwhile: the server is as before, and has nothing to complain of."""
+    """Whatever clients do meanwhile: the server is as before, and has nothing to complain of.
+
+    The server's time stands still until the clients are gone, and flies then.
+    """
     node = server.node
     wheels = [port.timers for port in server.listeners if hasattr(port, "timers")]
     quic = [port._server._protocols for port in server.listeners if hasattr(port, "service")]
     tasks, known = len(asyncio.all_tasks()), files()
     yield
+    async with time_flies(node.clock):
+        # One task moves the clock.
+        await everything_ends(node, wheels, quic, tasks + 1, known)
+    assert not [r for r in caplog.records if r.exc_info or r.levelname in ("ERROR", "CRITICAL")]
+
+
+async def everything_ends(node, wheels, quic, tasks, known):
+    """Waits until no more is there than there was."""
     for wheel in wheels:
         await until_at_most(lambda wheel=wheel: wheel.num_armed, 0, "connections")
     for protocols in quic:
@@ -187,4 +196,3 @@ async def nothing_stays_behind(server, caplog):
     await until_at_most(lambda: node.hub.num_subscriptions, 0, "subscriptions")
     await until_at_most(lambda: len(asyncio.all_tasks()), tasks, "tasks")
     await until_at_most(count_files, len(known), lambda: {*files().items()} - {*known.items()})
-    assert not [r for r in caplog.records if r.exc_info or r.levelname in ("ERROR", "CRITICAL")]

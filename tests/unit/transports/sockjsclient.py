@@ -6,6 +6,7 @@ import json
 import re
 from itertools import count
 
+from waiting import PATIENCE, until
 from wsclient import RawClient
 
 from flyball.core import types
@@ -42,11 +43,6 @@ class Server:
         (transport,) = self.sessions._transports.values()
         return transport
 
-    async def until(self, condition):
-        async with asyncio.timeout(5):
-            while not condition():
-                await asyncio.sleep(0.002)
-
 
 @contextlib.asynccontextmanager
 async def running(options):
@@ -79,8 +75,11 @@ async def running(options):
         client = RawClient.opened.pop()
         client.writer.transport.abort()
         await client.close()
-    clock.advance(20)
-    await asyncio.sleep(0.01)
+    await until(
+        lambda: not (listener.timers.num_armed or node.hub.sessions or len(endpoint.sessions)),
+        "end of connections and sessions",
+        meanwhile=lambda: clock.advance(20),
+    )
     clock.advance(20)
     listener.stop_accepting()
     await node.shutdown()
@@ -120,14 +119,14 @@ class Asker(RawClient):
         return (await self.read(int(self.headers.get("Content-Length", 0)))).decode()
 
     async def chunk(self):
-        size = int(await asyncio.wait_for(self.reader.readline(), 5), 16)
+        size = int(await asyncio.wait_for(self.reader.readline(), PATIENCE), 16)
         data = await self.read(size + 2)
         assert data.endswith(b"\r\n")
         return data[:-2].decode()
 
     async def rest_of_answer(self):
         """The bytes up to the last chunk."""
-        return await asyncio.wait_for(self.reader.readuntil(b"\r\n0\r\n\r\n"), 5)
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n0\r\n\r\n"), PATIENCE)
 
     async def poll(self, session, headers=""):
         """The frame that one poll brings."""

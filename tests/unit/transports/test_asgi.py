@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from waiting import PATIENCE, until
 
 import flyball
 from flyball.core.node import Node, NodeOptions
@@ -37,13 +38,10 @@ class Peer:
         self._inbox.put_nowait(event)
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
-            while not condition():
-                self._news.clear()
-                await self._news.wait()
+        await until(condition, lambda: f"event; {self.sent}", news=self._news)
 
     async def end(self):
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, PATIENCE)
 
     @property
     def messages(self):

@@ -8,7 +8,7 @@ from test_asgi import CONNECT, SUBSCRIBE, Peer, http, websocket
 
 import flyball
 from flyball.core.node import Node, NodeOptions
-from flyball.testing.clock import TestClock
+from flyball.testing.clock import TestClock, settle
 from flyball.transports.sockjs.sessions import SockJsOptions
 
 S = "/sockjs/000/session"
@@ -66,7 +66,7 @@ async def test_polls(make):
     replies = json.loads((await app.poll())[1:])[0].split("\n")
     assert "connect" in json.loads(replies[0])
     waiting = asyncio.ensure_future(app.poll())
-    await asyncio.sleep(0.01)
+    await settle()
     await app.node.publish("news", 1)
     assert '\\"data\\":1' in await waiting
     (session,) = app.node.hub.sessions.values()
@@ -127,7 +127,7 @@ async def test_a_poll_whose_client_left(make):
     app = make()
     assert await app.poll() == "o"
     poll = app.ask("xhr")
-    await asyncio.sleep(0.01)
+    await settle()
     poll.give(type="http.disconnect")
     await poll.end()
     assert not poll.sent

@@ -5,6 +5,7 @@ import json
 
 import aiohttp
 import pytest
+from waiting import PATIENCE, until
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
@@ -92,7 +93,7 @@ async def test_any_node_takes_commands(servers, web):
         body = json.dumps({**address, "data": RPC})
         async with web.post(f"{server.url}/emulation", data=body) as answer:
             assert answer.status == 204
-        reply = await asyncio.wait_for(stream.content.readline(), 5)
+        reply = await asyncio.wait_for(stream.content.readline(), PATIENCE)
         assert json.loads(reply) == {"id": 2, "rpc": {"data": "hello"}}
     stream.close()
 
@@ -106,7 +107,7 @@ async def test_protobuf(servers, web):
         headers={"Content-Type": "application/octet-stream"},
     ) as answer:
         assert answer.status == 204
-    reply = await asyncio.wait_for(stream.content.readline(), 5)
+    reply = await asyncio.wait_for(stream.content.readline(), PATIENCE)
     assert json.loads(reply)["id"] == 2
     stream.close()
 
@@ -132,9 +133,8 @@ async def test_a_node_that_does_not_answer(servers, web, bus, clock):
     sent = servers[1].node.metrics.messages_sent
     before = sent["control"]
     asking = asyncio.ensure_future(web.post(f"{servers[1].url}/emulation", data=body))
-    while sent["control"] == before:
-        await asyncio.sleep(0.001)
+    await until(lambda: sent["control"] > before, "question")
     clock.advance(10.1)
-    async with await asyncio.wait_for(asking, 5) as answer:
+    async with await asyncio.wait_for(asking, PATIENCE) as answer:
         assert answer.status == 500
     stream.close()

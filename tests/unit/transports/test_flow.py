@@ -13,6 +13,7 @@ from grpc import aio
 from hostile import frame
 from quicclient import dial, vanish
 from streamclients import dial_h2, dial_h3, trusting
+from waiting import PATIENCE, until
 from wsclient import RawClient
 
 from flyball.core import types
@@ -132,19 +133,17 @@ class Stage:
 
     async def session(self):
         """That of the only client, once it is there."""
-        async with asyncio.timeout(5):
-            while not self.node.hub.num_subscriptions:
-                await asyncio.sleep(0.005)
+        await until(lambda: self.node.hub.num_subscriptions, "subscription")
         (session,) = self.node.hub.sessions.values()
         return session
 
     async def freed(self):
         """No client is left, nor what belonged to it."""
-        async with asyncio.timeout(5):
-            while self.node.hub.sessions or any(
-                listener.timers.num_armed for listener in self.listeners[:3]
-            ):
-                await asyncio.sleep(0.01)
+        wheels = [listener.timers for listener in self.listeners[:3]]
+        await until(
+            lambda: not self.node.hub.sessions and not any(w.num_armed for w in wheels),
+            "end of the connections",
+        )
         assert not self.node.hub.num_subscriptions
         assert not self.node.pending_sessions
         for service in (self.tls._http2, self.quic.service):
@@ -322,7 +321,7 @@ async def test_readers_that_stop_are_cut_with_bounded_memory(stage, kind, versio
         assert transport.name == kind
         reader.stop_reading()
         highest = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             for _ in range(MANY):
                 await stage.node.publish("news", MESSAGE)
                 if session.closed:

@@ -14,8 +14,6 @@ from hostile import (
     send,
 )
 
-from flyball.transports.sockjs import transport as sockjs_transport
-
 UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -64,8 +62,7 @@ def rude(path):
 
 
 @pytest.fixture
-async def server(tmp_path, monkeypatch):
-    monkeypatch.setattr(sockjs_transport, "DISCONNECT_DELAY", 0.5)  # for the test's time
+async def server(tmp_path):
     server = make_server(tmp_path, CONFIG)
     await server.start()
     yield server

@@ -8,6 +8,7 @@ import hpack
 import pytest
 from grpc import aio
 from hostile import make_server, nothing_stays_behind, send
+from waiting import PATIENCE
 
 METHOD = "/centrifugal.centrifugo.unistream.CentrifugoUniStream/Consume"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
@@ -39,7 +40,7 @@ async def answers(server):
     """A well-behaved client is served."""
     async with aio.insecure_channel(f"127.0.0.1:{port_of(server)}") as channel:
         call = channel.unary_stream(METHOD)(b"")
-        push = await asyncio.wait_for(call.read(), 5)
+        push = await asyncio.wait_for(call.read(), PATIENCE)
         assert push is not aio.EOF
         call.cancel()
 

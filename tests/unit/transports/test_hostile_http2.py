@@ -8,6 +8,7 @@ import hpack
 import pytest
 from hostile import CONNECT, nothing_stays_behind, send, tls_server
 from streamclients import dial_h2, trusting
+from waiting import PATIENCE
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = 1, 3, 4, 5, 6, 7, 8, 9
@@ -215,7 +216,7 @@ async def converse(server, data):
     writer.write(PREFACE + h2_frame(SETTINGS) + data)
     found = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not {HEADERS, RST, GOAWAY} & {kind for kind, *_ in frames_of(found)}:
                 more = await reader.read(65536)
                 if not more:

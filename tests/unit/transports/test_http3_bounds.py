@@ -8,7 +8,7 @@ import pytest
 from certificates import self_signed
 from quicclient import dial
 from streamclients import dial_h3
-from waiting import turns_until
+from waiting import turns_until, until
 
 from flyball.core import types
 from flyball.core.node import Node, NodeOptions
@@ -17,6 +17,7 @@ from flyball.http.http3.connection import MAX_PACKET, MAX_WAITING, PACKETS_A_TUR
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.messages import Response
 from flyball.http.routes import Route, Routes
+from flyball.testing.clock import settle
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
@@ -60,6 +61,21 @@ def kept(listener):
     return sum(len(stream.receiver._buffer) for stream in streams)
 
 
+async def stuck(client, stream_id):
+    """Waits until a client with more to say has used all credit, and gets no more."""
+    quic, stream = client._quic, client._quic._streams[stream_id]
+    before = None
+    while before != (before := (stream.max_stream_data_remote, quic._remote_max_data)):
+        await until(
+            lambda: (
+                stream.sender.highest_offset == stream.max_stream_data_remote
+                or quic._remote_max_data_used == quic._remote_max_data
+            ),
+            "end of the credit",
+        )
+        await client.ping()
+
+
 async def test_holes_do_not_widen_windows(serve):
     listener = await serve()
     async with dial(listener.port) as client:
@@ -81,7 +97,7 @@ async def test_holes_do_not_widen_windows(serve):
                 stream.sender.highest_offset = last
                 quic.send_stream_data(stream_id, b"x")
                 client.transmit()
-            await asyncio.sleep(0.02)
+            await client.ping()
         assert kept(listener) <= CONNECTION_WINDOW
         assert quic._streams[ids[0]].max_stream_data_remote <= 2 * STREAM_WINDOW
 
@@ -119,7 +135,7 @@ async def test_a_session_with_enough_to_do_reads_no_more(serve):
         command = {"rpc": {"data": "x" * size}}
         for n in range(200):
             client.send(json.dumps({"id": n + 2, **command}).encode() + b"\n")
-        await asyncio.sleep(0.3)
+        await stuck(client, client.stream)
         (session,) = node.hub.sessions.values()
         assert 0 < session._inbox._size < 2 * STREAM_WINDOW
         gate.set()
@@ -143,7 +159,7 @@ async def test_an_app_that_does_not_read_stops_its_client(serve):
     listener = await serve(Routes(app=app))
     async with dial_h3(listener.port) as client:
         stream = client.ask("POST", "/x", {}, bytes(1_000_000))
-        await asyncio.sleep(0.3)
+        await stuck(client, stream.id)
         gate.set()
         await stream.complete()
         assert got[0] <= STREAM_WINDOW
@@ -180,13 +196,9 @@ async def test_nothing_is_kept_of_connections_that_ended(serve):
             client.change_connection_id()
             await client.ping()
         other.close()
-        async with asyncio.timeout(5):
-            while len(set(protocols.values())) > 1:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(set(protocols.values())) == 1, "end of the other connection")
         await client.ping()
-    async with asyncio.timeout(5):
-        while protocols:
-            await asyncio.sleep(0.01)
+    await until(lambda: not protocols, "end of the connections")
 
 
 async def test_packets_without_pause_take_turns(serve):
@@ -194,9 +206,11 @@ async def test_packets_without_pause_take_turns(serve):
     async with dial(listener.port):
         (connection,) = listener.service.connections
         worked_off = []
-        connection.quic.receive_datagram = lambda data, *_args, **_more: worked_off.append(data)
         address = ("127.0.0.1", 1)
-        await asyncio.sleep(0)
+        await client.ping()
+        transmit, client.transmit = client.transmit, lambda: None  # it says nothing meanwhile
+        await settle()
+        connection.quic.receive_datagram = lambda data, *_args, **_more: worked_off.append(data)
         connection.datagram_received(b"x" * (MAX_PACKET + 1), address)
         for number in range(2000):
             connection.datagram_received(b"%d" % number, address)
@@ -206,3 +220,4 @@ async def test_packets_without_pause_take_turns(serve):
         assert worked_off == [b"%d" % number for number in range(PACKETS_A_TURN + MAX_WAITING)]
         connection.datagram_received(b"after", address)
         await turns_until(lambda: worked_off[-1] == b"after")
+        client.transmit = transmit

@@ -8,7 +8,7 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waiting import time_flies, until
+from waiting import PATIENCE, time_flies, until
 from wsclient import RawClient, client_frame, request
 
 from flyball.http.body import BadChunks, ChunkedBody
@@ -120,9 +120,7 @@ async def test_later_answers_are_in_order(serve):
     client.send(post(b"1") + post(b"2"))
     other = await RawClient.open(server.port)
     other.send(post(b"3"))
-    async with asyncio.timeout(5):
-        while len(later.asked) < 2:
-            await asyncio.sleep(0.001)
+    await until(lambda: len(later.asked) >= 2, "requests")
     asked = dict(later.asked)
     assert set(asked) == {b"1", b"3"}  # the second one waits for the first
     asked[b"3"].set_result(Response(b"three"))
@@ -371,9 +369,7 @@ async def test_full_connections_are_not_taken_over(serve):
     try:
         await loop.sock_sendall(small, post())
         (connection,) = await connections(server, 1)
-        async with asyncio.timeout(5):
-            while not connection._wire.get_write_buffer_size():
-                await asyncio.sleep(0.001)
+        await until(connection._wire.get_write_buffer_size, "what the client does not take")
         await loop.sock_sendall(small, asked)
         await connections(server, 0)
     finally:
@@ -386,7 +382,8 @@ async def test_full_connections_are_handed_on_when_they_are_read(serve):
     client = await RawClient.open(server.port)
     client.writer.transport.pause_reading()
     client.send(post() * 100 + request("/other", headers={}))
-    await asyncio.sleep(0.2)
+    (connection,) = await connections(server, 1)
+    await until(connection._wire.get_write_buffer_size, "what the client does not take")
     client.writer.transport.resume_reading()
     for _ in range(100):
         assert len((await client.response())[2]) == 100_000
@@ -465,9 +462,7 @@ async def test_close_lets_requests_finish_and_ends_idle_connections(serve):
     await idle.response()
     busy = await RawClient.open(server.port)
     busy.send(post(b"1"))
-    async with asyncio.timeout(5):
-        while not later.asked:
-            await asyncio.sleep(0.001)
+    await until(lambda: later.asked, "request")
     closing = asyncio.create_task(server.listener.close(grace=5))
     assert await idle.rest() == b""
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
@@ -478,7 +473,7 @@ async def test_close_lets_requests_finish_and_ends_idle_connections(serve):
     assert "Connection: close" in lines
     assert await busy.rest() == b""
     await busy.close()
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, PATIENCE)
 
 
 async def test_listens_on_both_families_and_shares_the_port():

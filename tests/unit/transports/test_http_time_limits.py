@@ -7,7 +7,7 @@ import h2.settings
 import pytest
 from certificates import self_signed
 from streamclients import dial_h2, dial_h3
-from waiting import time_flies
+from waiting import time_flies, until
 from wsclient import RawClient
 
 from flyball.aio.timers import TimerWheel
@@ -46,9 +46,10 @@ class Stage:
         """Nothing is kept for the only connection, which lives."""
         service = self.tcp._http2 if self.tcp._http2.connections else self.udp.service
         (connection,) = service.connections
-        async with asyncio.timeout(5):
-            while connection.streams or service.tasks or self.kept(connection):
-                await asyncio.sleep(0.01)
+        await until(
+            lambda: not (connection.streams or service.tasks or self.kept(connection)),
+            "end of what is kept",
+        )
         assert not client.lost
 
     @staticmethod
@@ -86,19 +87,14 @@ async def stage(tmp_path):
         await client.close()
     for listener in (tcp, udp):
         await listener.close(grace=0.2)
-    await asyncio.sleep(0.05)
-    assert not tcp.timers.num_armed
-    assert not udp.timers.num_armed
+    await until(lambda: not tcp.timers.num_armed and not udp.timers.num_armed, "end of the timers")
 
 
 @pytest.mark.parametrize("path", ["/route", "/app"])
 async def test_bodies_that_drip(stage, version, path):
     async with stage.dial(version) as client:
         stream = client.ask("POST", path, end=False)
-        async with asyncio.timeout(5):
-            while not stream.head:
-                stream.send(b"x")
-                await asyncio.sleep(0.02)
+        await until(lambda: stream.head, "answer", meanwhile=lambda: stream.send(b"x"))
         assert stream.status == 408
         await stream.complete()
         await stage.until_quiet(client)
@@ -124,11 +120,12 @@ async def test_chunks_that_drip():
     client = await RawClient.open(listener.port)
     client.send(b"POST /route HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     head = asyncio.ensure_future(client.head())
-    async with asyncio.timeout(5):
-        while not head.done():
-            client.send(b"1\r\nx\r\n")
-            clock.advance(1.0)
-            await asyncio.sleep(0.002)
+
+    def drip():
+        client.send(b"1\r\nx\r\n")
+        clock.advance(1.0)
+
+    await until(head.done, "answer", meanwhile=drip)
     assert (await head).startswith(b"HTTP/1.1 408 ")
     client.writer.transport.abort()
     await client.close()
@@ -137,5 +134,4 @@ async def test_chunks_that_drip():
 
 async def test_handshakes_that_do_not_end(stage):
     client = await RawClient.open(stage.tcp.port)
-    async with asyncio.timeout(5):
-        assert await client.rest() == b""
+    assert await client.rest() == b""

@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 from certificates import self_signed
-from waiting import time_flies
+from waiting import PATIENCE, time_flies
 from wsclient import RawClient, request
 
 import flyball
@@ -73,7 +73,7 @@ async def test_who_falls_silent_is_cut_off(stage, said):
         pytest.skip("over TLS HTTP/2 is agreed on by ALPN; see test_strangers")
     client = await RawClient.open(listener.port, tls)
     client.send(SAID[said])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await client.reader.read()
     await client.close()
 
@@ -92,7 +92,7 @@ async def test_who_falls_silent_on_the_grpc_port_is_cut_off(said, tls):
         await listener.start()
         client = await RawClient.open(listener.port)
         client.send(said)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await client.reader.read()
         await client.close()
         listener.stop_accepting()

@@ -11,6 +11,7 @@ import h2.settings
 import pytest
 from certificates import self_signed
 from streamclients import dial_h2, dial_h3, trusting
+from waiting import PATIENCE, until
 
 from flyball.aio.timers import TimerWheel
 from flyball.core import types
@@ -22,7 +23,7 @@ from flyball.http.messages import HttpLimits, Response
 from flyball.http.routes import Route, Routes
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
-from flyball.testing import TestClock
+from flyball.testing import TestClock, settle
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.common.websocket.endpoint import WebSocketOptions
@@ -78,6 +79,10 @@ async def asgi(scope, receive, send):
 class Stage:
     def __init__(self, node, routes, tcp, udp):
         self.node, self.routes, self.tcp, self.udp = node, routes, tcp, udp
+        self.gate = asyncio.Event()
+        """What ``/slow/long`` waits for."""
+        self.answered = 0
+        """Requests that ``/slow`` answered."""
 
     def dial(self, version, **options):
         """A client of HTTP/2 or HTTP/3."""
@@ -90,11 +95,6 @@ class Stage:
     @property
     def sessions(self):
         return list(self.node.hub.sessions.values())
-
-    async def until(self, condition):
-        async with asyncio.timeout(5):
-            while not condition():
-                await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,10 @@ async def stage(request, certificate, tmp_path):
     await node.start()
 
     async def slow(head, body):
-        await asyncio.sleep(0.3 if head.path == "/slow/long" else 0.01)
+        await (stage.gate.wait() if head.path == "/slow/long" else settle())
         if head.path == "/slow/fails":
             raise ValueError("as asked")
+        stage.answered += 1
         return Response(body.upper())
 
     origins = OriginPolicy([ORIGIN])
@@ -159,18 +160,17 @@ async def stage(request, certificate, tmp_path):
     await tcp.start()
     await udp.start()
     asgi.disconnects = 0
-    yield Stage(node, routes, tcp, udp)
+    stage = Stage(node, routes, tcp, udp)
+    yield stage
     for listener in (tcp, udp):
         listener.stop_accepting()
     await node.shutdown()
     for listener in (tcp, udp):
         await listener.close(grace=0.2)
-    await asyncio.sleep(0.05)
+    await until(lambda: not tcp.timers.num_armed and not udp.timers.num_armed, "end of the timers")
     assert not node.hub.sessions
     assert not node.pending_sessions
     assert not node.tasks
-    for listener in (tcp, udp):
-        assert not listener.timers.num_armed
     assert not tcp._http2.connections
     assert not tcp._http2.tasks
     assert not udp.service.connections
@@ -241,11 +241,11 @@ async def test_many_streams_share_a_connection(stage, version):
             await stream.until(lambda stream=stream: len(events(stream)) == 3)
         for stream in streams[:30]:
             stream.cancel()
-        await stage.until(lambda: stage.node.hub.num_clients == 30)
+        await until(lambda: stage.node.hub.num_clients == 30)
         await stage.node.publish("news", {"to": "the rest"})
         for stream in streams[30:]:
             await stream.until(lambda stream=stream: len(events(stream)) == 4)
-    await stage.until(lambda: not stage.node.hub.num_clients)
+    await until(lambda: not stage.node.hub.num_clients)
 
 
 async def test_unidirectional(stage, version):
@@ -316,9 +316,9 @@ async def test_asgi_hears_of_a_client_that_leaves(stage, version):
         other = client.ask("GET", "/waits")
         await (await client.request("GET", "/x")).complete()
         stream.cancel()
-        await stage.until(lambda: asgi.disconnects == 1)
+        await until(lambda: asgi.disconnects == 1)
         other.cancel()
-        await stage.until(lambda: asgi.disconnects == 2)
+        await until(lambda: asgi.disconnects == 2)
 
 
 async def test_answering_a_client_that_left_is_no_failure(stage, version, caplog):
@@ -326,7 +326,7 @@ async def test_answering_a_client_that_left_is_no_failure(stage, version, caplog
         stream = client.ask("GET", "/late")
         await (await client.request("GET", "/x")).complete()
         stream.cancel()
-        await stage.until(lambda: asgi.disconnects == 1)
+        await until(lambda: asgi.disconnects == 1)
         await (await client.request("GET", "/x")).complete()
     assert not [r for r in caplog.records if r.name.startswith("flyball")]
 
@@ -337,8 +337,10 @@ async def test_a_late_answer_to_a_client_that_left_leaves_nothing(stage):
         await (await client.request("POST", "/slow", {}, b"x")).complete()
         stream.cancel()
         (connection,) = stage.udp.service.connections
-        await stage.until(lambda: not connection.streams)
-        await asyncio.sleep(0.4)  # the handler has answered
+        await until(lambda: not connection.streams)
+        stage.gate.set()
+        await until(lambda: stage.answered == 2, "answer of the handler")
+        await settle()
         assert stream.id not in connection._http._stream
 
 
@@ -347,7 +349,7 @@ async def test_body_in_pieces_and_trailing_silence(stage, version):
         stream = client.ask("POST", "/slow", end=False)
         for _ in range(5):
             stream.send(b"abc")
-            await asyncio.sleep(0.005)
+            await settle()
         stream.send(b"", end=True)
         await stream.complete()
         assert stream.body == b"ABC" * 5
@@ -454,8 +456,8 @@ async def test_slow_readers_are_cut_with_bounded_memory(stage):
         await slow.until(lambda: '"id":2' in slow.text)
         for _ in range(60):
             await stage.node.publish("news", "x" * 10_000)
-            await asyncio.sleep(0.002)
-        await stage.until(lambda: stage.node.hub.num_clients == 1)
+            await settle(2)
+        await until(lambda: stage.node.hub.num_clients == 1)
         assert stage.node.metrics.server_disconnects[3008] == 1
         await fast.until(lambda: len(data_lines(fast)) == 62)
 
@@ -466,7 +468,7 @@ async def test_a_stuck_reader_meets_the_write_timeout(stage):
         stream = await c.request("POST", "/http_stream", {}, BOTH)
         await stream.until(lambda: '"id":2' in stream.text)
         await stage.node.publish("news", "x" * 2000)
-        await stage.until(lambda: not stage.node.hub.num_clients)
+        await until(lambda: not stage.node.hub.num_clients)
         assert stage.node.metrics.server_disconnects[3009] == 1
         await stream.until(lambda: stream.was_reset)
 
@@ -506,7 +508,7 @@ async def test_broken_frames(stage, rude, code, caplog):
     context = trusting("h2")
     reader, writer = await asyncio.open_connection("127.0.0.1", stage.tcp.port, ssl=context)
     writer.write(rude)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
     goaway = answer.find(b"\x00\x00\x08\x07")
     if code is None:
@@ -528,7 +530,7 @@ async def test_nothing_is_said_on_streams_taken_back_at_once(stage, path):
         client.h2.reset_stream(stream_id)
         frames = client.tap()
         client.flush()  # all of it in one packet, without another request behind it
-        await asyncio.sleep(0.02)
+        await settle()
         await (await client.request("POST", "/slow", {}, b"x")).complete()
         assert stream_id not in {other for _, other in frames}
 
@@ -556,7 +558,7 @@ async def test_control_frames_are_limited(stage, frame):
         client.flush()
         await client.until(lambda: client.lost, "end")
         assert client.goaway == 11  # ENHANCE_YOUR_CALM
-    await stage.until(lambda: not stage.tcp._http2.tasks)
+    await until(lambda: not stage.tcp._http2.tasks)
 
 
 async def test_http3_bounds_frames(stage):
@@ -573,14 +575,15 @@ async def test_shutdown_lets_requests_end(stage):
         stream = client.ask("POST", "/slow/long", {}, b"abc")
         await (await client.request("POST", "/slow", {}, b"x")).complete()
         stage.tcp.stop_accepting()
-        closing = asyncio.ensure_future(stage.tcp.close(grace=5))
+        closing = asyncio.ensure_future(stage.tcp.close(grace=PATIENCE))
         await idle.until(lambda: idle.lost, "end of the idle connection")
         await client.until(lambda: client.goaway == 0, "GOAWAY")
         assert not stream.ended
+        stage.gate.set()
         await stream.complete()
         assert stream.body == b"ABC"
         await client.until(lambda: client.lost, "end of the connection")
-        await asyncio.wait_for(closing, 5)
+        await asyncio.wait_for(closing, PATIENCE)
 
 
 @pytest.mark.parametrize("stage", [{"http": {"head_timeout": 0.3}}], indirect=True)
@@ -589,7 +592,7 @@ async def test_tls_handshakes_must_come_in_time(stage, hello, caplog):
     reader, writer = await asyncio.open_connection("127.0.0.1", stage.tcp.port)
     writer.write(hello)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
     finally:
@@ -602,7 +605,7 @@ async def test_http1_is_still_spoken_over_tls(stage):
     context = trusting("http/1.1")
     reader, writer = await asyncio.open_connection("127.0.0.1", stage.tcp.port, ssl=context)
     writer.write(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK")
         assert await reader.readexactly(3) == b"ABC"
@@ -620,7 +623,7 @@ async def test_http3_is_announced(stage):
             assert stream.headers["alt-svc"] == value
     reader, writer = await asyncio.open_connection("127.0.0.1", told.port)
     writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert f"alt-svc: {value}".encode() in await reader.readuntil(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
@@ -639,7 +642,7 @@ async def test_h2c_by_prior_knowledge(stage):
         assert not client.h2.remote_settings.enable_connect_protocol
     reader, writer = await asyncio.open_connection("127.0.0.1", closed.port)
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert (await reader.read()).startswith(b"HTTP/1.1 ")
     writer.close()
     await writer.wait_closed()

@@ -26,7 +26,10 @@ from sockjsclient import (
     stream,
     unwrap,
 )
+from waiting import PATIENCE, until
 from wsclient import UPGRADE, RawClient, client_frame, request
+
+from flyball.testing.clock import settle
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ async def test_polls(server):
     waited = replies(await poller.poll(session))
     assert [r["push"]["pub"]["data"] for r in waited] == [1, 2]
     waiting = asyncio.ensure_future(poller.poll(session))
-    await server.until(lambda: server.transport.is_attached)
+    await until(lambda: server.transport.is_attached)
     await server.node.publish("a", 3)
     assert not server.transport.is_attached
     assert replies(await waiting)[0]["push"]["pub"]["data"] == 3
@@ -196,7 +199,7 @@ async def test_errors_of_connect(server):
     await say(server, session, '{"id":1,"connect":{"token":"expired"}}')
     assert replies(await poller.poll(session))[0]["error"]["code"] == 109
     waiting = asyncio.ensure_future(poller.poll(session))
-    await server.until(lambda: server.transport.is_attached)
+    await until(lambda: server.transport.is_attached)
     server.clock.advance(30)  # it polls, and so is not lost, but does not connect in time
     assert await waiting == 'c[3502,"stale"]'
     assert server.node.metrics.server_disconnects[3502] == 1
@@ -232,7 +235,7 @@ async def test_a_second_receiver_is_refused(server, first):
         poller = await Asker.open(server.port)
         await connected(server, poller, session)
         waiting = asyncio.ensure_future(poller.poll(session))
-        await server.until(lambda: server.transport.is_attached)
+        await until(lambda: server.transport.is_attached)
     else:
         client = await stream(server, session, first)
         assert unwrap(first, await client.chunk()) == "o"
@@ -355,7 +358,7 @@ async def test_waiting_polls_are_told_the_end(server):
     poller = await Asker.open(server.port)
     await connected(server, poller, session)
     waiting = asyncio.ensure_future(poller.poll(session))
-    await server.until(lambda: server.transport.is_attached)
+    await until(lambda: server.transport.is_attached)
     await server.node.disconnect_user("u")
     assert await waiting == 'c[3503,"force disconnect"]'
 
@@ -367,7 +370,7 @@ async def test_clients_that_vanish_free_their_session(server, name):
         client = await Asker.open(server.port)
         await connected(server, client, session)
         client.send(f"POST {session}/xhr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
-        await server.until(lambda: server.transport.is_attached)
+        await until(lambda: server.transport.is_attached)
     else:
         client = await stream(server, session, name)
         await client.chunk()
@@ -375,7 +378,7 @@ async def test_clients_that_vanish_free_their_session(server, name):
         await client.chunk()
     assert len(server.node.hub.sessions) == 1
     client.writer.transport.abort()
-    await server.until(lambda: not server.node.hub.sessions)
+    await until(lambda: not server.node.hub.sessions)
     poller = await Asker.open(server.port)
     assert await poller.poll(session) == INTERRUPTED
     server.clock.advance(5.1)
@@ -388,9 +391,9 @@ async def test_bytes_before_the_answer_cost_the_connection(server):
     await connected(server, client, session)
     ask_again = f"POST {session}/xhr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
     client.send(ask_again)
-    await server.until(lambda: server.transport.is_attached)
+    await until(lambda: server.transport.is_attached)
     client.send(ask_again)
-    await asyncio.sleep(0.02)
+    await settle()
     await server.node.publish("a", 1)
     assert (await client.rest()).endswith(b"\n"), "the answer, and then the end"
 
@@ -411,7 +414,7 @@ async def test_slow_readers_are_cut_with_bounded_memory(server, name):
     client = await stream(server, session, name)
     client.writer.transport.pause_reading()
     await say(server, session, CONNECT, SUBSCRIBE)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while server.node.hub.sessions:
             await server.node.publish("a", "x" * 5_000)
             assert server.transport.queued_bytes <= 10000
@@ -429,7 +432,7 @@ async def test_what_waits_for_a_poll_is_bounded(server):
     for _ in range(200):
         await server.node.publish("a", "x" * 100)
         assert server.transport.queued_bytes <= 10000
-    await server.until(lambda: not server.node.hub.sessions)
+    await until(lambda: not server.node.hub.sessions)
     assert await poller.poll(session) == 'c[3008,"slow"]'
 
 
@@ -442,11 +445,11 @@ async def small_pipe(server, session, name):
     method, path, _ = STREAMS[name]
     client.send(f"{method} {session}/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     client.writer.transport.pause_reading()
-    await server.until(lambda: len(server.sessions))
+    await until(lambda: len(server.sessions))
     wire = server.transport._receiver._wire
     wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
     await say(server, session, CONNECT, SUBSCRIBE)
-    await server.until(lambda: server.node.hub.num_subscriptions)
+    await until(lambda: server.node.hub.num_subscriptions)
     return client
 
 
@@ -470,7 +473,7 @@ async def test_streams_wait_for_slow_readers_within_bounds(server):
     while not server.transport.queued_bytes:
         await server.node.publish("a", "x" * 10_000)
     await server.node.publish("a", "x" * 10_000)
-    await server.until(lambda: not server.node.hub.sessions)
+    await until(lambda: not server.node.hub.sessions)
     assert server.node.metrics.server_disconnects[3008] == 1
     client.writer.transport.resume_reading()
     assert b'\nc[3008,"slow"]\n\r\n0\r\n\r\n' in await client.rest_of_answer()
@@ -482,7 +485,7 @@ async def test_slow_readers_get_everything(server):
     while not server.transport.queued_bytes:
         await server.node.publish("a", "x" * 10_000)
     client.writer.transport.resume_reading()
-    await server.until(lambda: not server.transport.queued_bytes)
+    await until(lambda: not server.transport.queued_bytes)
     await server.node.disconnect_user("u")
     assert (await client.rest_of_answer()).endswith(b'c[3503,"force disconnect"]\n\r\n0\r\n\r\n')
     await client.ask("/s/info")
@@ -496,7 +499,7 @@ async def test_shutdown_says_so(server):
     poller = await Asker.open(server.port)
     await connected(server, poller, sessions[1])
     waiting = asyncio.ensure_future(poller.poll(sessions[1]))
-    await server.until(lambda: server.sessions.get(sessions[1][7:]).is_attached)
+    await until(lambda: server.sessions.get(sessions[1][7:]).is_attached)
     idle = await Asker.open(server.port)
     await connected(server, idle, sessions[2])
     await server.node.shutdown()

@@ -18,8 +18,6 @@ from sockjsclient import (
 )
 from wsclient import RawClient, request
 
-from flyball.transports.sockjs import sessions as sockjs_sessions
-
 
 @pytest.fixture
 async def server(request):
@@ -199,8 +197,8 @@ async def test_limits(server):
     assert replies(await poller.poll(session))[0]["push"]["pub"]["data"] == 1
 
 
-async def test_sessions_that_do_not_connect_are_bounded(server, monkeypatch):
-    monkeypatch.setattr(sockjs_sessions, "MAX_PENDING", 3)
+@pytest.mark.parametrize("server", [{"sockjs": {"max_pending": 3}}], indirect=True)
+async def test_sessions_that_do_not_connect_are_bounded(server):
     for _ in range(3):
         client = await ask(server, f"{new_session()}/xhr", "")
         assert client.status == 200

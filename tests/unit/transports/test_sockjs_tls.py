@@ -7,6 +7,7 @@ import ssl
 import pytest
 from certificates import self_signed
 from streamclients import dial_h2, dial_h3, trusting
+from waiting import PATIENCE, until
 from wsclient import RawClient, client_frame
 
 from flyball.core import types
@@ -34,11 +35,6 @@ class Stage:
 
     def dial(self, version):
         return dial_h2(self.tcp.port) if version == "2" else dial_h3(self.udp.port)
-
-    async def until(self, condition):
-        async with asyncio.timeout(5):
-            while not condition():
-                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -71,11 +67,10 @@ async def stage(certificate, tmp_path):
     await node.shutdown()
     for listener in (tcp, udp):
         await listener.close(grace=0.2)
-    await asyncio.sleep(0.05)
+    await until(lambda: not tcp.timers.num_armed, "end of the connections")
     assert not node.hub.sessions
     assert not node.pending_sessions
     assert not node.tasks
-    assert not tcp.timers.num_armed
 
 
 async def poll(client):
@@ -96,14 +91,14 @@ async def test_polls(stage, version):
         (session,) = stage.node.hub.sessions.values()
         assert session.remote_addr.startswith("127.0.0.1:")
         waiting = asyncio.ensure_future(poll(client))
-        await stage.until(lambda: stage.sessions.get("session").is_attached)
+        await until(lambda: stage.sessions.get("session").is_attached)
         assert await poll(client) == 'c[2010,"Another connection still open"]'
         await stage.node.publish("a", "x" * 300_000)
         assert len(await waiting) > 300_000
         gone = client.ask("POST", f"{S}/xhr")
-        await stage.until(lambda: stage.sessions.get("session").is_attached)
+        await until(lambda: stage.sessions.get("session").is_attached)
         gone.cancel()
-        await stage.until(lambda: not stage.node.hub.sessions)
+        await until(lambda: not stage.node.hub.sessions)
         assert await poll(client) == 'c[1002,"Connection interrupted"]'
         page = await client.ask("GET", "/s/iframe.html").complete()
         same = {"if-none-match": page.headers["etag"]}
@@ -123,7 +118,7 @@ async def test_streams(stage, version):
         sent = 0
         while not stream.ended or sent < 20:  # it ends after 128 KiB
             await stage.node.publish("a", [sent, "x" * 10_000])
-            await asyncio.sleep(0.005)
+            await stream.until(lambda sent=sent: stream.ended or f"[{sent}," in stream.text)
             sent += 1
         await stage.node.publish("a", ["the end"])
         other = await client.request("POST", f"{S}/xhr_streaming")
@@ -164,7 +159,7 @@ async def test_http_1_keeps_its_connection(stage):
     assert b"connect" in (await ask("xhr"))[2]
     for size in (10, 1000, 900_000, 10):
         waiting = asyncio.ensure_future(ask("xhr"))
-        await stage.until(lambda: stage.sessions.get("session").is_attached)
+        await until(lambda: stage.sessions.get("session").is_attached)
         await stage.node.publish("a", "x" * size)
         assert len((await waiting)[2]) > size
 
@@ -178,10 +173,10 @@ async def test_http_1_streams_take_what_waited(stage):
             f"POST {S}/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
 
-    async def until(what):
+    async def seen_until(what):
         nonlocal seen
         while what not in seen:
-            data = await asyncio.wait_for(client.reader.read(65536), 5)
+            data = await asyncio.wait_for(client.reader.read(65536), PATIENCE)
             assert data, "the connection is kept"
             seen += data
         seen = seen.partition(what)[2]
@@ -195,14 +190,14 @@ async def test_http_1_streams_take_what_waited(stage):
     for n in range(30):
         await stage.node.publish("a", [n, "x" * 1000])
     await ask(client, "xhr_streaming")
-    await until(b"[29,")
+    await seen_until(b"[29,")
     for n in range(30, 60):
         await stage.node.publish("a", [n, "x" * 1000])
-    await until(b"[59,")
+    await seen_until(b"[59,")
     while stage.sessions.get("session").is_attached:
         await stage.node.publish("a", "x" * 10_000)
-    await until(b"\r\n0\r\n\r\n")
+    await seen_until(b"\r\n0\r\n\r\n")
     await ask(client, "xhr_streaming")
-    await until(b"h" * 2048 + b"\n\r\n")
+    await seen_until(b"h" * 2048 + b"\n\r\n")
     await stage.node.disconnect_user("u")
-    await until(b'c[3503,"force disconnect"]\n\r\n0\r\n\r\n')
+    await seen_until(b'c[3503,"force disconnect"]\n\r\n0\r\n\r\n')

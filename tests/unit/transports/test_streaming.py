@@ -5,6 +5,7 @@ import json
 from urllib.parse import quote
 
 import pytest
+from waiting import PATIENCE, until
 from wsclient import RawClient
 
 from flyball.core import types
@@ -14,6 +15,7 @@ from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
 from flyball.protocol.messages import Command, ConnectRequest
 from flyball.protocol.protobuf_codec import PROTOBUF
+from flyball.testing.clock import settle
 from flyball.transports.common.limits import ConnectionLimits
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
@@ -93,7 +95,7 @@ class Stream(RawClient):
         return self
 
     async def chunk(self):
-        size = int(await asyncio.wait_for(self.reader.readline(), 5), 16)
+        size = int(await asyncio.wait_for(self.reader.readline(), PATIENCE), 16)
         data = await self.read(size + 2)
         assert data.endswith(b"\r\n")
         return data[:-2]
@@ -234,7 +236,7 @@ async def test_bytes_within_a_stream_end_the_connection_with_it(server):
     client = await stream(server, "/http_stream", CONNECT)
     await client.line()
     client.send(smuggled[:30])
-    await asyncio.sleep(0.05)
+    await settle()
     await server.node.disconnect_user("u")
     await client.line()
     client.send(smuggled[30:])
@@ -344,9 +346,7 @@ async def test_a_client_that_goes_away_frees_its_session(server):
     await client.line()
     assert len(server.node.hub.sessions) == 1
     client.writer.transport.abort()
-    async with asyncio.timeout(5):
-        while server.node.hub.sessions:
-            await asyncio.sleep(0.005)
+    await until(lambda: not server.node.hub.sessions, "end of the session")
 
 
 @pytest.mark.parametrize("server", [{"node": {"queue_max_size": 10000}}], indirect=True)
@@ -354,10 +354,9 @@ async def test_a_client_that_goes_away_frees_its_session(server):
 async def test_slow_readers_are_cut_with_bounded_memory(server, path):
     client = await stream(server, path, CONNECT + b'\n{"id":2,"subscribe":{"channel":"a"}}')
     client.writer.transport.pause_reading()
-    async with asyncio.timeout(10):
-        while not server.node.hub.sessions:
-            await asyncio.sleep(0.005)
-        (session,) = server.node.hub.sessions.values()
+    await until(lambda: server.node.hub.sessions, "session")
+    (session,) = server.node.hub.sessions.values()
+    async with asyncio.timeout(PATIENCE):
         while server.node.hub.sessions:
             await server.node.publish("a", "x" * 50_000)
             assert session.transport.queued_bytes <= 10000

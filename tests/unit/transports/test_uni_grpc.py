@@ -10,6 +10,7 @@ import pytest
 from certificates import self_signed
 from grpc import aio
 from grpc_tools import protoc
+from waiting import PATIENCE, until
 
 import flyball
 from flyball.core.errors import Disconnect
@@ -100,13 +101,11 @@ async def dial(stubs):
 
 
 async def read(call):
-    return await asyncio.wait_for(call.read(), 5)
+    return await asyncio.wait_for(call.read(), PATIENCE)
 
 
 async def gone(server, count=0):
-    async with asyncio.timeout(5):
-        while server.node.hub.num_clients > count:
-            await asyncio.sleep(0.01)
+    await until(lambda: server.node.hub.num_clients <= count, "end of the clients")
 
 
 async def test_pushes(serve, dial, stubs):

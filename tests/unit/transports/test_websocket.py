@@ -7,9 +7,11 @@ import ssl
 from pathlib import Path
 
 import pytest
+from waiting import until
 from wsclient import ACCEPT, UPGRADE, RawClient, client_frame, request
 
 from flyball.core.errors import Disconnect
+from flyball.core.session import LINGER
 from flyball.testing.clock import TestClock
 from flyball.transports.common.websocket.deflate import Deflater, Inflater
 
@@ -23,12 +25,6 @@ def golden(case):
         if row.get("case") == case:
             return row
     raise LookupError(case)
-
-
-async def until(condition):
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # -- handshake
@@ -420,16 +416,17 @@ async def test_shutdown_of_the_node_closes_with_3001(serve):
     await client.close()
 
 
-async def test_refused_connect_lingers_and_drops(serve, monkeypatch):
-    monkeypatch.setattr("flyball.core.session.LINGER", 0.1)
-    server = await serve()
-
+async def test_refused_connect_lingers_and_drops(serve):
+    clock = TestClock()
+    server = await serve(clock=clock)
     client = await RawClient.websocket(server.port)
     client.text('{"id":1,"connect":{"token":"expired"}}\n{"id":2,"rpc":{}}')
     assert json.loads((await client.frame())[1])["error"]["code"] == 109
     client.text('{"id":3,"rpc":{}}')
     client.send(client_frame(b"x", opcode=9))
-    assert await client.rest() == b"\x8a\x01x"
+    assert await client.read(3) == b"\x8a\x01x"
+    clock.advance(LINGER + 1)  # the wheel is coarse
+    assert await client.rest() == b""
     await client.close()
 
 

@@ -7,6 +7,7 @@ import socket
 import pytest
 from certificates import self_signed
 from quicclient import dial
+from waiting import until
 
 from flyball.core import types
 from flyball.core.errors import Disconnect, Error
@@ -82,9 +83,7 @@ async def joined(client, path=PATH):
 
 
 async def gone(server, count=0):
-    async with asyncio.timeout(5):
-        while server.node.hub.num_clients > count:
-            await asyncio.sleep(0.01)
+    await until(lambda: server.node.hub.num_clients <= count, "end of the clients")
 
 
 def lines(client):
@@ -157,7 +156,7 @@ async def test_commands_in_pieces(serve):
     async with dial(server.port) as client:
         await client.open()
         client.send(CONNECT[:-1])
-        await asyncio.sleep(0.05)
+        await client.ping()
         assert client.text == ""
         client.send(b"\n" + SUBSCRIBE[:5])
         await client.until(lambda: '"id":1' in client.text, "connect reply")
@@ -281,9 +280,7 @@ async def test_clients_that_vanish(serve):
         await joined(client)
         transmit, client.transmit = client.transmit, lambda: None  # nothing leaves it any more
         await gone(server)
-        async with asyncio.timeout(5):
-            while server.listener.service.connections:
-                await asyncio.sleep(0.01)
+        await until(lambda: not server.listener.service.connections, "end of the connection")
         client.transmit = transmit
 
 

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from typing import ClassVar
 
+from waiting import PATIENCE
+
 from flyball.transports.common.websocket.frames import unmask
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -64,14 +66,14 @@ class RawClient:
         self.send(client_frame(text.encode()))
 
     async def head(self):
-        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
 
     async def read(self, size):
-        return await asyncio.wait_for(self.reader.readexactly(size), 5)
+        return await asyncio.wait_for(self.reader.readexactly(size), PATIENCE)
 
     async def rest(self):
         """Everything until the server ends the connection."""
-        return await asyncio.wait_for(self.reader.read(), 10)
+        return await asyncio.wait_for(self.reader.read(), PATIENCE)
 
     async def frame(self):
         """First byte and payload of the next frame."""

@@ -16,11 +16,19 @@ MAX_CONCURRENCY: Final = 1024
 
 
 async def map_concurrently(
-    function: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]
+    function: Callable[[T], Coroutine[Any, Any, R]],
+    items: Sequence[T],
+    *,
+    limit: int = MAX_CONCURRENCY,
 ) -> list[R]:
     """The results of ``function`` for all items, in their order.
 
     The first failure ends the whole: what is still under way is cancelled.
+
+    Args:
+        function: Called for each item.
+        items: What is to be done.
+        limit: Most of them under way at the same time.
     """
     results: dict[int, R] = {}
     pending: dict[asyncio.Task[R], int] = {}
@@ -29,7 +37,7 @@ async def map_concurrently(
             outcome = start_eagerly(function(item))
             if isinstance(outcome, asyncio.Task):
                 pending[outcome] = index
-                if len(pending) >= MAX_CONCURRENCY:
+                if len(pending) >= limit:
                     await _collect(pending, results, asyncio.FIRST_COMPLETED)
             else:
                 results[index] = outcome

@@ -78,10 +78,23 @@ class JwksClient:
     """Gives out keys of JSON web key sets.
 
     Needs no running event loop until the first key is asked for.
+
+    Args:
+        clock: Tells how old keys are.
+        timeout: Seconds for one request.
+        max_endpoints: Key sets kept at a time.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        max_endpoints: int = MAX_ENDPOINTS,
+    ) -> None:
         self._clock: Clock = clock or LoopClock()
+        self._timeout = timeout
+        self._max_endpoints = max_endpoints
         self._endpoints: OrderedDict[str, _Endpoint] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: ClientSession | None = None
@@ -134,7 +147,7 @@ class JwksClient:
     def _endpoint(self, url: str) -> _Endpoint:
         endpoint = self._endpoints.get(url)
         if endpoint is None:
-            if len(self._endpoints) >= MAX_ENDPOINTS:
+            if len(self._endpoints) >= self._max_endpoints:
                 self._make_room()
             endpoint = self._endpoints[url] = _Endpoint()
         else:
@@ -145,7 +158,8 @@ class JwksClient:
         """Forgets an endpoint without keys, else the one that was not used for longest."""
         idle = [(url, e) for url, e in self._endpoints.items() if e.fetching is None]
         if not idle:
-            raise Error(codes.INTERNAL, detail=f"more than {MAX_ENDPOINTS} key sets at a time")
+            detail = f"more than {self._max_endpoints} key sets at a time"
+            raise Error(codes.INTERNAL, detail=detail)
         del self._endpoints[next((url for url, e in idle if not e.keys), idle[0][0])]
 
     # -- fetching
@@ -187,7 +201,7 @@ class JwksClient:
 
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},

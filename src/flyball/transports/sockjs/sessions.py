@@ -31,6 +31,8 @@ class SockJsOptions:
     """Seconds: a client that takes no byte for so long is given up (3009); 0 = never."""
     keep_headers: frozenset[str] | None = None
     """Request headers (lower case) that sessions keep; None: all."""
+    max_pending: int = MAX_PENDING
+    """Sessions of the node that may not have connected yet; no more are made then (503)."""
 
 
 class Sessions:
@@ -50,7 +52,7 @@ class Sessions:
 
     def admits(self) -> bool:
         """Whether one more may be made; counts it against the rate of connections."""
-        if len(self.node.pending_sessions) >= MAX_PENDING:
+        if len(self.node.pending_sessions) >= self.options.max_pending:
             return False
         return self._limits is None or self._limits.admits()
 
