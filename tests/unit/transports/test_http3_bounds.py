@@ -203,7 +203,7 @@ async def test_nothing_is_kept_of_connections_that_ended(serve):
 
 async def test_packets_without_pause_take_turns(serve):
     listener = await serve()
-    async with dial(listener.port):
+    async with dial(listener.port) as client:
         (connection,) = listener.service.connections
         worked_off = []
         address = ("127.0.0.1", 1)
