@@ -6,17 +6,12 @@ from collections import defaultdict
 import pytest
 
 from flyball.aio.tasks import TaskOwner, do_all
-from flyball.testing import TestClock, settle
+from flyball.testing import settle
 
 
 @pytest.fixture
 def failures():
     return defaultdict(int)
-
-
-@pytest.fixture
-def clock():
-    return TestClock()
 
 
 @pytest.fixture

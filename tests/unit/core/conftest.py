@@ -2,12 +2,6 @@ import pytest
 from core_harness import Wire
 
 import flyball
-from flyball.testing import TestClock
-
-
-@pytest.fixture
-def clock():
-    return TestClock()
 
 
 @pytest.fixture

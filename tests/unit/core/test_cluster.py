@@ -10,17 +10,7 @@ from flyball.core.control import DisconnectUser, encode
 from flyball.core.errors import Error
 from flyball.core.memory import MemoryBroker
 from flyball.core.node import Node, NodeOptions
-from flyball.testing import ControlBus, ControlledBroker, TestClient, TestClock, settle
-
-
-@pytest.fixture
-def clock():
-    return TestClock()
-
-
-@pytest.fixture
-def bus():
-    return ControlBus()
+from flyball.testing import ControlledBroker, TestClient, settle
 
 
 @pytest.fixture
@@ -352,10 +342,6 @@ async def test_an_answer_that_comes_too_late_is_dropped(nodes, bus):
 
 class TestSubscribeUser:
     """Subscriptions that the server makes for live connections."""
-
-    @pytest.fixture
-    def broker(self, clock):
-        return ControlledBroker(clock)
 
     @pytest.fixture
     async def node(self, clock, broker):

@@ -8,7 +8,7 @@ import flyball
 from flyball.core.errors import EngineError
 from flyball.core.memory import MemoryPresenceManager
 from flyball.core.node import Node, NodeOptions
-from flyball.testing import ControlledBroker, TestClient, TestClock, settle
+from flyball.testing import TestClient, settle
 
 KEPT = {"history_size": 9, "history_ttl": 600}
 INTERVAL = 27
@@ -26,16 +26,6 @@ class Presence(MemoryPresenceManager):
         if self.error is not None:
             raise self.error
         await super().add_presence(channel, client_id, info)
-
-
-@pytest.fixture
-def clock():
-    return TestClock()
-
-
-@pytest.fixture
-def broker(clock):
-    return ControlledBroker(clock)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from flyball.core.broker import Controller, PresenceManager
 from flyball.core.errors import Disconnect
 from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.core.node import Node
-from flyball.testing import TestClient, TestClock, settle
+from flyball.testing import TestClient, settle
 
 
 class Part:
@@ -56,11 +56,6 @@ class TrackedController(Part, Controller):
 
     async def close(self):
         self.note("close")
-
-
-@pytest.fixture
-def clock():
-    return TestClock()
 
 
 @pytest.fixture

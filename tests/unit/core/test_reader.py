@@ -7,19 +7,9 @@ from waiting import PATIENCE
 
 import flyball
 from flyball.core.node import Node
-from flyball.testing import ControlledBroker, TestClock, settle
+from flyball.testing import settle
 
 KEPT = {"history_size": 10, "history_ttl": 60}
-
-
-@pytest.fixture
-def clock():
-    return TestClock()
-
-
-@pytest.fixture
-def broker(clock):
-    return ControlledBroker(clock)
 
 
 @pytest.fixture

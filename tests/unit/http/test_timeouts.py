@@ -20,11 +20,6 @@ class Connection:
 
 
 @pytest.fixture
-def clock():
-    return TestClock()
-
-
-@pytest.fixture
 def timers(clock):
     return TimerWheel(clock)
 

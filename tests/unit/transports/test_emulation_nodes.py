@@ -13,7 +13,6 @@ from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
 from flyball.protocol.client import CLIENT
 from flyball.protocol.messages import EmulationRequest
-from flyball.testing import ControlBus, TestClock
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.streaming import endpoint as streaming
 from flyball.transports.streaming.emulation import EmulationEndpoint
@@ -45,16 +44,6 @@ class Server:
     async def stop(self):
         await self.node.shutdown()
         await self.listener.close(grace=0.1)
-
-
-@pytest.fixture
-def clock():
-    return TestClock()
-
-
-@pytest.fixture
-def bus():
-    return ControlBus()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import struct
 
 import h2.settings
 import pytest
-from certificates import self_signed
 from grpc import aio
 from hostile import frame
 from quicclient import dial, vanish
@@ -79,11 +78,6 @@ def matrix(elsewhere):
     """The cases that are left to this file."""
     assert set(elsewhere) <= set(EVERYTHING)
     return [pytest.param(*case, id="-".join(case)) for case in EVERYTHING if case not in elsewhere]
-
-
-@pytest.fixture(scope="module")
-def certificate():
-    return self_signed()
 
 
 class Stage:

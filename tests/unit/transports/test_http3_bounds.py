@@ -5,7 +5,6 @@ import json
 import time
 
 import pytest
-from certificates import self_signed
 from quicclient import dial
 from streamclients import dial_h3
 from waiting import turns_until, until
@@ -22,11 +21,6 @@ from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOptions
 
 PATH = "/connection/webtransport"
-
-
-@pytest.fixture(scope="module")
-def certificate():
-    return self_signed()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import h2.settings
 import pytest
-from certificates import self_signed
 from streamclients import dial_h2, dial_h3, trusting
 from waiting import PATIENCE, until
 
@@ -95,11 +94,6 @@ class Stage:
     @property
     def sessions(self):
         return list(self.node.hub.sessions.values())
-
-
-@pytest.fixture(scope="module")
-def certificate():
-    return self_signed()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import ssl
 
 import pytest
-from certificates import self_signed
 from streamclients import dial_h2, dial_h3, trusting
 from waiting import PATIENCE, until
 from wsclient import RawClient, client_frame
@@ -22,11 +21,6 @@ from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 CONNECT = '{"id":1,"connect":{}}'
 SUBSCRIBE = '{"id":2,"subscribe":{"channel":"a"}}'
 S = "/s/000/session"
-
-
-@pytest.fixture(scope="module")
-def certificate():
-    return self_signed()
 
 
 class Stage:

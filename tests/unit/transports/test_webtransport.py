@@ -5,7 +5,6 @@ import json
 import socket
 
 import pytest
-from certificates import self_signed
 from quicclient import dial
 from waiting import until
 
@@ -21,11 +20,6 @@ from flyball.transports.webtransport import WebTransportEndpoint, WebTransportOp
 PATH = "/connection/webtransport"
 CONNECT = b'{"id":1,"connect":{}}\n'
 SUBSCRIBE = b'{"id":2,"subscribe":{"channel":"news"}}\n'
-
-
-@pytest.fixture(scope="module")
-def certificate():
-    return self_signed()
 
 
 class Server:
