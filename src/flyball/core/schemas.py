@@ -19,7 +19,7 @@ __all__ = ["Faults", "PayloadSchema", "SchemaSource"]
 
 SchemaSource: TypeAlias = Any
 """A msgspec Struct, dataclass, TypedDict, Pydantic model, a type such as ``dict[str, int]``, or a
-JSON Schema as a dictionary (needs the package ``jsonschema``)."""
+JSON Schema as a dictionary (needs the extra ``flyball[schemas]``)."""
 
 Faults: TypeAlias = defaultdict[tuple[str, str], int]
 """Pattern, and path of the fault within the payload, to how often it came."""
@@ -90,7 +90,9 @@ def _json_schema_check(schema: dict[str, Any], where: str) -> Callable[[Raw], An
     try:
         import jsonschema
     except ImportError:
-        message = f"schema of {where!r} is a JSON Schema: pip install jsonschema to check by it"
+        message = (
+            f"schema of {where!r} is a JSON Schema: pip install flyball[schemas] to check by it"
+        )
         raise ConfigError(message) from None
     kind = jsonschema.validators.validator_for(schema)
     try:

@@ -128,7 +128,7 @@ def test_what_is_no_schema(monkeypatch):
         with pytest.raises(flyball.ConfigError, match=told):
             node.on_publish("chat", schema=schema)
     monkeypatch.setitem(sys.modules, "jsonschema", None)
-    with pytest.raises(flyball.ConfigError, match="pip install jsonschema"):
+    with pytest.raises(flyball.ConfigError, match=r"pip install flyball\[schemas\]"):
         node.on_publish("chat", schema=SCHEMA)
 
 
