@@ -26,8 +26,15 @@ H2SPEC_VERSION := v2.2.1+incompatible
 H2SPEC         := $(VENV)/h2spec/$(H2SPEC_VERSION)
 
 # As many tests at a time as there are cores; one that needs nothing else's programs is quick.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+# COVERAGE=1: branches that run are counted, in servers that tests start too. It takes a quarter
+# longer, so that a whole run can be had with it; from Python 3.14 on coverage uses sys.monitoring.
+PYTEST  = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest --numprocesses auto --dist worksteal
 QUICK  := --ignore=$(dir $(SDK_JS)) --ignore=tests/autocert/test_pebble.py
+
+# Rooms that are covered by their own tests wholly; the others by all tests together.
+LOWEST := src/flyball/protocol/*,src/flyball/aio/*,src/flyball/core/*
+FORGET  = $(if $(COVERAGE),rm -f .coverage .coverage.*)
+REPORT  = $(if $(COVERAGE),$(BIN)/coverage combine -q && $(BIN)/coverage report --fail-under=95 --omit='$(LOWEST)')
 
 # Those that cover the lowest rooms.
 OWN_TESTS := $(addprefix tests/unit/,protocol aio core engines testing api library) tests/contract
@@ -49,20 +56,25 @@ run: $(VENV)/.run ## Start the server with the demo configuration
 	echo
 	exec $(BIN)/flyball -c demo/config.toml --http_server.port $(PORT) --demo
 
-test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) $(PEBBLE)/pebble $(H2SPEC)/h2spec ## Run all tests (PYTHON=python3.13: on that Python)
+test: $(VENV)/.dev $(if $(wildcard $(SDK_JS)/package.json),$(SDK_JS)/node_modules/.stamp) $(PEBBLE)/pebble $(H2SPEC)/h2spec ## Run all tests (PYTHON=python3.13: on that Python; COVERAGE=1: 95 % of branches)
+	$(FORGET)
 	$(PYTEST) $(PYTEST_ARGS)
+	$(REPORT)
 
 quick: $(VENV)/.dev ## Run the tests that need no browser, Node.js or Go (PYTHON=... too)
+	$(FORGET)
 	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
+	$(REPORT)
 
 test-faults: $(VENV)/.dev ## Run the fault tests with 20 rounds each (FLYBALL_FAULT_ROUNDS)
 	FLYBALL_FAULT_ROUNDS=$${FLYBALL_FAULT_ROUNDS:-20} $(PYTEST) tests/faults $(PYTEST_ARGS)
 
+coverage: COVERAGE := 1
 coverage: $(VENV)/.dev ## Measure branches: protocol, aio and core are covered by their own tests
-	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -q $(OWN_TESTS) $(PYTEST_ARGS)
+	$(FORGET)
+	$(PYTEST) -q $(OWN_TESTS) $(PYTEST_ARGS)
 	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --fail-under=100 --include='src/flyball/protocol/*,src/flyball/aio/*,src/flyball/core/*'
+	$(BIN)/coverage report --fail-under=100 --include='$(LOWEST)'
 
 check: $(VENV)/.dev ## Lint, formatting, types, import layers
 	$(BIN)/ruff check .

@@ -4,8 +4,9 @@ import logging
 import os
 
 import pytest
+from memorywire import MemoryWire
 
-from flyball.http.files import LOOK_EVERY, RESERVE, FileBudget
+from flyball.http.files import LOOK_EVERY, RESERVE, FileBudget, RefusedConnection
 from flyball.testing import TestClock
 
 
@@ -45,3 +46,18 @@ def test_the_last_descriptors_are_kept(lowest, caplog):
 def test_a_process_that_has_none_left(lowest):
     budget = FileBudget(TestClock(), 1)
     assert not budget.admits()
+
+
+def test_a_process_that_cannot_look(monkeypatch):
+    def none_left(*_):
+        raise OSError("too many open files")
+
+    monkeypatch.setattr("os.open", none_left)
+    assert not FileBudget(TestClock(), 1000).admits()
+    assert FileBudget(TestClock(), 0).admits()
+
+
+def test_a_refused_connection_is_closed_at_once():
+    wire = MemoryWire()
+    RefusedConnection().connection_made(wire)
+    assert wire.closed

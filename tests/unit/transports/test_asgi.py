@@ -9,7 +9,9 @@ from waiting import PATIENCE, until
 import flyball
 from flyball.core.node import Node, NodeOptions
 from flyball.engines import MemoryBroker
+from flyball.testing.clock import settle
 from flyball.transports.common.limits import ConnectionLimits
+from flyball.transports.common.outbox import CLOSE_TIMEOUT, WRITE_TIMEOUT
 from flyball.transports.common.websocket.endpoint import WebSocketOptions
 from flyball.transports.websocket.uni import UniWebSocketOptions
 
@@ -62,8 +64,8 @@ class Peer:
 async def make():
     nodes = []
 
-    def build(node_options=None, subs=(), **options):
-        node = Node(NodeOptions(**{"ping_interval": 0.0, **(node_options or {})}))
+    def build(node_options=None, subs=(), clock=None, **options):
+        node = Node(NodeOptions(**{"ping_interval": 0.0, **(node_options or {})}), clock=clock)
         node.on_connecting(lambda event: flyball.Credentials(user="u", subs=list(subs)))
         node.on_subscribe(lambda event: flyball.SubscribeOptions())
         node.on_rpc(lambda event: event.data)
@@ -222,6 +224,51 @@ async def test_a_client_that_goes_away_frees_its_session(make):
     await peer.end()
     assert node.hub.num_clients == 0
     assert peer.sent[-1]["type"] == "websocket.send"
+
+
+async def test_a_write_that_does_not_end_is_given_up(make, clock):
+    node, app = make(clock=clock)
+    peer = await joined(app)
+    clock.advance(WRITE_TIMEOUT + 1)  # a look, while nothing is under way
+    peer.gate.clear()
+    await node.publish("news", 1)
+    await settle()
+    clock.advance(WRITE_TIMEOUT - 1)
+    assert node.hub.num_clients == 1
+    clock.advance(WRITE_TIMEOUT + 2)  # the second look that finds this write
+    assert node.metrics.server_disconnects[3009] == 1
+    await peer.end()
+    assert len(peer.messages) == 2
+
+
+async def test_one_write_after_the_other_is_no_stall(make, clock):
+    node, app = make(clock=clock)
+    peer = await joined(app)
+    for n in range(5):
+        peer.gate.clear()
+        await node.publish("news", n)
+        await settle()
+        clock.advance(WRITE_TIMEOUT - 1)  # each look finds another write under way
+        assert node.hub.num_clients == 1
+        peer.gate.set()
+        await peer.until(lambda n=n: len(peer.messages) == 3 + n)
+    await node.disconnect_user("u")
+    await peer.end()
+
+
+async def test_the_end_waits_for_what_was_written_but_not_for_ever(make, clock):
+    node, app = make(clock=clock)
+    peer = await joined(app)
+    peer.gate.clear()
+    await node.publish("news", 1)
+    await settle()
+    await node.disconnect_user("u")
+    clock.advance(CLOSE_TIMEOUT - 1)
+    await settle()
+    assert not peer.task.done()
+    clock.advance(2)
+    await peer.end()
+    assert len(peer.messages) == 2
 
 
 async def test_slow_readers_are_cut_with_bounded_memory(make):
