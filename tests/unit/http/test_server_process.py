@@ -34,6 +34,9 @@ class Run(Program):
     def write(self, **config):
         self.file.write_text(json.dumps(config))
 
+    def __exit__(self, *_):
+        self.stop()  # as an operator does
+
 
 @pytest.fixture
 def start(tmp_path):
