@@ -141,7 +141,7 @@ class Supervisor:
             environ = read_dotenv(Path(".env"), os.environ)
             loaded = load_config(options.path, environ=environ, flags=options.flags)
             config = loaded.config
-            check(config, start=True)
+            check(config)
             configure_logging(LogOptions(config.log.level, config.log.file, secret_options()))
             check_ports(config)
             shared = await self._open_store(config)
