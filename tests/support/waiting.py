@@ -50,9 +50,16 @@ async def turns_until(condition, most=2000):
 
 
 def wait_for(condition, what):
-    """The same without a loop, for what another process does."""
+    """The same without a loop, for what another process does; it may be away meanwhile."""
     end = time.monotonic() + PATIENCE
-    while not condition():
+
+    def holds():
+        try:
+            return condition()
+        except ConnectionError:
+            return False
+
+    while not holds():
         assert time.monotonic() < end, f"no {what() if callable(what) else what}"
         time.sleep(LOOK_EVERY)
 

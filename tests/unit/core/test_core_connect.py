@@ -11,6 +11,7 @@ from flyball.core.session import Session
 from flyball.core.types import SubscriptionSource
 from flyball.protocol import codes
 from flyball.protocol.messages import ConnectRequest
+from flyball.testing import TestClient
 
 
 async def test_connect_result(node):
@@ -668,3 +669,17 @@ class TestCodes:
     async def test_unsubscribes(self, node, wire, code):
         with pytest.raises(flyball.ConfigError, match="no unsubscribe code"):
             await node.unsubscribe_user("u1", "x", code=codes.UnsubscribeCode(code, "x"))
+
+
+async def test_a_refresh_that_is_over_already_is_an_error(clock):
+    node = flyball.Node(flyball.NodeOptions(ping_interval=0.0), clock=clock)
+    until = clock.time() + 100
+    node.on_connecting(lambda event: flyball.Credentials(expire_at=until))
+    node.on_refresh(lambda event: flyball.RefreshResult(expire_at=clock.time() - 1))
+    async with node:
+        client = TestClient(node)
+        await client.connect()
+        with pytest.raises(flyball.Error) as refused:
+            await client.refresh("token")
+        assert refused.value.code == 110
+        assert client.session.expire_at == until
