@@ -70,6 +70,10 @@ class Case:
     """The result is memory of an idle client, not CPU; the floor is not run."""
     baseline: tuple[str, ...] = ()
     """Arguments of rtload for Flyball itself: what the result is compared with, not the floor."""
+    backend: str = ""
+    """``http`` or ``grpc``: Flyball asks a backend. The floor is a plain client that asks it too."""
+    most: float = float("inf")
+    """Highest CPU time, microseconds."""
 
 
 @dataclass(slots=True)
@@ -121,7 +125,20 @@ def cases(idle_clients: int) -> list[Case]:
         Case("connect", "connect and close, JWT", connect, 7.0, ("--token", token())),
         Case("idle", f"memory of {idle_clients} idle clients", idle, 12.0, memory=True),
         *streams(idle_clients),
+        *proxies(),
     ]
+
+
+def proxies() -> list[Case]:
+    """Calls to a backend, 50 at a time, beside aiohttp and grpcio making the same calls."""
+    rpc = ("--mode", "rpc", "--conns", "50", "--publishers", "50", "--window", "1")
+    connect = ("--mode", "connect", "--window", "50")
+    found = []
+    for name, client, most in (("http", "aiohttp", 120.0), ("grpc", "grpcio", 250.0)):
+        title = f"through a proxy over {name.upper()}, beside bare {client}"
+        found.append(Case("proxy", f"RPC {title}", rpc, 2.0, backend=name, most=most))
+        found.append(Case("proxy", f"connect and close {title}", connect, 7.0, backend=name))
+    return found
 
 
 def streams(idle_clients: int) -> list[Case]:
@@ -167,10 +184,10 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def write_config(folder: Path, port: int) -> Path:
-    """A server that lets anonymous clients do what the load needs."""
+def write_config(folder: Path, port: int, backend: str = "") -> Path:
+    """A server that lets anonymous clients do what the load needs; it may ask a backend."""
     history = {"name": "hist", "history_size": 100, "history_ttl": "60s", **PERMISSIONS}
-    config = {
+    config: dict[str, Any] = {
         "http_server": {"address": "127.0.0.1", "port": port},
         "http_api": {"key": API_KEY},
         "log": {"level": "error"},
@@ -183,6 +200,13 @@ def write_config(folder: Path, port: int) -> Path:
         },
         "channel": {"without_namespace": PERMISSIONS, "namespaces": [history]},
     }
+    if backend:
+        config["client"]["proxy"] = {"connect": {"enabled": True, "endpoint": f"{backend}/connect"}}
+        endpoint = f"{backend}/rpc"
+        config["rpc"] = {
+            "proxy": {"endpoint": endpoint, "timeout": "5s"},
+            "without_namespace": {"proxy_enabled": True},
+        }
     path = folder / "config.json"
     path.write_text(json.dumps(config, indent=2))
     return path
@@ -267,11 +291,33 @@ def run_load(server: Server, arguments: tuple[str, ...], seconds: int) -> dict[s
     return answer
 
 
+def run_proxied(case: Case, result: Result, seconds: int, command: list[str]) -> None:
+    """A backend, a plain client that asks it, then Flyball that does."""
+    with tempfile.TemporaryDirectory(prefix="flyball-bench-") as name:
+        folder, port, backend_port = Path(name), free_port(), free_port()
+        script = [sys.executable, str(HERE / "backend.py")]
+        serve = [*script, "serve", case.backend, str(backend_port)]
+        backend = Server(serve, backend_port, folder, health=False)
+        with contextlib.closing(_Stop(backend)):
+            call = [*script, "call", case.backend, str(backend_port), "--seconds", str(seconds)]
+            done = subprocess.run(call, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(done.stderr)
+            result.floor.append(json.loads(done.stdout))
+            config = write_config(folder, port, f"{case.backend}://127.0.0.1:{backend_port}")
+            ours = Server([*command, "-c", str(config)], port, folder, health=True)
+            with contextlib.closing(_Stop(ours)):
+                result.flyball.append(run_load(ours, case.load, seconds))
+
+
 def run_case(case: Case, seconds: int, repeats: int, command: list[str]) -> Result:
     """Floor and Flyball in turns, on the same machine in the same minute."""
     result = Result(case)
     try:
         for _ in range(repeats):
+            if case.backend:
+                run_proxied(case, result, seconds, command)
+                continue
             with tempfile.TemporaryDirectory(prefix="flyball-bench-") as name:
                 folder = Path(name)
                 if case.baseline:
@@ -334,7 +380,7 @@ def figures(result: Result) -> dict[str, Any]:
         "p99_us": round(median(result.flyball, "p99_us")),
         "ops_per_s": round(median(result.flyball, "ops_per_s")),
         "lost": sum(int(run["lost"]) for run in result.flyball),
-        "met": ratio <= case.target,
+        "met": ratio <= case.target and ours <= case.most,
     }
 
 

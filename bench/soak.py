@@ -2,7 +2,7 @@
 
 Floods run beside an honest client in a process of its own, which publishes every 20 ms and
 measures the way back to itself. Then come storms of returning clients, a great many connects,
-readers that do not read, and idle clients for a while. Prints a Markdown table with bounds; ends
+readers that do not read, an open admin page, and idle clients for a while. Prints a Markdown table with bounds; ends
 with 1 if one of them was not kept. Needs Linux, a C compiler and an installed ``flyball``;
 everything stays on loopback.
 """
@@ -14,6 +14,8 @@ import asyncio
 import base64
 import contextlib
 import datetime as dt
+import heapq
+import http.client
 import json
 import re
 import socket
@@ -43,6 +45,20 @@ MEMORY_BOUND = 64 * MIB
 P99_BOUND = 0.010
 """Seconds for the honest client's p99 beside a flood; or twice what it is without one."""
 PERMISSIONS = {**run.PERMISSIONS, "history_size": 100, "history_ttl": "300s"}
+WATCH_BOUND = 0.01
+"""Of a core: what an open admin page may cost the server."""
+WATCHED: dict[str, tuple[tuple[float, str, dict[str, Any]], ...]] = {
+    "status": ((2, "", {}),),
+    "connections": ((5, "connections", {"limit": 100}),),
+    "connections of one channel": ((5, "connections", {"limit": 100, "channel": "bench7"}),),
+    "channels": ((15, "channels", {"limit": 200, "order": "clients"}),),
+    "one channel": (
+        (3, "channel_state", {"channel": "kept:1"}),
+        (3, "history", {"channel": "kept:1", "limit": 50, "reverse": True}),
+    ),
+}
+"""Page to what it asks for as long as it is seen: every so many seconds, which command (empty: the
+figures of all nodes), with what."""
 CONNECT = b'{"id":1,"connect":{}}'
 
 
@@ -59,7 +75,7 @@ class Row:
 # -- the server
 
 
-def write_config(folder: Path, port: int, internal: int) -> Path:
+def write_config(folder: Path, port: int, internal: int, **client: Any) -> Path:
     """A server that lets anonymous clients do all they like, and offers everything to abuse."""
     config = {
         "http_server": {
@@ -72,9 +88,14 @@ def write_config(folder: Path, port: int, internal: int) -> Path:
         "log": {"level": "error"},
         "health": {"enabled": True},
         "prometheus": {"enabled": True},
+        "admin": {"enabled": True, "password": "bench", "secret": run.TOKEN_SECRET},
         "http_stream": {"enabled": True},
         "websocket": {"compression": True},
-        "client": {"allow_anonymous_connect_without_token": True, "stale_close_delay": "60s"},
+        "client": {
+            "allow_anonymous_connect_without_token": True,
+            "stale_close_delay": "60s",
+            **client,
+        },
         "channel": {
             "without_namespace": PERMISSIONS,
             "namespaces": [
@@ -96,11 +117,11 @@ class SoakServer(run.Server):
 
 
 @contextlib.contextmanager
-def server(command: list[str]) -> Iterator[SoakServer]:
-    """A fresh server."""
+def server(command: list[str], **client: Any) -> Iterator[SoakServer]:
+    """A fresh server, with options of the section ``client``."""
     with tempfile.TemporaryDirectory(prefix="flyball-soak-") as name:
         folder, port, internal = Path(name), run.free_port(), run.free_port()
-        config = write_config(folder, port, internal)
+        config = write_config(folder, port, internal, **client)
         running = SoakServer([*command, "-c", str(config)], port, folder, internal)
         try:
             yield running
@@ -109,15 +130,24 @@ def server(command: list[str]) -> Iterator[SoakServer]:
 
 
 def memory(running: SoakServer) -> int:
-    """Bytes that the server keeps for itself."""
+    """Bytes that the server keeps for itself.
+
+    Without the pages of files: how many of them count as its own depends on who else reads them.
+    """
     text = Path(f"/proc/{running.process.pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    return int(re.search(r"^Anonymous:\s+(\d+)", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
 
 
 def cpu(running: SoakServer) -> float:
     """Seconds of CPU that the server has used."""
     fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+def precise_cpu(running: SoakServer) -> float:
+    """The same of its main thread, to the nanosecond."""
+    text = Path(f"/proc/{running.process.pid}/schedstat").read_text()
+    return int(text.split()[0]) / 1e9
 
 
 def metric(running: SoakServer, name: str) -> float:
@@ -473,6 +503,78 @@ def idle(command: list[str], clients: int, minutes: float) -> Iterator[Row]:
         )
 
 
+class Page:
+    """What an open admin page asks for, over a connection of its own."""
+
+    def __init__(self, running: SoakServer) -> None:
+        self._running = running
+        self._link = http.client.HTTPConnection("127.0.0.1", running.internal, timeout=30)
+        self._token = ""
+        form = b"password=bench"
+        self._token = json.loads(self._ask("POST", "auth", form))["token"]
+
+    def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        headers = {"Authorization": f"token {self._token}"}
+        self._link.request(method, f"/admin/{path}", body, headers)
+        answer = self._link.getresponse()
+        found = answer.read()
+        if answer.status != 200 or b'"error"' in found:
+            message = f"{path}: {answer.status} {found[:200]!r}"
+            raise RuntimeError(message)
+        return found
+
+    def watch(self, page: str, seconds: float) -> float:
+        """Leaves a page open for a while; the server's CPU seconds around its requests."""
+        cost = 0.0
+        now = time.monotonic()
+        due = [(now, number) for number in range(len(WATCHED[page]))]
+        end = now + seconds
+        while True:
+            at, number = heapq.heappop(due)
+            if at >= end:
+                break
+            time.sleep(max(0.0, at - time.monotonic()))
+            every, command, params = WATCHED[page][number]
+            before = precise_cpu(self._running)
+            if command:
+                self._ask("POST", "api", json.dumps({"method": command, "params": params}).encode())
+            else:
+                self._ask("GET", "stats")
+            time.sleep(0.02)  # what it left to do after the answer
+            cost += precise_cpu(self._running) - before
+            heapq.heappush(due, (at + every, number))
+        return cost
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._link.close()
+
+
+def watched(command: list[str], clients: int, seconds: float) -> Iterator[Row]:
+    """What an open admin page costs beside idle clients, each in a channel of its own."""
+    # Without pings: nothing else happens around the page's requests.
+    quiet = {"ping_interval": "0s", "pong_timeout": "0s"}
+    with server(command, **quiet) as running, contextlib.closing(Page(running)) as page:
+        for value in range(50):
+            api(running.internal, "publish", channel="kept:1", data={"number": value})
+        load = ("--mode", "idle", "--conns", str(clients))
+        whole = int(seconds * len(WATCHED)) + 10
+        crowd = threading.Thread(target=run.run_load, args=(running, load, whole), daemon=True)
+        crowd.start()
+        while metric(running, "centrifugo_node_num_clients") < clients:
+            time.sleep(0.2)
+        time.sleep(1)  # what connecting has left to do
+        for name in WATCHED:
+            cost = page.watch(name, seconds) / seconds
+            yield Row(
+                f"an open admin page ({name}) beside {clients} clients in as many channels",
+                f"{cost * 100:.2f} % of a core",
+                f"≤ {WATCH_BOUND * 100:.0f} %",
+                cost <= WATCH_BOUND,
+            )
+        crowd.join()
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -506,6 +608,7 @@ def main() -> int:
         storms(command, options.storm, 3),
         deaf(command, 200),
         connects(command, options.connects),
+        watched(command, options.clients, 10.0 if options.quick else 30.0),
         idle(command, options.clients, options.minutes),
     ):
         for row in rows:

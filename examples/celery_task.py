@@ -4,7 +4,8 @@ r"""A Celery task that publishes: its worker is another process than the node.
         celery -A examples.celery_task worker
 
 The node serves the API with ``flyball.run(node, api_key="secret")`` (or ``flyball.asgi.app``); the
-API of a Flyball server is at ``http://localhost:8000/api``.
+API of a Flyball server is at ``http://localhost:8000/api``. Where nodes share a Redis or NATS,
+``PUBLISH_URL=redis://localhost:6379`` does without either, and without a key.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ app = Celery("reports", broker=os.environ.get("BROKER", "memory://"))
 def publisher() -> flyball.Publisher:
     """One for each worker process, made when it is needed: connections are not to be forked."""
     url = os.environ.get("PUBLISH_URL", "http://localhost:8000/connection/api")
-    return flyball.Publisher(url, key=os.environ["PUBLISH_KEY"])
+    return flyball.Publisher(url, key=os.environ.get("PUBLISH_KEY", ""))
 
 
 @app.task(bind=True, autoretry_for=(flyball.PublishFailed,), retry_backoff=True, max_retries=5)

@@ -10,7 +10,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from flyball.server.metrics.table import API, CORE, NODE, PROXIES, SERVER, MetricKind, Spec
+from flyball.server.metrics.table import (
+    API,
+    CONSUMERS,
+    CORE,
+    NODE,
+    POSTGRES,
+    PROXIES,
+    SERVER,
+    MetricKind,
+    Spec,
+)
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 
@@ -35,6 +45,8 @@ SECTIONS = (
     ("Server API", API),
     ("Server", SERVER),
     ("Backends", PROXIES),
+    ("Consumers", CONSUMERS),
+    ("PostgreSQL as broker", POSTGRES),
 )
 
 TAIL = """## Otherwise than Centrifugo
@@ -49,6 +61,8 @@ After the same work both show the same series with the same counts, but for thes
 | `node_action_count`, `action="broker_unsubscribe"` | a second after the last subscriber left, perhaps twice for one channel | at once, and once |
 | `node_messages_…_count`, `type="control"` | a lone node writes to itself | stands at 0 without other nodes |
 | `transport_outgoing_close_count` | `websocket`, `uni_websocket` | `sockjs` too |
+| `proxy_errors`, `type="subscribe_stream"` | streams that could not begin | those that break later, too |
+| `consumers_errors_total` | attempts that failed and are repeated | messages that were dropped, too |
 | `broker_redis_…`, `map_broker_…`, `shared_poll_…` | are there | are not |
 
 ## Also there

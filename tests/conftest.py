@@ -17,6 +17,12 @@ MAY_BLOCK = (
     # ssl takes certificates from files only: those from memory go through one of our own.
     ("flyball/server/common/tls.py", {"_load_pair"}),
     ("flyball/server/acme/certificate.py", {"load_pair"}),
+    # A schema is read at start and at a reload, its package's own files with it.
+    ("flyball/server/channels/publication_schema.py", {"read_schema"}),
+    # The database driver looks for the user's certificates whenever it connects.
+    ("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"}),
+    # The package's own files, once at start.
+    ("flyball/engines/postgres/schema.py", {"sql"}),
     # The cache of certificates is used on a thread, or for a challenge of some bytes.
     (
         "flyball/server/acme/cache.py",
@@ -24,6 +30,18 @@ MAY_BLOCK = (
     ),
     # Numbers of the process are read from /proc, which waits for no disk.
     ("prometheus_client/process_collector.py", {"collect"}),
+    # AWS's own settings are read at start.
+    ("flyball/server/consumers/kafka/msk.py", {"__init__"}),
+    # asynctnt looks whether the path of a socket is there.
+    ("asynctnt/connection.py", {"full_connect"}),
+    ("flyball/server/admin/stats.py", {"memory"}),
+    # AWS's client reads its models and the user's profile when it is made.
+    ("aiobotocore/session.py", {"_create_client"}),
+    ("flyball/server/consumers/sqs/client.py", {"_region"}),
+    # The key of a service account is read at start.
+    ("flyball/server/consumers/pubsub/client.py", {"_key"}),
+    # Google's client looks whether the machine has a certificate for it.
+    ("google/pubsub_v1/services/subscriber/client.py", {"__init__"}),
     # A traceback is written with its lines.
     ("linecache.py", {"checkcache", "updatecache"}),
     ("rich/traceback.py", {"_render_stack"}),

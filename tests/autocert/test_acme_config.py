@@ -42,12 +42,12 @@ def test_what_is_right(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"host_whitelist": []}, "host_whitelist: list the host names that certificates may be"),
-        ({"host_whitelist": ["a.test", "*.a.test"]}, 'host_whitelist[1]: "*.a.test" is not'),
+        ({"host_whitelist": []}, ": list the host names that certificates may be"),
+        ({"host_whitelist": ["a.test", "*.a.test"]}, '"*.a.test" is not'),
         ({"host_whitelist": ["10.0.0.1"]}, "an IP address"),
-        ({"server_name": "b.test"}, 'server_name: "b.test" is not in host_whitelist'),
+        ({"server_name": "b.test"}, '"b.test" is not in host_whitelist'),
         ({"server_name": "not a name"}, "is not in host_whitelist"),
-        ({"http": True, "http_addr": "80"}, 'http_addr: "80" is not allowed; expected host:port'),
+        ({"http": True, "http_addr": "80"}, '"80" is not allowed; expected host:port'),
         ({"server": {"http3": {"enabled": True}}}, "http3.enabled"),
     ],
 )

@@ -25,12 +25,14 @@ def pebble(tmp_path_factory):
 class Server:
     """``flyball`` on the ports that pebble checks; ``with`` starts and stops it."""
 
-    def __init__(self, place, pebble, *, directory=None, **autocert):
+    def __init__(self, place, pebble, *, directory=None, workers=1, **autocert):
         self.pebble = pebble
+        self.workers = workers
         self.config = place / "config.json"
         http = {
             "address": "127.0.0.1",
             "port": pebble.tls_port,
+            "workers": workers,
             "tls_autocert": {"enabled": True, "email": "admin@example.test", **autocert},
         }
         self.config.write_text(json.dumps({"http_server": http, "health": {"enabled": True}}))
@@ -45,7 +47,7 @@ class Server:
         command = (FLYBALL, "-c", self.config)
         self.program = Program(*command, cwd=self.config.parent, env=self.environ)
         try:
-            self.program.record("started")
+            self.program.record("started", after=self.workers - 1)
         except BaseException:
             self.program.kill()
             raise
@@ -108,6 +110,23 @@ def test_tls_alpn_certificates_survive_a_restart(pebble, tmp_path):
             connection = server.connect(name)
             assert serial(connection) == number
             connection.close()
+
+
+@pytest.mark.parametrize("kind", ["tls-alpn-01", "http-01"])
+def test_workers_share_certificates_and_challenges(pebble, tmp_path, kind):
+    options = {"host_whitelist": ["a.test"], "cache_dir": str(tmp_path / "cache"), "workers": 2}
+    if kind == "http-01":
+        options |= {"http": True, "http_addr": f"127.0.0.1:{pebble.http_port}"}
+    with Server(tmp_path, pebble, **options) as server:
+        server.program.record("certificate obtained", host="a.test")
+        server.program.record("certificate taken from the cache", host="a.test")
+        connections = [server.connect("a.test") for _ in range(16)]
+        assert len({serial(connection) for connection in connections}) == 1
+        for connection in connections:
+            connection.request("GET", "/health")
+            assert connection.getresponse().read() == b"{}"
+            connection.close()
+        assert len(server.program.records("certificate obtained")) == 1
 
 
 def test_http_01_and_a_name_that_the_authority_refuses(pebble, tmp_path):

@@ -22,7 +22,7 @@ def pytest_asyncio_loop_factories(config, item):
 
 def require(missing):
     """Skips for a tool that is missing, but not where all tools have to be."""
-    if missing and os.environ.get("CI") == "true":
+    if missing and os.environ.get("CI"):
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)

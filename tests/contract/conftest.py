@@ -1,5 +1,16 @@
 import pytest
-from contract_engines import ENGINES, Recorder
+from contract_engines import ENGINES, LACKING, Recorder
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out tests of what an engine does not have (``pytest.mark.needs``)."""
+    kept, left_out = [], []
+    for item in items:
+        engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
+        needed = {ability for mark in item.iter_markers("needs") for ability in mark.args}
+        (left_out if needed & LACKING.get(engine, set()) else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(params=list(ENGINES))

@@ -4,6 +4,8 @@ import pytest
 
 from flyball.core.types import HistoryFilter, PublishOptions, StreamPosition, payload
 
+pytestmark = pytest.mark.needs("history")
+
 
 async def publish(broker, *values, channel="ch", **changes):
     options = PublishOptions(**{"history_size": 10, "history_ttl": 60.0, **changes})

@@ -4,6 +4,7 @@ import pytest
 from contract_engines import Recorder
 from waiting import until
 
+from flyball.core.errors import ConfigError
 from flyball.core.types import ClientInfo, PublishOptions, payload
 
 
@@ -19,6 +20,25 @@ async def test_a_broker_can_be_started_again(engine, events):
     assert broker.problem == ""
 
 
+async def test_a_broker_may_be_open_to_publish_alone(engine, broker, events):
+    publisher = engine.broker()
+    for n in (1, 2):
+        await publisher.open_to_publish()
+        if engine.nodes_share:
+            with pytest.raises(ConfigError, match="needs an engine of its own"):
+                await publisher.open_to_publish()
+        await publisher.publish("ch", payload(b"%d" % n), PublishOptions())
+        await publisher.close()
+        if engine.nodes_share:
+            await until(lambda n=n: len(events.data()) == n)
+    assert publisher.problem == ""
+    if engine.nodes_share:
+        with pytest.raises(ConfigError, match="at work already"):
+            await broker.open_to_publish()
+        assert events.data() == [b"1", b"2"]
+
+
+@pytest.mark.needs("presence")
 async def test_presence_can_be_started_again(engine):
     presence = engine.presence_manager()
     await presence.start()

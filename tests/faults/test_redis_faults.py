@@ -5,7 +5,16 @@ import os
 import signal
 
 import pytest
-from fault_world import ROUNDS, Nodes, Toxic, audited, progress
+from fault_world import (
+    ROUNDS,
+    Nodes,
+    audited,
+    clocks_differ,
+    nodes_are_killed,
+    progress,
+    redis_sections,
+    the_network_breaks,
+)
 from redisservers import RedisServer
 
 
@@ -59,35 +68,12 @@ async def test_links_are_ended(redis, nodes):
 
 
 async def test_a_node_is_killed(nodes):
-    async with audited(nodes) as auditor:
-        for number in range(ROUNDS):
-            index = number % len(nodes.ports)
-            nodes.kill(index)
-            await progress(auditor)
-            nodes.start(index)
-            await nodes.all_health(200)
-            await progress(auditor)
+    await nodes_are_killed(nodes)
 
 
 async def test_the_network_breaks(redis):
-    toxic = await Toxic(redis.port).start()
-    nodes = await asyncio.to_thread(Nodes, [f"redis://127.0.0.1:{toxic.port}"])
-    try:
-        async with audited(nodes) as auditor:
-            for number in range(ROUNDS):
-                if number % 2:  # nothing comes through, and nobody is told
-                    toxic.blocked.clear()
-                    await nodes.all_health(503)
-                    toxic.blocked.set()
-                else:
-                    toxic.refuse = True
-                    toxic.cut()
-                    await nodes.all_health(503)
-                    toxic.refuse = False
-                await nodes.all_health(200)
-                await progress(auditor)
-            toxic.delay = 0.02
-            await progress(auditor)
-    finally:
-        nodes.stop()
-        await toxic.stop()
+    await the_network_breaks(redis.port, lambda port: redis_sections([f"redis://127.0.0.1:{port}"]))
+
+
+async def test_clocks_differ(redis):
+    await clocks_differ(redis_sections([redis.url], presence_ttl="5s"))

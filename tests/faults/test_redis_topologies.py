@@ -3,49 +3,18 @@
 import asyncio
 import ssl
 import tempfile
-from pathlib import Path
+from functools import partial
 
 import pytest
 from contract_engines import Recorder
 from fault_world import ROUNDS, Nodes, Toxic, audited, progress
-from ports import free_port
-from processes import Program
-from redisservers import RedisCluster, RedisServer, ask, binary, certificate
+from redisservers import RedisCluster, RedisServer, Sentinel, certificate, synced
 from waiting import until, wait_for
 
 from flyball.core.errors import ConfigError
 from flyball.core.types import ClientInfo, PublishOptions, payload
 from flyball.engines.redis import Endpoint, Login, RedisEngine, RedisOptions, ShardOptions
 from flyball.engines.redis.cluster import slot_of
-
-
-class Sentinel:
-    """A Sentinel that decides alone."""
-
-    def __init__(self, master):
-        self.folder = tempfile.TemporaryDirectory(prefix="flyball-sentinel-")
-        self.port = free_port()
-        path = Path(self.folder.name) / "sentinel.conf"
-        path.write_text(
-            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder.name}\n"
-            f"unixsocket {self.folder.name}/s.sock\n"
-            f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds mymaster 500\n"
-            "sentinel failover-timeout mymaster 3000\n"
-        )
-        self.program = Program(binary("redis"), str(path), "--sentinel")
-        self.program.wait_for(lambda: "Sentinel ID is" in self.program.output)
-
-    def ask(self, *command):
-        return ask(f"{self.folder.name}/s.sock", *command)
-
-    def stop(self):
-        self.program.kill()
-        self.folder.cleanup()
-
-
-def synced(replica):
-    return b"master_link_status:up" in replica.ask("INFO", "replication")
 
 
 async def test_sentinels_name_another_master():
@@ -119,12 +88,14 @@ async def test_a_replica_that_lags_takes_over():
         replica.stop()
 
 
-@pytest.mark.parametrize("kind", ["redis", "valkey"])
-async def test_slots_of_a_cluster_move(kind):
+@pytest.mark.parametrize(
+    ("kind", "sharded"), [("redis", False), ("valkey", False), ("redis", True), ("valkey", True)]
+)
+async def test_slots_of_a_cluster_move(kind, sharded):
     cluster = await asyncio.to_thread(RedisCluster, kind)
     nodes = None
     try:
-        nodes = await asyncio.to_thread(Nodes, [cluster.url])
+        nodes = await asyncio.to_thread(partial(Nodes, [cluster.url], sharded_pub_sub=sharded))
         async with audited(nodes) as auditor:
             for number in range(ROUNDS):
                 for channel in (b"audit:1", b"audit:2"):
@@ -170,6 +141,36 @@ async def test_sharded_subscriptions_follow_their_slot():
         cluster.stop()
 
 
+async def test_one_of_two_shards_is_killed():
+    """Channels of the other go on; all is told, and comes back."""
+    shards = [await asyncio.to_thread(RedisServer, kind) for kind in ("redis", "valkey")]
+    nodes = None
+    try:
+        nodes = await asyncio.to_thread(Nodes, [shard.url for shard in shards])
+        channels = tuple(f"audit:{number}" for number in range(1, 9))
+        async with audited(nodes, channels=channels) as auditor:
+            assert all(keeps_some(shard, channels) for shard in shards)
+            for number in range(ROUNDS):
+                gone = shards[number % 2]
+                gone.kill()
+                await nodes.all_health(503)
+                await progress(auditor)
+                await asyncio.to_thread(gone.start)
+                await nodes.all_health(200)
+                await progress(auditor)
+    finally:
+        if nodes is not None:
+            nodes.stop()
+        for shard in shards:
+            shard.stop()
+
+
+def keeps_some(shard, channels):
+    """Whether streams of some of the channels, but not of all, are on a shard."""
+    found = {c for c in channels if shard.ask("EXISTS", f"centrifugo.stream.{c}")}
+    return 0 < len(found) < len(channels)
+
+
 async def test_a_master_of_a_cluster_fails():
     """What is on other masters goes on, health tells, and commands for it are refused in time."""
     cluster = await asyncio.to_thread(RedisCluster, "redis")
@@ -192,7 +193,7 @@ async def test_a_master_of_a_cluster_fails():
         await broker.publish(other, payload(b"1"), PublishOptions(history_size=1, history_ttl=9))
         await asyncio.to_thread(gone.start)
         await until(lambda: not broker.problem, "recovery")
-        assert events.restored > 0
+        await until(lambda: events.restored > 0, "the streams were looked at")
     finally:
         await broker.close()
         cluster.stop()

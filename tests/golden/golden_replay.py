@@ -29,8 +29,10 @@ TOKEN_USER_U = (
 )
 """User ``u``, without expiry."""
 
-ADDED_HEADERS = frozenset(("allow", "cache-control", "date", "vary", "x-content-type-options"))
-"""Headers that pages beside the WebSocket endpoint may have in addition."""
+ADDED_HEADERS = frozenset(
+    ("allow", "cache-control", "content-encoding", "date", "vary", "x-content-type-options")
+)
+"""Headers that pages and streams beside the WebSocket endpoint may have in addition."""
 
 
 class CaptureClock(TestClock):

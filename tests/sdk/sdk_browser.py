@@ -151,3 +151,22 @@ async def page(browser, site):
     await page.close()
     # A script cannot be called off: sockjs-client's jsonp answers nobody after the end.
     assert not [p for p in problems if not re.search(r"_jp\.\w+ is not a function", str(p))]
+
+
+@contextlib.asynccontextmanager
+async def watched_tab(browser, home, *, height=800, own=()):
+    """A tab of the server at ``home``. What it complains of, and asks of others, is in ``problems``.
+
+    ``own`` are starts of addresses that lead nowhere else.
+    """
+    context = await browser.new_context(viewport={"width": 1200, "height": height})
+    tab = await context.new_page()
+    tab.set_default_timeout(PATIENCE * 1000)
+    tab.home, tab.problems = home, []
+    note = tab.problems.append
+    tab.on("pageerror", lambda error: note(str(error)))
+    tab.on("console", lambda line: line.type == "error" and note(line.text))
+    tab.on("dialog", lambda dialog: note(dialog.message))
+    tab.on("request", lambda r: r.url.startswith((home, *own)) or note(r.url))
+    yield tab
+    await context.close()

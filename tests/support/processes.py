@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from waiting import PATIENCE
+from waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -72,6 +72,16 @@ class Program:
         finally:
             self.kill()
 
+    def pause(self):
+        """Stops it where it stands; returns when all its threads do."""
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        wait_for(lambda: all(map(stands, tasks.iterdir())), "standstill")
+
+    def resume(self):
+        """Lets it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self):
         """Ends it at once, if it runs."""
         self.process.kill()
@@ -84,3 +94,8 @@ class Program:
 
     def __exit__(self, *_):
         self.kill()
+
+
+def stands(place):
+    """Whether a process or thread was stopped; ``place`` is its folder in ``/proc``."""
+    return (place / "stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -8,7 +8,6 @@ a task.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -87,7 +86,7 @@ async def call_handler(handler: Callable[..., Any], event: Any) -> Any:
             return await result
         # A task of its own, as a stranger's coroutine may ask for the current task.
         return await asyncio.get_running_loop().create_task(result)
-    if inspect.isawaitable(result):
+    if hasattr(type(result), "__await__"):  # a third of what inspect.isawaitable takes
         awaitable: Awaitable[Any] = result
         return await awaitable
     return result

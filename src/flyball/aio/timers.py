@@ -56,10 +56,13 @@ class TimerWheel:
             self.now = self.clock.monotonic()
             self._done = int(self.now / self._resolution)
             self._handle = self.clock.call_later(self._resolution, self._turn)
-        tick = max(ceil(deadline / self._resolution), self._done + 1)
-        if entry.timer_tick == tick:
+        tick = ceil(deadline / self._resolution)
+        if tick <= self._done:
+            tick = self._done + 1
+        armed = entry.timer_tick
+        if armed == tick:
             return
-        if entry.timer_tick:
+        if armed:
             self.cancel(entry)
         slot = self._slots.get(tick)
         if slot is None:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flyball.cli import audit_command, config_commands, token_commands
+from flyball.cli import (
+    audit_command,
+    config_commands,
+    explain_command,
+    postgres_command,
+    tarantool_commands,
+    token_commands,
+)
 from flyball.cli.config_commands import spell_out
 
 if TYPE_CHECKING:
@@ -30,9 +37,6 @@ def server(
     config: Annotated[
         str, typer.Option("--config", "-c", help="Configuration file: JSON, YAML or TOML.")
     ] = DEFAULT_CONFIG,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes that share the ports.")
-    ] = 1,
     demo: Annotated[
         bool, typer.Option("--demo", help="Serve the demo page at /demo, for trying only.")
     ] = False,
@@ -44,15 +48,9 @@ def server(
     if version:
         show_version()
         return
-    flags = given_flags(context)
-    if workers > 1:
-        from flyball.server.workers import WorkersOptions, supervise
+    from flyball.server.workers import run_server
 
-        options = WorkersOptions(count=workers, path=config, flags=flags, demo=demo)
-        raise SystemExit(supervise(options))
-    from flyball.server.main import serve
-
-    raise SystemExit(serve(config, flags, demo=demo))
+    raise SystemExit(run_server(config, given_flags(context), demo=demo))
 
 
 def given_flags(context: typer.Context) -> Mapping[str, str]:
@@ -87,7 +85,14 @@ def serve_files(
     raise SystemExit(serve_directory(address, directory, port))
 
 
-for commands in (config_commands, token_commands, audit_command):
+for commands in (
+    config_commands,
+    token_commands,
+    explain_command,
+    audit_command,
+    tarantool_commands,
+    postgres_command,
+):
     commands.register(app)
 
 

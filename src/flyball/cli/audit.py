@@ -6,7 +6,7 @@ publication after the other; each subscriber follows with recovery. In the end h
 - order: acknowledged publications come in the order of their acknowledgement, none twice;
 - no gap in silence: an acknowledged publication that a subscriber did not get was published before
   that subscriber was told of a loss (``recovered: false``, unsubscribed with 2500 or disconnected
-  with 3010 and then not recovered);
+  with 3010 and then not recovered), which was told soon after the next one that it got at the latest;
 - no hole: offsets follow each other within an epoch;
 - kept: an acknowledged publication is in the history, unless the stream began a new epoch since.
 """
@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -30,6 +31,9 @@ RETRY_DELAY: Final = 0.1
 """Seconds until a client tries again."""
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a call of the server API may take."""
+LATE: Final = 3.0
+"""Seconds after the next publication until a loss must be told. After a failover one node may deliver
+what is new before another one, which saw what is lost, has found that the stream went back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,14 @@ class AuditOptions:
     channels: tuple[str, ...] = ("audit:1", "audit:2")
     interval: float = 0.0
     """Seconds between publications of a channel."""
+    start: float = 30.0
+    """Seconds until all subscribers must be there."""
     quiet: float = 10.0
     """Seconds that subscribers have in the end to get what was published."""
+
+
+class CannotAudit(Exception):
+    """Somebody cannot subscribe, or a channel keeps nothing: nothing could be proved."""
 
 
 @dataclass(slots=True)
@@ -77,6 +87,8 @@ class Follower:
     recovered: int = 0
     losses: int = 0
     violations: list[str] = field(default_factory=list)
+    obstacle: str = "there is no connection"
+    """Why it is not subscribed, or its channel is of no use."""
 
     def violated(self, text: str) -> None:
         """Something happened that must not."""
@@ -93,6 +105,7 @@ class Follower:
             self.losses += self.recovers
             self.log.append((0, time.monotonic()))
             self.offset, self.epoch = offset, epoch
+        self.obstacle = "" if result.get("recoverable") else "the channel has no recovery"
         self.live = self.recovers = True
         for publication in result.get("publications", ()):
             self.take(publication)
@@ -136,15 +149,14 @@ class Follower:
         return found
 
     def _told_of(self, publication: Sent) -> bool:
-        """Whether a loss was told between its neighbours, and not before it was published."""
+        """Whether a loss was told between its neighbours or soon after, and not before it began."""
         before = max(
             (i for i, (n, _) in enumerate(self.log) if 0 < n < publication.number), default=-1
         )
-        after = next(
-            (i for i, (n, _) in enumerate(self.log) if n > publication.number), len(self.log)
-        )
+        next_at = next((at for n, at in self.log if n > publication.number), math.inf)
         return any(
-            n == 0 and at >= publication.started for n, at in self.log[before + 1 : max(after, 0)]
+            n == 0 and publication.started <= at <= next_at + LATE
+            for n, at in self.log[before + 1 :]
         )
 
 
@@ -181,17 +193,33 @@ class Auditor:
         self._apis = itertools.cycle(options.apis)
 
     async def __aenter__(self) -> Self:
+        """Returns once all have subscribed.
+
+        Raises:
+            CannotAudit: somebody has not, or not to what can be audited.
+        """
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT)
         self._http = aiohttp.ClientSession(timeout=timeout)
         for url in self.options.websockets:
             followers = [Follower(channel, url) for channel in self.options.channels]
             self.followers += followers
             self._tasks.append(asyncio.create_task(self._follow(url, followers)))
-        while not all(f.live for f in self.followers):  # noqa: ASYNC110 - many things change it
-            await asyncio.sleep(RETRY_DELAY)
+        try:
+            await self._all_subscribed()
+        except BaseException:
+            await self.__aexit__()
+            raise
         for channel in self.options.channels:
             self._publishers.append(asyncio.create_task(self._publish(channel)))
         return self
+
+    async def _all_subscribed(self) -> None:
+        deadline = time.monotonic() + self.options.start
+        while not all(f.live for f in self.followers) and time.monotonic() < deadline:  # noqa: ASYNC110 - many things change it
+            await asyncio.sleep(RETRY_DELAY)
+        found = [f"{f.where} {f.channel}: {f.obstacle}" for f in self.followers if f.obstacle]
+        if found:
+            raise CannotAudit("\n".join(found))
 
     async def __aexit__(self, *_: object) -> None:
         self._publishing = False
@@ -337,6 +365,8 @@ class _Connection:
             await self._socket.send_str("{}")
         elif reply.get("id") == 1:
             if "error" in reply:
+                for follower in self._followers.values():
+                    follower.obstacle = f"connecting is refused: {reason(reply)}"
                 await self._socket.close()
                 return
             for follower in self._followers.values():
@@ -348,6 +378,7 @@ class _Connection:
 
     async def _answered(self, follower: Follower, reply: dict[str, Any]) -> None:
         if "error" in reply:
+            follower.obstacle = f"subscribing is refused: {reason(reply)}"
             self._subscribe_later(follower)
         else:
             follower.subscribed(reply["subscribe"])
@@ -378,3 +409,9 @@ class _Connection:
         if follower.recovers:
             request |= {"recover": True, "offset": follower.offset, "epoch": follower.epoch}
         await self._socket.send_str(json.dumps({"id": number, "subscribe": request}))
+
+
+def reason(reply: dict[str, Any]) -> str:
+    """What an error says."""
+    error = reply["error"]
+    return f"{error.get('code', 0)} {error.get('message', '')}".rstrip()

@@ -28,13 +28,14 @@ def audit(
         typer.Option(help="Channel with history and recovery; likewise.", show_default="audit:1"),
     ] = None,
     seconds: Annotated[float, typer.Option(help="How long to publish.")] = 10.0,
+    start: Annotated[float, typer.Option(help="Seconds until all must be subscribed.")] = 30.0,
     interval: Annotated[float, typer.Option(help="Seconds between publications.")] = 0.0,
 ) -> None:
     """Publish, subscribe, and prove order, completeness and history.
 
     Stop and start servers, their Redis and the network meanwhile: it must pass all the same.
     """
-    from flyball.cli.audit import AuditOptions
+    from flyball.cli.audit import AuditOptions, CannotAudit
 
     options = AuditOptions(
         websockets=tuple(websocket),
@@ -43,8 +44,14 @@ def audit(
         token=token,
         channels=tuple(channel or ("audit:1",)),
         interval=interval,
+        start=start,
     )
-    report = asyncio.run(_audit(options, seconds))
+    try:
+        report = asyncio.run(_audit(options, seconds))
+    except CannotAudit as error:
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}")
+        raise typer.Exit(1) from None
     typer.echo(
         f"published {report.published}, acknowledged {report.acknowledged},"
         f" delivered {report.delivered}, recovered {report.recovered}, losses told {report.losses}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,9 +46,22 @@ def reported() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
+        warn(getattr(error, "notices", ()))
         for line in str(error).splitlines():
             typer.echo(f"error: {line}")
         raise typer.Exit(1) from None
+
+
+def warn(findings: Iterable[object]) -> None:
+    """Print what stops nothing on stderr: standard output stays as it would be without."""
+    for finding in findings:
+        typer.echo(f"warning: {finding}", err=True)
+
+
+def require_file(path: str, what: str = "config file") -> None:
+    """Raise ConfigError if there is no file at ``path``, which somebody has named."""
+    if not Path(path).exists():
+        raise ConfigError(f"{what} not found: {path}")
 
 
 def generate_config(config: _Path = DEFAULT_PATH) -> None:
@@ -71,21 +84,17 @@ def check_config(
     from flyball.server.config import check, listener_notices, load_config, unbuilt_options
 
     with reported():
-        if config and not Path(config).exists():
-            raise ConfigError(f"config file not found: {config}")
+        if config:
+            require_file(config)
         loaded = load_config(config or DEFAULT_PATH, environ=os.environ)
+        warn(loaded.notices)
         check(loaded.config)
         if strict and loaded.unknown_keys:
             raise ConfigError(f"unknown keys in config: {', '.join(loaded.unknown_keys)}")
         # Whatever no check has found, making the server finds: nothing is opened yet.
         asyncio.run(_make(Server, loaded.config))
-    # The remaining findings stop nothing here: standard output stays empty.
-    for notice in loaded.notices:
-        typer.echo(f"warning: {notice}", err=True)
-    for notice in listener_notices(loaded.config):
-        typer.echo(f"warning: {notice}", err=True)
-    for option in unbuilt_options(loaded.config):
-        typer.echo(f"warning: option does nothing in this version: {option}", err=True)
+    warn(listener_notices(loaded.config))
+    warn(f"option does nothing in this version: {o}" for o in unbuilt_options(loaded.config))
 
 
 async def _make(build: Callable[[Any], object], config: Any) -> None:
@@ -140,8 +149,7 @@ def _load_base(base: str) -> Any:
 
     if not base:
         return Config()
-    if not Path(base).exists():
-        raise ConfigError(f"base config file not found: {base}")
+    require_file(base, "base config file")
     variables = {name: value for name, value in os.environ.items() if "_VAR_" in name}
     return load_config(base, environ=variables).config
 
@@ -166,6 +174,21 @@ def config_docs(
             typer.echo(docs.markdown(section, level))
             return
         _serve_page(docs.page(section), port)
+
+
+def api_document(config: _Given = "") -> None:
+    """Print the server API over HTTP as an OpenAPI 3.1 document."""
+    import json
+
+    from flyball.server.build import VERSION
+    from flyball.server.build import api_document as described
+    from flyball.server.config import load_config
+
+    with reported():
+        if config:
+            require_file(config)
+        loaded = load_config(config or DEFAULT_PATH, environ=os.environ)
+        typer.echo(json.dumps(described(loaded.config, VERSION), indent=2))
 
 
 def page_server(text: str, port: int) -> ThreadingHTTPServer:
@@ -212,6 +235,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "defaultconfig": default_config,
     "defaultenv": default_env,
     "configdoc": config_docs,
+    "openapi": api_document,
 }
 
 Remember: TypeAlias = Callable[[Any, str, str], None]

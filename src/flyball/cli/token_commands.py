@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeAlias
 
 import typer
 
-from flyball.cli.config_commands import DEFAULT_PATH, reported
+from flyball.cli.config_commands import DEFAULT_PATH, reported, require_file, warn
 from flyball.core.errors import Error, FlyballError
 from flyball.protocol import codes
 
@@ -92,12 +92,20 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
 }
 
 
-def _load(path: str) -> Config:
+def load_checked(path: str) -> Config:
+    """The configuration of a file that has to be there; notices go to standard error.
+
+    Raises:
+        ConfigError: it is not there, or wrong.
+    """
     from flyball.server.config import check, load_config
 
-    config = load_config(path, environ=os.environ).config
-    check(config)
-    return config
+    if path != DEFAULT_PATH:
+        require_file(path)
+    loaded = load_config(path, environ=os.environ)
+    warn(loaded.notices)
+    check(loaded.config)
+    return loaded.config
 
 
 def _named(user: str, *, quoted: bool) -> str:
@@ -119,7 +127,7 @@ def _generate(path: str, user: str, ttl: int, channel: str | None, *, quiet: boo
     from flyball.server.common.durations import format_duration
 
     with reported():
-        options = _options(_load(path), subscription=channel is not None)
+        options = _options(load_checked(path), subscription=channel is not None)
         token = token_for(options, user, ttl, time.time(), channel)
     if quiet:
         typer.echo(token, nl=False)
@@ -151,7 +159,7 @@ def _check(
             await jwks.close()
 
     with reported():
-        config = _load(path)
+        config = load_checked(path)
         options = _options(config, subscription=command == "checksubtoken")
         jwks = JwksClient()
         # A signature that the server would skip is still worth knowing about.

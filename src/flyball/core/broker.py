@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
+from flyball.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,11 +39,13 @@ class BrokerEvents(Protocol):
         *,
         delta: bool = False,
         previous: Publication | None = None,
+        lag: float | None = None,
     ) -> None:
         """A publication for the subscribers of this node.
 
         ``position`` has an empty epoch where the channel keeps no history. ``previous`` is
-        the publication before it in the stream, given when ``delta`` was asked.
+        the publication before it in the stream, given when ``delta`` was asked. ``lag`` says
+        how many seconds it was on its way, if that is known (:func:`take_lag`).
         """
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
@@ -55,6 +59,43 @@ class BrokerEvents(Protocol):
 
     def on_broker_restored(self) -> None:
         """The link is back, with all subscriptions: positions must be checked at once."""
+
+
+class NoEvents(BrokerEvents):
+    """For who only publishes."""
+
+    def on_publication(self, *_args: object, **_fields: object) -> None:
+        """See :class:`BrokerEvents`."""
+
+    def on_join(self, channel: str, info: ClientInfo) -> None:
+        """See :class:`BrokerEvents`."""
+
+    def on_leave(self, channel: str, info: ClientInfo) -> None:
+        """See :class:`BrokerEvents`."""
+
+    def on_broker_lost(self, reason: str) -> None:
+        """See :class:`BrokerEvents`: the next publish says why it fails."""
+
+    def on_broker_restored(self) -> None:
+        """See :class:`BrokerEvents`."""
+
+
+def at_work() -> ConfigError:
+    """What :meth:`Broker.open_to_publish` raises if the broker is open already."""
+    message = (
+        "this engine is at work already, for a node, or since before a fork:"
+        " a publisher needs an engine of its own"
+    )
+    return ConfigError(message)
+
+
+def take_lag(publication: Publication, now: float) -> float | None:
+    """Seconds since ``publication`` was made, if its time is known, which no client is told.
+
+    ``now`` in Unix seconds.
+    """
+    made, publication.time = publication.time, 0
+    return max(now - made / 1000, 0.0) if made else None
 
 
 class EnginePart(ABC):
@@ -86,6 +127,14 @@ class Broker(EnginePart):
         Raises:
             ConfigError: the store cannot be used as configured.
         """
+
+    async def open_to_publish(self) -> None:
+        """Connects for :meth:`publish` alone, in a program without a node; :meth:`close` ends it.
+
+        Raises:
+            ConfigError: the store cannot be used as configured, or the broker is at work already.
+        """
+        await self.start(NoEvents())
 
     @abstractmethod
     async def close(self) -> None:

@@ -298,7 +298,7 @@ class Cluster:
             server_side=True,
         )
         plain: SubscribeOptions = msgspec.convert(op.options, SubscribeOptions)
-        run.options = replace(plain, info=payload(op.info), data=payload(op.data))
+        run.allow(replace(plain, info=payload(op.info), data=payload(op.data)))
         return run
 
     async def _make_room(self, session: Session, channel: str) -> bool:

@@ -17,6 +17,8 @@ from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flyball.core.cluster import Cluster
     from flyball.core.membership import Membership
     from flyball.core.registry import SessionRegistry
@@ -49,14 +51,16 @@ class ConnectCommand:
 
         Sends its reply itself: publications of the new subscriptions come after it.
         """
-        credentials = await self._ask(session, request)
+        credentials = await self._runtime.handlers.connecting(_introduced(session, request))
         if session.closed:
             return None
         self._take(session, credentials)
-        subs = await self._server_side_options(session, credentials)
+        subs = credentials.subs
+        if not isinstance(subs, dict):
+            subs = await self._options_of(session, subs)
         self._check_limits(session, len(subs))
         self._registry.started(session)
-        runs = await self._subscribe_all(session, subs, request.subs or {})
+        runs = await self._subscribe_all(session, subs, request.subs or {}) if subs else []
         if not session.closed:
             session.become(SessionState.CONNECTED)
             self._answer(session, credentials, runs, id_)
@@ -73,22 +77,6 @@ class ConnectCommand:
         await self._runtime.handlers.connected(Connected(session.connection))
         return None
 
-    async def _ask(self, session: Session, request: messages.ConnectRequest) -> Credentials:
-        session.name = request.name
-        session.version = request.version
-        session.emulated_headers = request.headers
-        event = Connecting(
-            session.connection,
-            request.token,
-            request.data,
-            request.name,
-            request.version,
-            session.headers or {},
-            request.headers or {},
-            tuple(request.subs or ()),
-        )
-        return await self._runtime.handlers.connecting(event)
-
     def _take(self, session: Session, credentials: Credentials) -> None:
         now = self._runtime.clock.time()
         if is_past(credentials.expire_at, now):
@@ -99,16 +87,14 @@ class ConnectCommand:
         session.client_side_refresh = credentials.client_side_refresh
         session.set_expiry(cut_expiry(credentials.expire_at, now))
 
-    async def _server_side_options(
-        self, session: Session, credentials: Credentials
+    async def _options_of(
+        self, session: Session, channels: Iterable[str]
     ) -> dict[str, SubscribeOptions]:
-        if isinstance(credentials.subs, dict):
-            return credentials.subs
-        # Names only: the program's subscribe handler says how.
+        """The program's subscribe handler says how, where only names were given."""
         ask = self._runtime.handlers.subscribe
         return {
             channel: await ask(Subscribing(session.connection, channel, server_side=True))
-            for channel in credentials.subs
+            for channel in channels
         }
 
     def _check_limits(self, session: Session, num_subs: int) -> None:
@@ -179,7 +165,7 @@ class ConnectCommand:
             source=SubscriptionSource.CONNECT,
             server_side=True,
         )
-        run.options = options
+        run.allow(options)
         return run
 
     def _answer(
@@ -208,11 +194,29 @@ class ConnectCommand:
             result.expires = True
             result.ttl = ttl_of(session.expire_at, clock.time())
         result.data = to_payload(credentials.data)
-        if session.ping_interval and transport.app_ping:
-            result.ping = int(session.ping_interval)
+        interval = session.ping_interval
+        if interval and transport.app_ping:
+            result.ping = int(interval)
             result.pong = bool(options.pong_timeout) and not transport.framing.unidirectional
         result.session = session.session_id
         if transport.emulation:
             result.node = self._cluster.node_id
         if options.connect_include_server_time:
             result.time = int(clock.time() * 1000)
+
+
+def _introduced(session: Session, request: messages.ConnectRequest) -> Connecting:
+    """Takes down what the client says of itself; the event that asks who it is."""
+    session.name = request.name
+    session.version = request.version
+    session.emulated_headers = request.headers
+    return Connecting(
+        session.connection,
+        request.token,
+        request.data,
+        request.name,
+        request.version,
+        session.headers or {},
+        request.headers or {},
+        tuple(request.subs or ()),
+    )

@@ -45,9 +45,13 @@ class ShownSession(Protocol):
     emulated_headers: Mapping[str, str] | None
     name: str
     version: str
-    remote_addr: str
+    latency: float
     expire_at: float
     client_side_refresh: bool
+
+    @property
+    def remote_addr(self) -> str:
+        """Address of the peer, empty if not known."""
 
     @property
     def transport(self) -> Transport:
@@ -143,6 +147,11 @@ class Connection:
     def remote_addr(self) -> str:
         """Address of the peer, empty if not known."""
         return self._session.remote_addr
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the client's last answer to a ping took; 0 before the first one."""
+        return self._session.latency
 
     @property
     def transport(self) -> str:

@@ -149,11 +149,11 @@ ControlMessage: TypeAlias = NodeInfo | Leaving | UserOp | SurveyRequest | Survey
 
 
 def options_to_dict(options: SubscribeOptions) -> dict[str, Any]:
-    """``options`` without the payloads, for :class:`SubscribeUser`."""
+    """``options`` without payloads and feed, for :class:`SubscribeUser`."""
     return {
         f.name: msgspec.to_builtins(getattr(options, f.name))
         for f in fields(options)
-        if f.name not in ("info", "data")
+        if f.name not in ("info", "data", "feed")
     }
 
 

@@ -27,8 +27,6 @@ class Delivery:
         "position",
         "previous",
         "publication",
-        "sent",
-        "sent_bytes",
     )
 
     def __init__(
@@ -49,19 +47,10 @@ class Delivery:
         """It took longer than allowed to come here: positions are not to be trusted."""
         self.lost: list[Subscription] = []
         """Subscriptions that turn out to have missed something."""
-        self.sent: int = 0
-        """How often it was sent since this was last counted."""
-        self.sent_bytes: int = 0
-        """As messages, without the wire's framing."""
         self._frames: dict[tuple[Framing, int], tuple[bytes, int]] = {}
         self._matches: dict[TagsFilter, bool] = {}
         self._patch: bytes | None = None
         """Empty: the data itself is as short."""
-
-    def count(self, messages: int, size: int) -> None:
-        """It was sent ``messages`` times, each of ``size`` bytes."""
-        self.sent += messages
-        self.sent_bytes += messages * size
 
     def plain(self, framing: Framing) -> tuple[bytes, int]:
         """The publication as it is: its frame, and the size of the message in it."""

@@ -5,7 +5,8 @@
     ├── WrongLoopError   a node's method was called outside of the event loop that it runs in
     ├── Error            a request is refused: the client gets a coded error reply
     │   ├── PermissionDenied   code 103, with the reason for the log
-    │   └── EngineError        code 100, temporary: the store behind the node does not answer
+    │   ├── EngineError        code 100, temporary: the store behind the node does not answer
+    │   └── EngineRefusal      the engine has no such thing: a history, such a channel name
     └── Disconnect       the connection must end: the client gets a disconnect code
 
 Handlers raise ``Error`` and ``Disconnect``; the three families are never mixed.
@@ -81,6 +82,14 @@ class EngineError(Error):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(codes.INTERNAL, temporary=True, detail=detail)
+
+
+class EngineRefusal(Error):
+    """The engine cannot do it, at no time: it has no history, or no channel of such a name.
+
+    Clients get ``code``; callers of the server API get 100, as from the original. ``detail`` goes
+    to the log.
+    """
 
 
 class Disconnect(FlyballError):

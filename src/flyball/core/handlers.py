@@ -24,6 +24,7 @@ from flyball.protocol import codes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flyball.aio.lines import RepeatedLines
     from flyball.core.events import (
         ChannelOccupied,
         ChannelVacated,
@@ -173,6 +174,7 @@ class Handlers:
     """All handlers of a node, and what happens where there is none."""
 
     __slots__ = (
+        "failures",
         "on_channel_occupied",
         "on_channel_vacated",
         "on_connected",
@@ -190,6 +192,9 @@ class Handlers:
         "on_unsubscribed",
         "payload_faults",
     )
+
+    failures: RepeatedLines
+    """Told of handlers that fail; that of the run."""
 
     def __init__(self) -> None:
         self.payload_faults: Faults = defaultdict(int)
@@ -290,43 +295,43 @@ class Handlers:
 
     async def connected(self, event: Connected) -> None:
         """The connect reply was sent."""
-        await _tell(self.on_connected, "", event)
+        await self._tell(self.on_connected, "", event)
 
     async def subscribed(self, event: Subscribed) -> None:
         """The subscribe reply was sent."""
-        await _tell(self.on_subscribed, event.channel, event)
+        await self._tell(self.on_subscribed, event.channel, event)
 
     async def unsubscribed(self, event: Unsubscribed) -> None:
         """A subscription ended."""
-        await _tell(self.on_unsubscribed, event.channel, event)
+        await self._tell(self.on_unsubscribed, event.channel, event)
 
     async def disconnected(self, event: Disconnected) -> None:
         """A connection ended."""
-        await _tell(self.on_disconnected, "", event)
+        await self._tell(self.on_disconnected, "", event)
 
     async def channel_occupied(self, event: ChannelOccupied) -> None:
         """A channel got its first subscriber on this node."""
-        await _tell(self.on_channel_occupied, event.channel, event)
+        await self._tell(self.on_channel_occupied, event.channel, event)
 
     async def channel_vacated(self, event: ChannelVacated) -> None:
         """A channel lost its last subscriber on this node."""
-        await _tell(self.on_channel_vacated, event.channel, event)
+        await self._tell(self.on_channel_vacated, event.channel, event)
 
-
-async def _tell(handlers: HandlerSlot, name: str, event: Any) -> None:
-    handler = handlers.find(name)
-    if handler is None:
-        return
-    try:
-        await call_handler(handler, event)
-    except (Error, Disconnect) as error:
-        logger.warning(
-            "the on_%s handler raised %s: it is told of what happened, and cannot refuse it",
-            handlers.kind,
-            error,
-        )
-    except Exception:
-        logger.exception("the on_%s handler failed", handlers.kind)
+    async def _tell(self, slot: HandlerSlot, name: str, event: Any) -> None:
+        handler = slot.find(name)
+        if handler is None:
+            return
+        try:
+            await call_handler(handler, event)
+        except (Error, Disconnect) as error:
+            message = (
+                "the on_%s handler raised %s: it is told of what happened, and cannot refuse it"
+            )
+            kind = f"the on_{slot.kind} handler raised {type(error).__name__}"
+            self.failures.log(logger, logging.WARNING, kind, message, slot.kind, error)
+        except Exception as error:  # noqa: BLE001 - the root of a handler's work: logged
+            what = f"the on_{slot.kind} handler {name_of(handler)}"
+            self.failures.log_failure(logger, what, error, "the on_%s handler failed", slot.kind)
 
 
 def _find(handlers: HandlerSlot, name: str) -> Handler:
@@ -342,13 +347,21 @@ def name_of(handler: Handler) -> str:
     return f"{handler.__module__}.{name}" if name else repr(handler)
 
 
+class WrongResult(TypeError):
+    """A handler returned what means nothing; ``place`` names it to the log."""
+
+    def __init__(self, message: str, place: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 def _wrong(kind: str, handler: Handler, result: Any, wanted: str) -> TypeError:
     """A result that grants nothing: most often a handler that fell off its end."""
     message = (
         f"the on_{kind} handler {name_of(handler)} must return {wanted}, not {result!r}: "
         "nothing is granted by silence (raise flyball.PermissionDenied to refuse)"
     )
-    return TypeError(message)
+    return WrongResult(message, name_of(handler))
 
 
 def _refused(kind: str, handler: Handler, result: Any, wanted: str) -> Exception:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from flyball.core.delivery import Delivery
 from flyball.core.errors import Disconnect
 from flyball.core.subscription import NO_BASE, Buffered
 from flyball.protocol import codes
 from flyball.protocol.codec import EncodeError
-from flyball.protocol.messages import Join, Leave, Push
+from flyball.protocol.messages import Join, Leave, Push, StreamPosition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from flyball.core.metrics import Traffic
     from flyball.core.runtime import Runtime
     from flyball.core.session import Session
     from flyball.core.subscription import Subscription
     from flyball.core.transport import Framing
-    from flyball.core.types import ClientInfo, Publication, StreamPosition
+    from flyball.core.types import ClientInfo, Publication
+
+NOWHERE: Final = StreamPosition()
+"""The position of what is in no stream."""
+PUBLICATION: Final = "push_publication"
+"""The frame type of publications in metrics."""
 
 
 class Listener(Protocol):
@@ -37,15 +43,17 @@ class Listener(Protocol):
 class SubscriberGroup:
     """Subscribers of one channel that share a framing: the same bytes suit many of them."""
 
-    __slots__ = ("individual", "plain", "positioned")
+    __slots__ = ("individual", "plain", "positioned", "sent")
 
-    def __init__(self) -> None:
+    def __init__(self, sent: Traffic) -> None:
         self.plain: dict[Subscription, None] = {}
         """Every publication, no questions."""
         self.positioned: dict[Subscription, None] = {}
         """Every publication, with a check of the offset."""
         self.individual: dict[Subscription, None] = {}
         """Delta, a filter, or a subscribe that is not finished."""
+        self.sent: Traffic = sent
+        """Counts their publications: those who share a framing share a transport's name."""
 
     def members(self, sub: Subscription) -> dict[Subscription, None]:
         """The set that ``sub`` belongs to in its present state."""
@@ -100,7 +108,6 @@ class Hub:
         "_metrics",
         "_monotonic",
         "_on_lost",
-        "_time",
         "by_session_id",
         "channels",
         "num_subscriptions",
@@ -121,7 +128,6 @@ class Hub:
         self.num_subscriptions: int = 0
         self._metrics = runtime.metrics
         self._monotonic = runtime.clock.monotonic
-        self._time = runtime.clock.time
         self._on_lost = on_lost
         self._lag_limit = runtime.options.channel_position_max_time_lag
 
@@ -180,7 +186,8 @@ class Hub:
         framing = sub.transport.framing
         group = channel.groups.get(framing)
         if group is None:
-            group = channel.groups[framing] = SubscriberGroup()
+            traffic = self._metrics.sent[sub.transport.name][PUBLICATION]
+            group = channel.groups[framing] = SubscriberGroup(traffic)
         group.members(sub)[sub] = None
         self.num_subscriptions += 1
         return first
@@ -253,6 +260,7 @@ class Hub:
         *,
         delta: bool = False,
         previous: Publication | None = None,
+        lag: float | None = None,
     ) -> None:
         """Delivers one publication to all subscribers of this node.
 
@@ -264,23 +272,23 @@ class Hub:
             return
         now = self._monotonic()
         delivery = Delivery(name, publication, position, previous if delta else None, now)
-        delivery.lagging = self._lagging(publication)
+        if lag is not None:
+            self._metrics.pub_sub_lag.observe(lag)
+            delivery.lagging = 0 < self._lag_limit < lag
         for framing, group in channel.groups.items():
             try:
                 if group.plain:
                     frame, size = delivery.plain(framing)
                     for sub in group.plain:
                         sub.transport.send(frame)
-                    delivery.count(len(group.plain), size)
+                    group.sent.count(len(group.plain), size)
                 if group.positioned:
                     frame, size = delivery.plain(framing)
-                    delivery.count(self._to_positioned(group, delivery, frame), size)
+                    group.sent.count(self._to_positioned(group, delivery, frame), size)
                 if group.individual:
                     self._to_individual(group, delivery)
             except EncodeError:
                 self._refuse(group, delivery)
-            if delivery.sent:
-                self._count_delivered(framing_transport(group), delivery)
         for listener in tuple(channel.listeners):
             listener.take(publication, position)
         for sub in delivery.lost:
@@ -319,7 +327,7 @@ class Hub:
                     delivery.lost.append(sub)
                 if not step:
                     continue
-            self._send_individual(sub, delivery)
+            self._send_individual(sub, delivery, group.sent)
 
     def deliver_buffered(self, sub: Subscription, buffered: Buffered) -> bool:
         """Sends what arrived during the subscribe; False if it shows a hole in the stream."""
@@ -328,7 +336,7 @@ class Hub:
             message = transport.framing.push_message(buffered.push)
             transport.send(transport.framing.frame((message,)))
             kind = "push_leave" if buffered.push.join is None else "push_join"
-            self._count_sent(transport.name, kind, 1, len(message))
+            self._metrics.sent[transport.name][kind].count(1, len(message))
             return True
         publication, position = buffered.publication, buffered.position
         assert publication is not None
@@ -337,26 +345,28 @@ class Hub:
             step = sub.advance(publication.offset, position.epoch, self._monotonic())
             if not step:
                 return step is False
-        delivery = Delivery(
-            sub.channel, publication, position, buffered.previous, self._monotonic()
-        )
-        try:
-            self._send_individual(sub, delivery)
-            self._count_delivered(transport.name, delivery)
-        except EncodeError:
-            self._on_lost(sub, Disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL))
+        self._deliver_alone(sub, publication, position, buffered.previous)
         return True
 
-    def _count_delivered(self, transport: str, delivery: Delivery) -> None:
-        self._count_sent(transport, "push_publication", delivery.sent, delivery.sent_bytes)
-        delivery.sent = delivery.sent_bytes = 0
+    def deliver_to(self, sub: Subscription, publication: Publication) -> None:
+        """Sends a publication that is in no stream to one subscriber."""
+        self._deliver_alone(sub, publication, NOWHERE, None)
 
-    def _count_sent(self, transport: str, kind: str, messages: int, size: int) -> None:
-        key = (transport, kind)
-        self._metrics.transport_sent[key] += messages
-        self._metrics.transport_sent_size[key] += size
+    def _deliver_alone(
+        self,
+        sub: Subscription,
+        publication: Publication,
+        position: StreamPosition,
+        previous: Publication | None,
+    ) -> None:
+        delivery = Delivery(sub.channel, publication, position, previous, self._monotonic())
+        try:
+            sent = self._metrics.sent[sub.transport.name][PUBLICATION]
+            self._send_individual(sub, delivery, sent)
+        except EncodeError:
+            self._on_lost(sub, Disconnect(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL))
 
-    def _send_individual(self, sub: Subscription, delivery: Delivery) -> None:
+    def _send_individual(self, sub: Subscription, delivery: Delivery, sent: Traffic) -> None:
         if sub.tags_filter is not None and not delivery.matches(sub.tags_filter):
             self._metrics.tags_filter_dropped += 1
             return
@@ -364,7 +374,7 @@ class Hub:
         if not sub.delta:
             frame, size = delivery.plain(framing)
             sub.transport.send(frame)
-            delivery.count(1, size)
+            sent.count(1, size)
             return
         previous = delivery.previous
         # A patch only against the very value this client holds: a filter, or the end of a
@@ -372,16 +382,8 @@ class Hub:
         patch = sub.positioned and previous is not None and previous.offset == sub.base_offset
         frame, size = delivery.delta(framing, patch=patch)
         sub.transport.send(frame)
-        delivery.count(1, size)
+        sent.count(1, size)
         sub.base_offset = delivery.publication.offset or NO_BASE
-
-    def _lagging(self, publication: Publication) -> bool:
-        if not publication.time:
-            return False
-        lag = self._time() - publication.time / 1000
-        self._metrics.pub_sub_lag.observe(max(lag, 0.0))
-        publication.time = 0  # is no client's matter
-        return 0 < self._lag_limit < lag
 
     def _refuse(self, group: SubscriberGroup, delivery: Delivery) -> None:
         # Binary data in a channel with JSON clients: those cannot be told.
@@ -415,10 +417,4 @@ class Hub:
                         message = framing.push_message(push)
                         frame = framing.frame((message,))
                     sub.transport.send(frame)
-                    self._count_sent(sub.transport.name, kind, 1, len(message))
-
-
-def framing_transport(group: SubscriberGroup) -> str:
-    """Name of the transport whose framing the group shares."""
-    members = group.plain or group.positioned or group.individual
-    return next(iter(members)).transport.name
+                    self._metrics.sent[sub.transport.name][kind].count(1, len(message))

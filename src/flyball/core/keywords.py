@@ -7,14 +7,14 @@ of keywords costs nothing where none are given, which a long list of parameters 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from typing import Any, TypedDict, TypeVar
 
 from msgspec import Raw
 
 from flyball.core.types import ClientInfo, RecoveryMode, SubscriptionSource
 
-__all__ = ["PublishKeywords", "SubscribeKeywords", "spell_out"]
+__all__ = ["ConnectionsKeywords", "PublishKeywords", "SubscribeKeywords", "spell_out"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -56,6 +56,20 @@ class SubscribeKeywords(TypedDict, total=False):
     info: Raw
     data: Raw
     source: SubscriptionSource | None
+    feed: AsyncIterable[Any] | None
+
+
+class ConnectionsKeywords(TypedDict, total=False):
+    """The fields of :class:`~flyball.core.census.ConnectionsQuery`."""
+
+    user: str | None
+    client: str
+    transport: str
+    name: str
+    channel: str
+    min_age: float
+    limit: int
+    cursor: str
 
 
 def spell_out(options: type) -> Callable[[F], F]:

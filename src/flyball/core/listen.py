@@ -122,6 +122,9 @@ class ChannelReader:
         self._wake.set()
         await self._membership.remove_listener(self._channel, self)
 
+    aclose = close
+    """For ``contextlib.aclosing``, and where the reader is a feed."""
+
     def _become(self, state: ReaderState) -> None:
         assert state in TRANSITIONS[self._state], (self._state, state)
         self._state = state

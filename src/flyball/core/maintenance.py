@@ -67,8 +67,9 @@ class SessionMaintenance:
                 raise
             except Error as error:
                 logger.warning("refresh of a subscription to %r failed: %s", sub.channel, error)
-            except Exception:  # a handler that fails prolongs nothing
-                logger.exception("refresh of a subscription to %r failed", sub.channel)
+            except Exception as error:  # noqa: BLE001 - a handler that fails prolongs nothing
+                message = "refresh of a subscription to %r failed"
+                runtime.failures.log_failure(logger, "sub_refresh", error, message, sub.channel)
             else:
                 if not result.over(runtime.clock.time()):
                     apply_sub_refresh(runtime, sub, result)
@@ -84,7 +85,7 @@ class SessionMaintenance:
         try:
             await self._membership.add_presence(sub)
         except (Error, OSError) as error:
-            tell(error, "cannot prolong presence in %r: %s", sub.channel, error)
+            log_trouble(error, "cannot prolong presence in %r: %s", sub.channel, error)
         if not sub.live:  # left meanwhile: do not leave an entry behind
             await self._membership.remove_presence(sub)
 
@@ -99,7 +100,7 @@ class SessionMaintenance:
         try:
             top = await self._top(sub, now)
         except (Error, OSError) as error:
-            tell(error, "cannot check the position in %r: %s", sub.channel, error)
+            log_trouble(error, "cannot check the position in %r: %s", sub.channel, error)
             sub.session.look_again(runtime.spread(RETRY_DELAY))
             return
         if not sub.live:
@@ -132,8 +133,10 @@ class SessionMaintenance:
         except Error as error:
             logger.warning("refresh of client %s failed: %s", session.client_id, error)
             session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
-        except Exception:  # a handler that fails prolongs nothing
-            logger.exception("refresh of client %s failed", session.client_id)
+        except Exception as error:  # noqa: BLE001 - a handler that fails prolongs nothing
+            message = "refresh of client %s failed"
+            failures = self._runtime.failures
+            failures.log_failure(logger, "refresh", error, message, session.client_id)
             session.disconnect(Disconnect(codes.DISCONNECT_EXPIRED))
 
     async def end_all_subscriptions(self, session: Session, disconnect: Disconnect) -> None:
@@ -146,12 +149,12 @@ class SessionMaintenance:
             try:
                 await do_all(steps)
             except (Error, OSError) as error:
-                tell(error, "leaving %r failed: %s", sub.channel, error)
+                log_trouble(error, "leaving %r failed: %s", sub.channel, error)
         ended = Disconnected(session.connection, disconnect.code, disconnect.reason)
         await self._runtime.handlers.disconnected(ended)
 
 
-def tell(error: Exception, text: str, *args: object) -> None:
+def log_trouble(error: Exception, text: str, *args: object) -> None:
     """Warns of a failure, unless whoever raised it has told the log."""
     if not getattr(error, "logged", False):
         logger.warning(text, *args)

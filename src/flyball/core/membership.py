@@ -114,6 +114,8 @@ class Membership:
         """A subscription that never went live goes away."""
         if sub.state is SubscriptionState.ASKED:
             sub.become(SubscriptionState.ENDED)
+            if sub.feed is not None:
+                await sub.feed.close()
         else:
             await do_all(self._leave(sub))
 
@@ -130,6 +132,8 @@ class Membership:
             vacated = ChannelVacated(sub.channel)
             steps.append(partial(self._links.settle, sub.channel))
             steps.append(partial(self._runtime.handlers.channel_vacated, vacated))
+        if sub.feed is not None:
+            steps.append(sub.feed.close)
         return steps
 
     async def end(self, session: Session, channel: str, code: UnsubscribeCode) -> None:

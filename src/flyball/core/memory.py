@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from flyball.aio.clock import Clock, LoopClock
 from flyball.core.broker import Broker, PresenceManager
 from flyball.core.types import (
+    NO_RESULT,
     HistoryFilter,
     HistoryResult,
     PresenceStats,
@@ -255,11 +256,9 @@ class MemoryBroker(Broker):
         if repeat_key:
             self._remember(repeat_key, result, options.idempotency_ttl)
         if self._events is not None:
-            publication.time = int(self._clock.time() * 1000)  # its lag is counted, as everywhere
             self._events.on_publication(
-                channel, publication, position, delta=options.delta, previous=previous
+                channel, publication, position, delta=options.delta, previous=previous, lag=0.0
             )
-            publication.time = 0  # is no client's matter
         return result
 
     def _append(
@@ -334,9 +333,6 @@ class MemoryBroker(Broker):
             return deadline
         del self._repeats[key]
         return inf
-
-
-NO_RESULT = PublishResult()
 
 
 def _is_old(stream: Stream, options: PublishOptions) -> bool:

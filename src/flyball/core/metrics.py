@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from typing import TypeAlias
 
 UNKNOWN = "unknown"
 """Frame type of a command that has no request we know."""
@@ -71,6 +72,37 @@ def _zeros(keys: tuple[str, ...]) -> defaultdict[str, int]:
     return defaultdict(int, dict.fromkeys(keys, 0))
 
 
+class Traffic:
+    """Messages of one kind over one transport."""
+
+    __slots__ = ("bytes", "messages")
+
+    def __init__(self) -> None:
+        self.messages: int = 0
+        self.bytes: int = 0
+        """As messages, without the wire's framing."""
+
+    def count(self, messages: int, size: int) -> None:
+        """``messages`` more, each of ``size`` bytes."""
+        self.messages += messages
+        self.bytes += messages * size
+
+
+TrafficTable: TypeAlias = "defaultdict[str, defaultdict[str, Traffic]]"
+"""Name of the transport, then frame type: names have their hashes, pairs of them would not."""
+
+
+def _traffic() -> TrafficTable:
+    return defaultdict(lambda: defaultdict(Traffic))
+
+
+def _flat(table: TrafficTable, field: str) -> defaultdict[tuple[str, str], int]:
+    found: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for transport, kinds in table.items():
+        found.update({(transport, kind): getattr(cell, field) for kind, cell in kinds.items()})
+    return found
+
+
 class Metrics:
     """All counters of one node."""
 
@@ -85,12 +117,15 @@ class Metrics:
         "history_reads",
         "messages_received",
         "messages_sent",
+        "payload_faults",
         "ping_pong_duration",
         "pub_sub_lag",
         "publish_suppressed",
+        "received",
         "recovered_publications",
         "recovers",
         "reply_errors",
+        "sent",
         "server_disconnects",
         "server_unsubscribes",
         "strangers_dropped",
@@ -99,10 +134,6 @@ class Metrics:
         "survey_duration",
         "tags_filter_dropped",
         "transport_closes",
-        "transport_received",
-        "transport_received_size",
-        "transport_sent",
-        "transport_sent_size",
     )
 
     def __init__(self) -> None:  # noqa: PLR0915 - a list
@@ -147,17 +178,15 @@ class Metrics:
         """code"""
         self.recovers: defaultdict[tuple[bool, bool], int] = defaultdict(int)
         """recovered, has publications"""
+        self.payload_faults: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """pattern, path within the payload"""
         self.recovered_publications: Histogram = Histogram(RECOVERED_BOUNDS)
         self.ping_pong_duration: defaultdict[str, Histogram] = defaultdict(_fine)
         """transport"""
-        self.transport_sent: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.sent: TrafficTable = _traffic()
         """transport, frame type (connect, subscribe, push_publication, ...)"""
-        self.transport_sent_size: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """transport, frame type; bytes"""
-        self.transport_received: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.received: TrafficTable = _traffic()
         """transport, frame type"""
-        self.transport_received_size: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """transport, frame type; bytes"""
         self.transport_closes: defaultdict[tuple[str, int], int] = defaultdict(int)
         """transport, code"""
         self.tags_filter_dropped: int = 0
@@ -167,3 +196,23 @@ class Metrics:
     def count_dropped_stranger(self) -> None:
         """Counts a client that was dropped before it was known who it is."""
         self.strangers_dropped += 1
+
+    @property
+    def transport_sent(self) -> defaultdict[tuple[str, str], int]:
+        """Messages sent, by transport and frame type, as of now."""
+        return _flat(self.sent, "messages")
+
+    @property
+    def transport_sent_size(self) -> defaultdict[tuple[str, str], int]:
+        """Their bytes."""
+        return _flat(self.sent, "bytes")
+
+    @property
+    def transport_received(self) -> defaultdict[tuple[str, str], int]:
+        """Messages received, by transport and frame type, as of now."""
+        return _flat(self.received, "messages")
+
+    @property
+    def transport_received_size(self) -> defaultdict[tuple[str, str], int]:
+        """Their bytes."""
+        return _flat(self.received, "bytes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from asyncio import _get_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
@@ -11,15 +12,31 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 import msgspec
 
 from flyball.aio.clock import Clock, LoopClock
+from flyball.core.census import (
+    CHANNEL,
+    CONNECTIONS,
+    USERS,
+    Census,
+    ConnectionsQuery,
+    UsersQuery,
+    check_limit,
+    join_channel,
+    join_connections,
+    join_users,
+)
+from flyball.core.channel_census import (
+    ChannelCensus,
+    ChannelsQuery,
+    ask_for_all,
+    ask_for_page,
+)
 from flyball.core.cluster import NodeInfo, NodeMetrics, SurveyResult
-from flyball.core.control import CONTROL
-from flyball.core.control_messages import ChannelInfo, ChannelsRequest, ChannelsResult
 from flyball.core.decorators import HandlerDecorators
 from flyball.core.engine import Engine
 from flyball.core.errors import ConfigError, Disconnect, WrongLoopError
 from flyball.core.glob import compile_glob
 from flyball.core.ids import new_id
-from flyball.core.keywords import PublishKeywords, spell_out
+from flyball.core.keywords import ConnectionsKeywords, PublishKeywords, spell_out
 from flyball.core.listen import ChannelReader
 from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.core.metrics import Metrics
@@ -47,9 +64,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from flyball.aio.held import HeldBytes
+    from flyball.aio.lines import RepeatedLines
     from flyball.aio.tasks import TaskOwner
     from flyball.aio.timers import TimerWheel
     from flyball.core.broker import Broker, Controller, PresenceManager
+    from flyball.core.census import ChannelState, ConnectionsPage, UsersPage
+    from flyball.core.channel_census import ChannelOrder, ChannelsPage
     from flyball.core.cluster import SurveyHandler
     from flyball.core.control import UserOp
     from flyball.core.hub import Hub
@@ -109,9 +129,11 @@ class Node(HandlerDecorators, UserOperations):
         self._clients = clients
         self.options: NodeOptions = options or NodeOptions()
         self.id: str = new_id()
-        """Unique for each node."""
+        """Unique for each node: one that was made before a fork takes another when it starts."""
+        self._process = os.getpid()
         self.clock: Clock = clock or LoopClock()
         self.metrics: Metrics = Metrics()
+        self.metrics.payload_faults = self._handlers.payload_faults
         meta_ttl = self.options.history_meta_ttl
         given = engine or Engine()
         self.broker: Broker = (
@@ -124,11 +146,17 @@ class Node(HandlerDecorators, UserOperations):
         self.metrics_source: Callable[[], NodeMetrics] | None = None
         """Gives the metrics shown in :meth:`info`."""
         self._operations = ChannelOperations(self.broker, self.presence_manager, self.metrics)
-        self._surveys: dict[str, SurveyHandler] = {"channels": self._channels_here}
+        self._surveys: dict[str, SurveyHandler] = {
+            **ChannelCensus(lambda: self.hub).handlers(),
+            **self._census(),
+        }
         self._thread = 0  # in which it was started last
         self._run = self._new_run()
         self.threadsafe: ThreadsafeNode = ThreadsafeNode(self)
         """The same operations for other threads, without ``await``."""
+
+    def _census(self) -> dict[str, SurveyHandler]:
+        return Census(self.id, self.clock, lambda: self.hub).handlers()
 
     def _new_run(self) -> NodeRun:
         return NodeRun(
@@ -163,6 +191,7 @@ class Node(HandlerDecorators, UserOperations):
             return
         if self._clients and not self._handlers.on_connecting.registered:
             raise ConfigError(NO_DOOR)
+        self._be_of_this_process()
         await self._leave_other_loop(loop)
         async with self._run.lock:
             if self._run.state is RunState.STOPPED:
@@ -170,6 +199,16 @@ class Node(HandlerDecorators, UserOperations):
             if self._run.state is RunState.NEW:
                 self._thread = get_ident()
                 await self._run.start()
+
+    def _be_of_this_process(self) -> None:
+        """Processes that are forked from the one that made the node must not share its id: nodes
+        would take the messages of others for their own (``gunicorn --preload``).
+        """
+        unused = self._run.state in (RunState.NEW, RunState.STOPPED)
+        if unused and self._process != os.getpid():
+            self._process, self.id = os.getpid(), new_id()
+            self._surveys.update(self._census())
+            self._run = self._new_run()
 
     async def ensure_started(self) -> None:
         """Starts the node where nobody did; one that was shut down in this loop stays so.
@@ -334,30 +373,89 @@ class Node(HandlerDecorators, UserOperations):
     async def channels(self, pattern: str = "") -> dict[str, int]:
         """Channels with subscribers, and how many, over all nodes.
 
-        ``pattern`` is a glob, see :mod:`flyball.core.glob`; empty: all of them.
+        ``pattern`` is a glob, see :mod:`flyball.core.glob`; empty: all of them. Where there are
+        very many, :meth:`channels_page` tells less at a time.
 
         Raises:
-            Error: 100, the glob is malformed.
+            Error: 100, the glob is malformed, or a node failed.
+            TimeoutError: not all nodes answered.
         """
         self._check_loop("channels")
-        compile_glob(pattern)
-        asked = CONTROL.protobuf.write(ChannelsRequest(pattern))
-        answers = await self.survey("channels", asked)
-        total: dict[str, int] = {}
-        for answer in answers.values():
-            found = CONTROL.protobuf.read(ChannelsResult, answer.data).channels or {}
-            for name, info in found.items():
-                total[name] = total.get(name, 0) + info.num_clients
-        return total
+        return await ask_for_all(self.survey, pattern)
 
-    def _channels_here(self, asked: bytes) -> bytes:
-        fits = compile_glob(CONTROL.protobuf.read(ChannelsRequest, asked).pattern)
-        found = {
-            name: ChannelInfo(channel.num_subscribers)
-            for name, channel in self.hub.channels.items()
-            if fits(name)
-        }
-        return CONTROL.protobuf.write(ChannelsResult(found))
+    async def channels_page(
+        self,
+        pattern: str = "",
+        *,
+        order: ChannelOrder = "name",
+        limit: int = 100,
+        cursor: str = "",
+    ) -> ChannelsPage:
+        """A page of the channels with subscribers, over all nodes.
+
+        Args:
+            pattern: a glob for their names, see :mod:`flyball.core.glob`; empty: all of them.
+            order: ``name``, or ``clients`` for one page of those with the most subscribers; over
+                several nodes, a channel that is among the first ``limit`` of none is left out.
+            limit: entries of the page, up to 1000.
+            cursor: ``cursor`` of the page before.
+
+        Raises:
+            Error: 107, no page can be like that; 100, the glob is malformed, or a node failed.
+            TimeoutError: not all nodes answered.
+        """
+        self._check_loop("channels_page")
+        query = ChannelsQuery(pattern=pattern, order=order, limit=limit, cursor=cursor)
+        return await ask_for_page(self.survey, query)
+
+    # -- who is there
+
+    @spell_out(ConnectionsQuery)
+    async def connections(
+        self, query: ConnectionsQuery | None = None, **fields: Unpack[ConnectionsKeywords]
+    ) -> ConnectionsPage:
+        """A page of the connections of all nodes, such as ``connections(user="42")``.
+
+        Fields of :class:`~flyball.core.census.ConnectionsQuery` may be given one by one, and
+        win over ``query``. Each node does a bounded amount of work for it.
+
+        Raises:
+            Error: 107, no page can have that ``limit``; 100, a node failed.
+            TimeoutError: not all nodes answered.
+        """
+        self._check_loop("connections")
+        query = msgspec.structs.replace(query or ConnectionsQuery(), **fields)
+        check_limit(query.limit)
+        return join_connections(
+            await self.survey(CONNECTIONS, msgspec.json.encode(query)), query.limit
+        )
+
+    async def users(self, pattern: str = "", *, limit: int = 100, cursor: str = "") -> UsersPage:
+        """A page of the users who are connected to any node, anonymous ones left out.
+
+        Args:
+            pattern: a glob for their ids, see :mod:`flyball.core.glob`; empty: all of them.
+            limit: entries of the page, up to 1000.
+            cursor: ``cursor`` of the page before.
+
+        Raises:
+            Error: 107, no page can have that ``limit``; 100, the glob is malformed.
+            TimeoutError: not all nodes answered.
+        """
+        self._check_loop("users")
+        check_limit(limit)
+        compile_glob(pattern)
+        query = UsersQuery(pattern=pattern, limit=limit, cursor=cursor)
+        return join_users(await self.survey(USERS, msgspec.json.encode(query)), limit)
+
+    async def channel_state(self, channel: str) -> ChannelState:
+        """How many subscribers a channel has on each node.
+
+        Raises:
+            TimeoutError: not all nodes answered.
+        """
+        self._check_loop("channel_state")
+        return join_channel(await self.survey(CHANNEL, channel.encode()))
 
     async def _everywhere(self, op: UserOp) -> None:
         self._check_loop(f"{type(op).__name__.removesuffix('User').lower()}_user")
@@ -443,6 +541,11 @@ class Node(HandlerDecorators, UserOperations):
     def held(self) -> HeldBytes:
         """What clients of this run who are not connected yet hold in memory."""
         return self._run.runtime.held
+
+    @property
+    def failures(self) -> RepeatedLines:
+        """What this run tells the log of handlers that fail."""
+        return self._run.runtime.failures
 
     @property
     def tasks(self) -> TaskOwner:

@@ -61,6 +61,8 @@ def decode_json(data: bytes | msgspec.Raw, kind: Any = Any) -> Any:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         raise Error(codes.BAD_REQUEST, detail=f"the payload does not fit: {error}") from None
+    except RecursionError:
+        raise Error(codes.BAD_REQUEST, detail="the payload is nested too deep") from None
     except msgspec.DecodeError as error:
         raise Error(codes.BAD_REQUEST, detail=f"the payload is no JSON: {error}") from None
     except ValueError as error:  # of Pydantic, in several lines

@@ -56,7 +56,7 @@ class RefusalLog:
         self._level = logging.WARNING if warn else logging.DEBUG
         self._limit = LineLimit(LINES, SECONDS)
 
-    def tell(self, session: Session, method: str, problem: Error | Disconnect, on: Any) -> None:
+    def log(self, session: Session, method: str, problem: Error | Disconnect, on: Any) -> None:
         """``problem`` refuses the request ``on``, or ends the session."""
         if not logger.isEnabledFor(self._level) or not self._limit.allows(self._clock.monotonic()):
             return

@@ -50,9 +50,9 @@ class SessionRegistry:
         """The session's credentials are known: it becomes visible."""
         self.pending_sessions.pop(session, None)
         self._hub.add_session(session)
-        metrics = self._runtime.metrics
-        metrics.connections_accepted[session.metrics_key] += 1
-        metrics.connections_inflight[session.metrics_key] += 1
+        metrics, key = self._runtime.metrics, session.metrics_key
+        metrics.connections_accepted[key] += 1
+        metrics.connections_inflight[key] += 1
         metrics.actions["add_client"] += 1
 
     def refused(self, session: Session) -> None:

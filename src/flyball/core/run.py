@@ -154,6 +154,7 @@ class NodeRun:
         self._become(RunState.STOPPING)
         self.registry.forget_all()
         self.cluster.stop_telling()
+        self.runtime.failures.close()
         self.runtime.timers.rest()
         engine = self._engine
         steps = [engine.broker.close, engine.presence_manager.close]
@@ -171,6 +172,7 @@ class NodeRun:
 
     async def _rest(self) -> None:
         self.cluster.stop_telling()
+        self.runtime.failures.close()
         self.runtime.timers.rest()
 
     # -- BrokerEvents
@@ -183,10 +185,11 @@ class NodeRun:
         *,
         delta: bool = False,
         previous: Publication | None = None,
+        lag: float | None = None,
     ) -> None:
         """See :class:`flyball.core.broker.BrokerEvents`."""
         self.runtime.metrics.messages_received["publication"] += 1
-        self.hub.broadcast(channel, publication, position, delta=delta, previous=previous)
+        self.hub.broadcast(channel, publication, position, delta=delta, previous=previous, lag=lag)
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
         """See :class:`flyball.core.broker.BrokerEvents`."""

@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from flyball.aio.held import HeldBytes
+from flyball.aio.lines import RepeatedLines
 from flyball.aio.tasks import TaskOwner
 from flyball.aio.timers import TimerWheel
 from flyball.core.refusals import RefusalLog
@@ -26,6 +27,7 @@ class Runtime:
 
     __slots__ = (
         "clock",
+        "failures",
         "handlers",
         "held",
         "metrics",
@@ -50,6 +52,9 @@ class Runtime:
         """What clients who are not connected yet have sent and what cannot be worked off yet."""
         self.tasks: TaskOwner = TaskOwner(metrics.background_failures, clock.monotonic)
         """Owns the work that nobody waits for."""
+        self.failures: RepeatedLines = RepeatedLines(self.timers)
+        """Tells of handlers that fail: clients can have them called again and again."""
+        handlers.failures = self.failures
         self.refusals: RefusalLog = RefusalLog(clock, warn=options.warn_of_refusals)
         self.random: Callable[[], float] = random.Random().random  # noqa: S311 - spreads timers, no secret
         """A number from 0 to below 1."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -26,7 +28,13 @@ Faults: TypeAlias = defaultdict[tuple[str, str], int]
 
 MAX_FAULTS: Final = 1000
 """Different faults that are counted apart: paths may hold what clients send."""
+MAX_PATH: Final = 128
+"""Characters of a path: so may the names in it."""
 OTHER: Final = ("", "other")
+
+LOOKED_AT: Final = 8
+"""Faults of one payload among which the best to tell is chosen: it may have any number."""
+_SHOWN: Final = 80
 
 _PATH: Final = re.compile(r" at `([^`]*)`$")
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
@@ -60,7 +68,7 @@ class PayloadSchema:
             self._check(raw)
         except Error as error:
             path = _PATH.search(error.detail)
-            fault = (self.where, _INDEX.sub("[]", path[1]) if path else "$")
+            fault = (self.where, _INDEX.sub("[]", path[1])[:MAX_PATH] if path else "$")
             known = fault in self._faults or len(self._faults) < MAX_FAULTS
             self._faults[fault if known else OTHER] += 1
             raise
@@ -94,18 +102,39 @@ def _json_schema_check(schema: dict[str, Any], where: str) -> Callable[[Raw], An
             f"schema of {where!r} is a JSON Schema: pip install flyball[schemas] to check by it"
         )
         raise ConfigError(message) from None
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
     kind = jsonschema.validators.validator_for(schema)
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise ConfigError(f"schema of {where!r} is no JSON Schema: {error.message}") from None
-    validator = kind(schema)
-    validator.is_valid(None)  # reads its files now, not in the event loop
+    # With a registry of its own nothing is ever fetched from elsewhere.
+    validator = kind(schema, registry=Registry())
+    try:
+        validator.is_valid(None)  # reads its files now, not in the event loop
+    except Unresolvable as error:
+        raise ConfigError(f"schema of {where!r}: {_unresolved(error)}") from None
 
     def check(raw: Raw) -> None:
-        fault = jsonschema.exceptions.best_match(validator.iter_errors(decode_json(raw)))
+        value = decode_json(raw)
+        try:
+            faults = itertools.islice(validator.iter_errors(value), LOOKED_AT)
+            fault = jsonschema.exceptions.best_match(faults)
+        except RecursionError:
+            raise Error(codes.BAD_REQUEST, detail="the payload is nested too deep") from None
+        except Unresolvable as error:
+            raise Error(codes.BAD_REQUEST, detail=_unresolved(error)) from None
         if fault is not None:
-            detail = f"the payload does not fit: {fault.message} - at `{fault.json_path}`"
+            # Not the words of the library, which show what the client sent.
+            wanted = json.dumps(fault.validator_value, default=str)[:_SHOWN]
+            rule = f"{fault.validator}: {wanted}"
+            detail = f"the payload does not fit: {rule} - at `{fault.json_path}`"
             raise Error(codes.BAD_REQUEST, detail=detail)
 
     return check
+
+
+def _unresolved(error: Exception) -> str:
+    return f"the reference {getattr(error, 'ref', '')!r} is not in the schema, and none is fetched"

@@ -89,18 +89,20 @@ class Session:
         "_owner",
         "_ping_sent_at",
         "_pong_deadline",
+        "_remote_addr",
         "_runtime",
         "_stale_deadline",
         "client_id",
         "client_side_refresh",
+        "connected_at",
         "connection",
         "emulated_headers",
         "expire_at",
         "headers",
         "info",
+        "latency",
         "meta",
         "name",
-        "remote_addr",
         "session_id",
         "state",
         "storage",
@@ -126,7 +128,7 @@ class Session:
         """What handlers see of this session."""
         self.headers: Mapping[str, str] | None = headers
         """Headers of the request that opened the connection, names in lower case."""
-        self.remote_addr: str = remote_addr
+        self._remote_addr = remote_addr
         self.emulated_headers: Mapping[str, str] | None = None
         """Headers that the client sent inside its connect command."""
         self.client_id: str = new_id()
@@ -145,6 +147,10 @@ class Session:
         """Channel to subscription, unfinished ones included."""
         self.expire_at: float = 0.0
         """Unix seconds when the connection ends unless refreshed, 0 never."""
+        self.connected_at: float = 0.0
+        """Unix seconds; 0 before it is connected."""
+        self.latency: float = 0.0
+        """Seconds between the last ping that was answered and its pong; 0 before there is one."""
         self.client_side_refresh: bool = True
         self.timer_tick: int = 0
         self._busy = 0
@@ -172,8 +178,14 @@ class Session:
     def become(self, state: SessionState) -> None:
         """Takes the next state."""
         assert state in TRANSITIONS[self.state], (self.state, state)
+        if self.is_stranger:
+            self._runtime.held.free(self)
         self.state = state
-        self._runtime.held.free(self)
+
+    @property
+    def remote_addr(self) -> str:
+        """``host:port`` of the peer, empty if it is not known."""
+        return self._remote_addr or self.transport.remote_address()
 
     @property
     def client_label(self) -> str:
@@ -259,17 +271,18 @@ class Session:
         if self._pong_deadline == NEVER:
             self._end(codes.DISCONNECT_BAD_REQUEST, "pong without a ping")
             return
-        now = self._runtime.clock.monotonic()
-        self._runtime.metrics.ping_pong_duration[self.transport.name].observe(
-            now - self._ping_sent_at
-        )
+        self.latency = self._runtime.clock.monotonic() - self._ping_sent_at
+        self._runtime.metrics.ping_pong_duration[self.transport.name].observe(self.latency)
         self._pong_deadline = NEVER
         self.arm()
 
-    def connection_lost(self) -> None:
-        """The client went away."""
+    def connection_lost(self, why: str = "") -> None:
+        """The client went away, or its transport ended it: then ``why``, which the log is told."""
         self.transport.mark_closed()
-        self._finish(Disconnect(codes.DISCONNECT_CONNECTION_CLOSED))
+        disconnect = Disconnect(codes.DISCONNECT_CONNECTION_CLOSED, detail=why)
+        if why and not self.closed:
+            self._runtime.refusals.log(self, "connection", disconnect, None)
+        self._finish(disconnect)
 
     # -- order of commands
 
@@ -334,9 +347,9 @@ class Session:
 
     def _count_received(self, kind: str, size: int) -> None:
         if size:  # the request of a unidirectional connection is no message
-            metrics, key = self._runtime.metrics, (self.transport.name, kind)
-            metrics.transport_received[key] += 1
-            metrics.transport_received_size[key] += size
+            traffic = self._runtime.metrics.received[self.transport.name][kind]
+            traffic.messages += 1
+            traffic.bytes += size
 
     async def _run(
         self, method: str, request: Any, handling: Coroutine[Any, Any, Reply | None], id_: int
@@ -347,15 +360,17 @@ class Session:
             if reply is not None:
                 self.reply(reply, method)
         except Error as error:
-            self._runtime.refusals.tell(self, method, error, request)
+            self._runtime.refusals.log(self, method, error, request)
             self.reply_error(error, method, id_)
         except Disconnect as disconnect:
-            self._runtime.refusals.tell(self, method, disconnect, request)
+            self._runtime.refusals.log(self, method, disconnect, request)
             self.disconnect(disconnect)
         except EncodeError as error:
             self._end(codes.DISCONNECT_INAPPROPRIATE_PROTOCOL, str(error))
-        except Exception:
-            logger.exception("%s of client %s failed", method, self.client_id)
+        except Exception as error:  # noqa: BLE001 - the root of a command's work: logged
+            message = "%s of client %s failed"
+            failures = self._runtime.failures
+            failures.log_failure(logger, method, error, message, method, self.client_id)
             if method == "connect":
                 self._end(codes.DISCONNECT_SERVER_ERROR, "")
             else:
@@ -414,10 +429,9 @@ class Session:
             self.transport.linger(LINGER)
 
     def _send(self, message: bytes, kind: str) -> None:
-        metrics = self._runtime.metrics
-        key = (self.transport.name, kind)
-        metrics.transport_sent[key] += 1
-        metrics.transport_sent_size[key] += len(message)
+        traffic = self._runtime.metrics.sent[self.transport.name][kind]
+        traffic.messages += 1
+        traffic.bytes += len(message)
         self.transport.send_message(message)
 
     # -- timers
@@ -432,6 +446,7 @@ class Session:
         """The session is connected: pings and expiry begin."""
         interval, now = self.ping_interval, self._runtime.clock.monotonic()
         self._stale_deadline = NEVER
+        self.connected_at = self._runtime.clock.time()
         if interval:
             self._next_ping = now + self._runtime.spread(interval)
         self.arm()
@@ -540,7 +555,7 @@ class Session:
     def _end(self, code: DisconnectCode, detail: str) -> None:
         disconnect = Disconnect(code, detail=detail)
         if code.code in FAULTS:
-            self._runtime.refusals.tell(self, "connection", disconnect, None)
+            self._runtime.refusals.log(self, "connection", disconnect, None)
         self.disconnect(disconnect)
 
     def close_slow(self) -> None:

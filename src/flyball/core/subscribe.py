@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Subscribed, Subscribing
 from flyball.core.expiry import MAX_SUB_EXPIRY, cut_expiry, is_past, ttl_of
+from flyball.core.feed import Feed
 from flyball.core.recovery import Recovery, chain_deltas, recover_cache, recover_stream
 from flyball.core.refresh import set_sub_expiry
 from flyball.core.subscription import Subscription, SubscriptionState
@@ -77,6 +78,12 @@ class SubscribeRun:
         self.sub: Subscription = Subscription(
             session, request.channel, server_side=server_side, source=source
         )
+
+    def allow(self, options: SubscribeOptions) -> None:
+        """Takes how the subscription is to behave; :meth:`make` follows, or :meth:`abandon`."""
+        self.options = options
+        if options.feed is not None:
+            self.sub.feed = Feed(self._runtime, self._membership, self.sub, options.feed)
 
     async def make(self) -> None:
         """Enters the channel, reads the stream, recovers, enters presence. Fills ``result``.
@@ -226,6 +233,8 @@ class SubscribeRun:
         if sub.ended_by is not None:
             await self._membership.end(session, sub.channel, sub.ended_by)
             return
+        if sub.feed is not None:
+            sub.feed.start()
         if self.options.join_leave:
             await self._membership.announce(sub)
         await runtime.handlers.subscribed(
@@ -290,7 +299,7 @@ class SubscribeCommand:
             request.recoverable,
             request.join_leave,
         )
-        run.options = await self._runtime.handlers.subscribe(event)
+        run.allow(await self._runtime.handlers.subscribe(event))
         if request.type > LAST_KNOWN_TYPE:
             run.check_filter()
             raise Disconnect(codes.DISCONNECT_SERVER_ERROR, detail="unknown subscription type")

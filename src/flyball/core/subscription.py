@@ -17,6 +17,7 @@ from flyball.aio.states import State
 from flyball.core.types import SubscribeOptions, SubscriptionSource
 
 if TYPE_CHECKING:
+    from flyball.core.feed import Feed
     from flyball.core.session import Session
     from flyball.core.transport import Transport
     from flyball.core.types import ClientInfo, Publication, StreamPosition
@@ -70,6 +71,7 @@ class Subscription:
         "epoch",
         "expire_at",
         "expire_deadline",
+        "feed",
         "info",
         "offset",
         "options",
@@ -119,6 +121,8 @@ class Subscription:
         """Monotonic seconds of the last proof that the position is right."""
         self.suspect_offset: int = -1
         """Offset at which a position check found the stream ahead; the next one decides."""
+        self.feed: Feed | None = None
+        """What the program sends to this subscriber alone."""
         self.ended_by: UnsubscribeCode | None = None
         """Ended by the server before it was live: carried out right after the reply."""
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
+from flyball.core.census import ConnectionsQuery
 from flyball.core.errors import WrongLoopError
-from flyball.core.keywords import PublishKeywords, SubscribeKeywords, spell_out
+from flyball.core.keywords import ConnectionsKeywords, PublishKeywords, SubscribeKeywords, spell_out
 from flyball.core.received import HistoryResult
 from flyball.core.types import (
     ClientInfo,
@@ -25,6 +26,8 @@ from flyball.protocol import codes
 from flyball.protocol.codes import UnsubscribeCode
 
 if TYPE_CHECKING:
+    from flyball.core.census import ChannelState, ConnectionsPage, UsersPage
+    from flyball.core.channel_census import ChannelOrder, ChannelsPage
     from flyball.core.node import Node
 
 __all__ = ["ThreadsafeNode", "outside"]
@@ -115,6 +118,36 @@ class ThreadsafeNode:
     def channels(self, pattern: str = "") -> dict[str, int]:
         """See :meth:`Node.channels`."""
         return self._call("channels", lambda: self._node.channels(pattern))
+
+    def channels_page(
+        self,
+        pattern: str = "",
+        *,
+        order: ChannelOrder = "name",
+        limit: int = 100,
+        cursor: str = "",
+    ) -> ChannelsPage:
+        """See :meth:`Node.channels_page`."""
+        asks = self._node.channels_page
+        return self._call(
+            "channels_page", lambda: asks(pattern, order=order, limit=limit, cursor=cursor)
+        )
+
+    @spell_out(ConnectionsQuery)
+    def connections(
+        self, query: ConnectionsQuery | None = None, **fields: Unpack[ConnectionsKeywords]
+    ) -> ConnectionsPage:
+        """See :meth:`Node.connections`."""
+        return self._call("connections", lambda: self._node.connections(query, **fields))
+
+    def users(self, pattern: str = "", *, limit: int = 100, cursor: str = "") -> UsersPage:
+        """See :meth:`Node.users`."""
+        asks = self._node.users
+        return self._call("users", lambda: asks(pattern, limit=limit, cursor=cursor))
+
+    def channel_state(self, channel: str) -> ChannelState:
+        """See :meth:`Node.channel_state`."""
+        return self._call("channel_state", lambda: self._node.channel_state(channel))
 
     # -- users
 

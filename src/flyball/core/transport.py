@@ -113,6 +113,14 @@ class Transport(ABC):
         """Pings are messages of the protocol (not, say, WebSocket ping frames)."""
         return True
 
+    def remote_address(self) -> str:
+        """``host:port`` of the peer, empty where it cannot be told.
+
+        For transports that can tell later what sessions need not keep: asked where somebody
+        wants to see it.
+        """
+        return ""
+
     # -- sending
 
     def send(self, frame: bytes) -> None:

@@ -120,6 +120,9 @@ class TypedReader(Generic[T]):
         """Ends the subscription; a waiting iteration stops."""
         await self._reader.close()
 
+    aclose = close
+    """For ``contextlib.aclosing``, and where the reader is a feed."""
+
     async def __aenter__(self) -> Self:
         await self._reader.open()
         return self

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -127,6 +128,10 @@ class SubscribeOptions:
     """Sent to the client in the subscribe result."""
     source: SubscriptionSource | None = None
     """Who wanted it, where the program knows better than the node."""
+    feed: AsyncIterable[Any] | None = None
+    """Payloads (or ``flyball.Publication``, with tags) for this subscription alone, such as an async
+    generator: begun after the subscribe reply, closed with the subscription. At its end the client
+    is unsubscribed with 2000, where it raises with 2500; ``Disconnect`` ends the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,14 @@ class PublishResult(msgspec.Struct, frozen=True):
     """The stream's epoch."""
     suppressed: str = ""
     """``""``, ``idempotency`` or ``version``."""
+
+
+NO_RESULT: Final = PublishResult()
+"""Of a publication that has no place in a stream."""
+REPEATED: Final = PublishResult(suppressed="idempotency")
+"""The same, published before with the same idempotency key."""
+LONGEST_TTL: Final = 100 * 365 * 86_400.0
+"""Seconds; what is to live for ever lives so long in a store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,14 @@ class UserOperations(ABC):
         Fields of :class:`SubscribeOptions` may be given one by one, and win over ``options``.
         ``client`` and ``session`` narrow to one connection. ``recover_since`` is told to the
         client as its position.
+
+        Raises:
+            ConfigError: there is a ``feed``: it cannot go to other nodes.
         """
         options = replace(options or SubscribeOptions(), **fields)
+        if options.feed is not None:
+            message = "subscribe_user takes no feed: give it in on_subscribe or in Credentials.subs"
+            raise ConfigError(message)
         op = SubscribeUser(
             uid=self.id,
             user=user,

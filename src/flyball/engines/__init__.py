@@ -1,6 +1,7 @@
 """Where publications are kept and how they spread: one folder for each technology.
 
-``flyball.engines.redis`` is imported when first asked for: it needs an extra.
+``flyball.engines.redis``, ``.nats``, ``.postgres`` and ``.tarantool`` are imported when first asked
+for.
 """
 
 from importlib import import_module
@@ -13,6 +14,6 @@ __all__ = ["Engine", "MemoryBroker", "MemoryPresenceManager"]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "redis":
-        return import_module("flyball.engines.redis")
+    if name in ("nats", "postgres", "redis", "tarantool"):
+        return import_module(f"flyball.engines.{name}")
     raise AttributeError(name)

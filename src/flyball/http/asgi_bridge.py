@@ -23,6 +23,19 @@ WRITE_TIMEOUT: Final = 10.0
 """Seconds for which a server may take nothing: it has buffers of its own that we cannot see."""
 
 
+class AsgiPeer:
+    """Whom a request of an ASGI server is from."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._client = scope.get("client")
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """The peer's address, by the name ``peername``."""
+        return tuple(self._client) if name == "peername" and self._client else default
+
+
 class AsgiWire(asyncio.Transport):
     """What answers write to, over ASGI's ``send``.
 
@@ -40,7 +53,7 @@ class AsgiWire(asyncio.Transport):
         "_wake",
     )
 
-    def __init__(self, peer: tuple[str, int] | None) -> None:
+    def __init__(self, peer: AsgiPeer) -> None:
         self._peer = peer
         self._protocol: asyncio.Protocol | None = None
         self._outbox: list[Message] = []
@@ -61,8 +74,8 @@ class AsgiWire(asyncio.Transport):
         """Any byte is over the limit."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """The peer's address, by the name ``peername``."""
-        return self._peer if name == "peername" else default
+        """See :meth:`AsgiPeer.get_extra_info`."""
+        return self._peer.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the server has not taken."""
@@ -197,7 +210,7 @@ async def serve(
     if body is Unread.NO_ROOM:
         await answer(send, head, plain_error(503, close=True))
         return
-    found = endpoint.answer(head, body)
+    found = endpoint.answer(head, body, AsgiPeer(scope))
     if isinstance(found, Response):
         await answer(send, head, found)
     elif isinstance(found, StreamingResponse):
@@ -281,8 +294,7 @@ class BodyReader:
 async def _stream(
     streaming: StreamingResponse, head: RequestHead, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    client = scope.get("client")
-    wire = AsgiWire((client[0], client[1]) if client else None)
+    wire = AsgiWire(AsgiPeer(scope))
     streaming.take(AsgiStream(wire), head)
 
     async def watch() -> None:

@@ -124,6 +124,8 @@ def kept(headers: Mapping[str, str], keep: frozenset[str] | None) -> Mapping[str
     """The headers that a session remembers; ``keep`` (in lower case) None: all."""
     if keep is None:
         return headers
+    if not keep:
+        return None
     return {name: headers[name] for name in keep if name in headers} or None
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from flyball.aio.states import State
 from flyball.http.body import BadChunks, ChunkedBody
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from flyball.aio.timers import TimerWheel
     from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits, RequestHead
+    from flyball.http.request_log import RequestLog
     from flyball.http.routes import Endpoint, Routes
 
 logger: Final = logging.getLogger("flyball.transports")
@@ -85,7 +87,7 @@ _HANDLING, _ENDING, _GONE = ConnectionState.HANDLING, ConnectionState.ENDING, Co
 class HeadCache:
     """Parsed heads and who serves them, by their bytes: clients send the same ones again and again.
 
-    Bounded by :attr:`MAX_ENTRIES` heads of :attr:`MAX_SIZE` bytes.
+    Only such as fit their endpoint; whether it admits them is asked each time. Bounded by :attr:`MAX_ENTRIES` heads of :attr:`MAX_SIZE` bytes.
     """
 
     __slots__ = ("_heads", "get")
@@ -118,6 +120,7 @@ class Http1Service:
     """Takes a connection again after a stream that had it for itself."""
     held: HeldBytes
     """What requests of strangers fill together while they are not whole."""
+    log: RequestLog
     switch_to_app: Callable[[asyncio.Transport, bytes], None] | None = None
     """Takes a connection with a request that no row of the table is for; None: 404."""
     switch_to_http2: Callable[[asyncio.Transport, bytes], None] | None = None
@@ -158,6 +161,7 @@ class Http1Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_began",
         "_buffer",
         "_deadline",
         "_incoming",
@@ -181,6 +185,7 @@ class Http1Connection(asyncio.Protocol):
         self._incoming: _Incoming | None = None
         self._is_blocked = False
         self._later = False  # another turn takes up what the buffer has left
+        self._began = 0.0  # the request, where the log wants to know
         self._stopping = False
         self._pipelined: list[bytes] | None = None  # answers of this chunk, not written yet
         self._pipelined_size = 0
@@ -239,11 +244,13 @@ class Http1Connection(asyncio.Protocol):
             if known is not None:
                 head, endpoint = known
                 if len(data) == size + head.content_length:
+                    self._began = self._service.log.now()
                     self._state = _BODY  # the common request: without a look at the table above
-                    refusal = endpoint.refuse(head, self._service.limits)
+                    refusal = endpoint.admit(head)
                     if refusal is None:
                         self._handle(head, endpoint, data[size:])
                     else:
+                        self._service.log.refused_by(refusal, head, self._wire)
                         self._respond(head, refusal)
                     return
             elif len(data) == size > 3 and not data.startswith(b"\r\n"):
@@ -341,7 +348,8 @@ class Http1Connection(asyncio.Protocol):
         if known is None:
             return self._read_head(raw)
         head, endpoint = known
-        return self._begin_body(head, endpoint, endpoint.refuse(head, self._service.limits))
+        self._began = self._service.log.now()
+        return self._begin_body(head, endpoint, endpoint.admit(head))
 
     def _read_head(self, raw: bytes) -> bool:
         """Finds out whose a request is; True if the connection is ready for its next one."""
@@ -354,16 +362,19 @@ class Http1Connection(asyncio.Protocol):
         try:
             head = parse_head(raw, max_headers=service.limits.max_headers)
         except BadRequestHead as error:
+            service.log.refused("a request that is not HTTP", self._wire, error)
             self._refuse(error.status)
             return False
+        self._began = service.log.now()
         found = service.routes.find(head.path)
         if found is None:
             return self._begin_body(head, None, NOT_FOUND)
         if found.upgrade is not None:
             return self._upgrade(raw, head, found)
-        if head.is_plain:
+        misfit = found.misfit(head, service.limits)
+        if misfit is None and head.is_plain:
             service.heads.add(raw, head, found)
-        return self._begin_body(head, found, found.refuse(head, service.limits))
+        return self._begin_body(head, found, misfit or found.admit(head))
 
     def _begin_body(
         self, head: RequestHead, endpoint: Endpoint | None, refusal: Response | None
@@ -372,6 +383,7 @@ class Http1Connection(asyncio.Protocol):
         self._enter(_BODY)
         expects = head.headers.get("expect")
         if refusal is not None:
+            self._service.log.refused_by(refusal, head, self._wire)
             if refusal.close or expects is not None or head.content_length > MAX_SKIPPED:
                 self._respond(head, refusal, close=head.has_body)
                 return self._state is _IDLE
@@ -454,10 +466,12 @@ class Http1Connection(asyncio.Protocol):
         if self._is_blocked:
             self._buffer[:0] = raw  # as above
             return False
-        answer: Any = endpoint.handshake(head)
+        answer = endpoint.handshake(head)
         if type(answer) is Response:
             return self._begin_body(head, endpoint, answer)
         unread = bool(self._buffer)
+        if self._began:
+            self._tell(head, 101)
         self._leave()
         if unread:
             # Frames before the 101 answer could be a smuggled request: not answered at all.
@@ -483,6 +497,8 @@ class Http1Connection(asyncio.Protocol):
         stream = Http1Stream(self._wire, head, service.take_back, service.common.lines)
         if unread:
             stream.disable_keep_alive()
+        if self._began:
+            stream.tell_status(partial(self._tell, head))
         answer.take(stream, head)
 
     def _leave(self) -> None:
@@ -499,7 +515,7 @@ class Http1Connection(asyncio.Protocol):
     # -- answering
 
     def _handle(self, head: RequestHead, endpoint: Endpoint, body: bytes) -> None:
-        answer = endpoint.answer(head, body)
+        answer = endpoint.answer(head, body, self._wire)
         if type(answer) is Response:
             self._respond(head, answer)
         elif type(answer) is StreamingResponse:
@@ -524,9 +540,14 @@ class Http1Connection(asyncio.Protocol):
             self._wire.resume_reading()
             self._advance()
 
+    def _tell(self, head: RequestHead, status: int) -> None:
+        self._service.log.answered(head, status, self._wire, self._began)
+
     def _respond(self, head: RequestHead, answer: Response, *, close: bool = False) -> None:
         """Answers the current request; ``close``: no other follows it."""
         self._enter(_IDLE)
+        if self._began:
+            self._tell(head, answer.status)
         keep = head.keep_alive and not (self._stopping or close or answer.close)
         if (
             keep
@@ -613,10 +634,10 @@ class Http1Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """Ends a connection without a whole request, or the current one after its answer."""
         self._stopping = True
-        if self._state is _IDLE:
-            self._end()
-        elif self._state is _HEAD:
+        if self._state is _IDLE or self._state is _HEAD:
+            # Nothing of it is under way: not for its sake does the port's end wait.
             self._enter(_ENDING)
+            self._forget_input()
             self._wire.close()
 
 

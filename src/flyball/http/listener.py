@@ -16,7 +16,9 @@ from flyball.http.files import FileBudget, RefusedConnection, max_files
 from flyball.http.head import path_of
 from flyball.http.http1 import ConnectionState, Http1Connection, Http1Service
 from flyball.http.messages import HttpLimits
+from flyball.http.request_log import RequestLog
 from flyball.http.timeouts import wait_while
+from flyball.http.tls_door import TlsDoor, TlsDoors
 
 if TYPE_CHECKING:
     import ssl
@@ -37,6 +39,8 @@ class ListenerOptions:
     """A name or address; empty for all interfaces, IPv4 and IPv6."""
     port: int = 0
     """0 for any free port, see :attr:`Listener.port`."""
+    path: str = ""
+    """A unix socket in place of address and port."""
     ssl_context: ssl.SSLContext | None = None
     """TLS, if given; with ``h2`` among its ALPN protocols clients get HTTP/2."""
     reuse_port: bool = False
@@ -98,6 +102,8 @@ class Listener:
         self.timers: TimerWheel = timers or TimerWheel()
         self.held: HeldBytes = held or HeldBytes(self.timers.clock)
         self._common = CommonHeaders(self.timers.clock)
+        self._log = RequestLog(self.timers.clock)
+        self._doors: TlsDoors | None = None
         self._http1 = Http1Service(
             routes,
             options.http,
@@ -105,6 +111,7 @@ class Listener:
             self._common,
             self._take_back,
             self.held,
+            self._log,
             switch_to_http2=self._switch_to_http2,
             alpn=options.ssl_context is not None,
             h2c=options.h2c,
@@ -133,9 +140,10 @@ class Listener:
         self._prepare()
         self._files = FileBudget(self.timers.clock, max_files(), self._on_no_files)
         loop = asyncio.get_running_loop()
-        arguments: dict[str, Any] = {"ssl": options.ssl_context, "backlog": options.backlog}
-        if options.ssl_context is not None:
-            arguments["ssl_handshake_timeout"] = options.http.head_timeout
+        arguments: dict[str, Any] = {"backlog": options.backlog}
+        if options.path:
+            self._server = await loop.create_unix_server(self._accept, options.path, **arguments)
+            return
         if options.host:
             arguments.update(
                 host=options.host, port=options.port, reuse_port=options.reuse_port or None
@@ -167,7 +175,16 @@ class Listener:
             from flyball.http.multiplex.service import StreamService
 
             self._http2 = StreamService(
-                self.routes, options.http, self.timers, self._common, "2", self.held
+                self.routes, options.http, self.timers, self._common, "2", self.held, self._log
+            )
+        if options.ssl_context is not None:
+            self._doors = TlsDoors(
+                options.ssl_context,
+                lambda: Http1Connection(self._http1),
+                switch_protocol,
+                options.http.head_timeout,
+                self.timers,
+                self._log,
             )
 
     def stop_accepting(self) -> None:
@@ -183,6 +200,8 @@ class Listener:
         their node and are ended by its shutdown.
         """
         self.stop_accepting()
+        if self._doors is not None:
+            self._doors.abort()
         for connection in list(self._http1.connections):
             connection.shutdown()
         guests = [guest for guest in (self._asgi, self._http2) if guest is not None]
@@ -197,12 +216,15 @@ class Listener:
 
     def _is_busy(self) -> bool:
         guests = (self._asgi, self._http2)
-        return bool(self._http1.connections) or any(
+        at_door = self._doors is not None and (self._doors.open or self._doors.handshakes)
+        return bool(self._http1.connections or at_door) or any(
             guest is not None and guest.is_busy for guest in guests
         )
 
     def _accept(self) -> asyncio.Protocol:
-        return Http1Connection(self._http1) if self._files.admits() else RefusedConnection()
+        if not self._files.admits():
+            return RefusedConnection()
+        return Http1Connection(self._http1) if self._doors is None else TlsDoor(self._doors)
 
     # -- from one protocol to another
 
@@ -236,7 +258,10 @@ def switch_protocol(wire: asyncio.Transport, protocol: asyncio.Protocol, data: b
     wire.set_protocol(protocol)
     protocol.connection_made(wire)
     if data:
-        protocol.data_received(data)
+        # Perhaps it has passed the connection on already: TLS clients choose HTTP/2 before a byte.
+        taker = wire.get_protocol()
+        assert isinstance(taker, asyncio.Protocol)
+        taker.data_received(data)
 
 
 def _listen_everywhere(options: ListenerOptions) -> socket.socket:

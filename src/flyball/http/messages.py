@@ -86,6 +86,8 @@ class Response(msgspec.Struct, frozen=True):
     """More headers; values must be clean of control characters."""
     close: bool = False
     """The connection does not go on (HTTP/1)."""
+    why: str = ""
+    """Why it refuses, for the log alone; empty if nobody need know."""
 
     def fields(self) -> list[tuple[str, str]]:
         """All headers but those of the connection."""

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from msgspec.structs import replace
 
 from flyball.aio.eager import start_eagerly
+from flyball.http.address import remote_host
 from flyball.http.messages import CANCELLED, FAILED, RequestHead, Response, empty, plain_error
 from flyball.http.streams import StreamingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from flyball.http.address import Wire
     from flyball.http.messages import HttpLimits
     from flyball.http.streams import ResponseStream
 
@@ -44,14 +46,27 @@ _METHODS: Final = frozenset(
 Answer = Response | StreamingResponse
 Handler = Callable[[RequestHead, bytes], "Answer | Awaitable[Response]"]
 """Called with a request's head and body. Answers at once or later."""
+PeerHandler = Callable[[RequestHead, bytes, str], "Answer | Awaitable[Response]"]
+"""A handler that is told the peer's address too, without a port; empty where it is not known."""
 Admit = Callable[[RequestHead], Response | None]
 """Called with a request's head, before its body is read: why it is refused, or None."""
 
 
-class UpgradeEndpoint(Protocol):
+class Agreed(Protocol):
+    """What an endpoint agreed on with a client, to be opened with it."""
+
+    @property
+    def headers(self) -> Iterable[tuple[str, str]]:
+        """Of the answer to an extended CONNECT."""
+
+
+A = TypeVar("A", bound=Agreed)
+
+
+class UpgradeEndpoint(Protocol[A]):
     """Answers a handshake, and then has the wire for a protocol of its own."""
 
-    def answer(self, head: RequestHead, protocol: str | None = None) -> Any:
+    def answer(self, head: RequestHead, protocol: str | None = None) -> Response | A:
         """Decides on one request; nothing is sent.
 
         Args:
@@ -60,11 +75,10 @@ class UpgradeEndpoint(Protocol):
                 None for the upgrade of HTTP/1.1.
 
         Returns:
-            A :class:`Response` that refuses, or a value of the endpoint's own for :meth:`open`,
-            whose ``headers`` are those of the answer to an extended CONNECT.
+            A :class:`Response` that refuses, or what :meth:`open` has to know.
         """
 
-    def open(self, head: RequestHead, acceptance: Any, wire: asyncio.Transport) -> object:
+    def open(self, head: RequestHead, acceptance: A, wire: asyncio.Transport) -> object:
         """Takes ``wire``. The 101 answer of HTTP/1.1 is sent here, that of an extended CONNECT
         has been.
         """
@@ -72,12 +86,13 @@ class UpgradeEndpoint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who serves a path: a row of the route table. Has a ``handler`` or an ``upgrade``."""
+    """Who serves a path: a row of the route table. Has a handler of one kind or an ``upgrade``."""
 
     path: str
     """Matches exactly, as sent. ``*`` stands for one segment, or the rest of one, without dots."""
     handler: Handler | None = None
-    upgrade: UpgradeEndpoint | None = None
+    peer_handler: PeerHandler | None = None
+    upgrade: UpgradeEndpoint[Any] | None = None
     """Serves connections of another protocol, WebSocket."""
     methods: tuple[str, ...] = ()
     """Those that are served, others get 405. Empty: the handler looks at the method."""
@@ -147,12 +162,15 @@ class Endpoint:
     A row with an ``upgrade`` is asked for :meth:`handshake` alone.
     """
 
-    __slots__ = ("_handler", "route", "upgrade")
+    __slots__ = ("_handler", "_peer_handler", "admit", "route", "upgrade")
 
     def __init__(self, route: Route) -> None:
         self.route: Route = route
-        self.upgrade: UpgradeEndpoint | None = route.upgrade
+        self.upgrade: UpgradeEndpoint[Any] | None = route.upgrade
+        self.admit: Callable[[RequestHead], Response | None] = route.admit or _admit_all
+        """The part of :meth:`refuse` that may change: whom the row lets in now."""
         self._handler: Any = route.handler
+        self._peer_handler = route.peer_handler
 
     def body_limit(self, limits: HttpLimits) -> int:
         """Bytes that a body may have."""
@@ -169,12 +187,16 @@ class Endpoint:
         The size comes before what the row itself asks (a key): strangers need not be let in to
         learn that they send too much.
         """
+        return self.misfit(head, limits) or self.admit(head)
+
+    def misfit(self, head: RequestHead, limits: HttpLimits) -> Response | None:
+        """The part of :meth:`refuse` that is the same for equal heads: method and size."""
         route = self.route
         if route.methods and head.method not in route.methods:
             return empty(405, (("Allow", ", ".join(route.methods)),))
         if head.content_length > self.body_limit(limits):
             return self.too_large(head)
-        return route.admit(head) if route.admit is not None else None
+        return None
 
     def too_large(self, head: RequestHead) -> Response:
         """The answer to a body over the limit, which is not read: nothing can follow it."""
@@ -183,10 +205,19 @@ class Endpoint:
             return plain_error(413, close=True)
         return replace(own(head), close=True)
 
-    def answer(self, head: RequestHead, body: bytes) -> Pending:
-        """What the handler says to a whole request; a failure is logged and answered with 500."""
+    def answer(self, head: RequestHead, body: bytes, wire: Wire) -> Pending:
+        """What the handler says to a whole request; a failure is logged and answered with 500.
+
+        Args:
+            head: the request.
+            body: all of it.
+            wire: on which it came, for handlers that want to know from whom.
+        """
         try:
-            answer = self._handler(head, body)
+            if self._peer_handler is None:
+                answer = self._handler(head, body)
+            else:
+                answer = self._peer_handler(head, body, remote_host(wire))
             if type(answer) is Response or type(answer) is StreamingResponse:
                 return answer
             if asyncio.iscoroutine(answer):
@@ -199,10 +230,14 @@ class Endpoint:
             return FAILED
         return later
 
-    def handshake(self, head: RequestHead, protocol: str | None = None) -> Any:
+    def handshake(self, head: RequestHead, protocol: str | None = None) -> Response | Agreed:
         """See :meth:`UpgradeEndpoint.answer`."""
         assert self.upgrade is not None
         return self.upgrade.answer(head, protocol)
+
+
+def _admit_all(_head: RequestHead) -> None:
+    return None
 
 
 def outcome(head: RequestHead, done: asyncio.Future[Response]) -> Response:
@@ -224,21 +259,29 @@ class CountedEndpoint(Endpoint):
     def __init__(self, route: Route, counts: RequestCounts) -> None:
         super().__init__(route)
         self._counts = counts
+        if route.admit is not None:
+            self.admit = self._admit
 
     def _count(self, method: str, status: int) -> None:
         key = (self.route.path, method if method in _METHODS else "unknown", status)
         self._counts[key] = self._counts.get(key, 0) + 1
 
-    def refuse(self, head: RequestHead, limits: HttpLimits) -> Response | None:
-        """See :meth:`Endpoint.refuse`."""
-        refusal = super().refuse(head, limits)
+    def misfit(self, head: RequestHead, limits: HttpLimits) -> Response | None:
+        """See :meth:`Endpoint.misfit`."""
+        return self._counted(head, super().misfit(head, limits))
+
+    def _admit(self, head: RequestHead) -> Response | None:
+        assert self.route.admit is not None
+        return self._counted(head, self.route.admit(head))
+
+    def _counted(self, head: RequestHead, refusal: Response | None) -> Response | None:
         if refusal is not None:
             self._count(head.method, refusal.status)
         return refusal
 
-    def answer(self, head: RequestHead, body: bytes) -> Pending:
+    def answer(self, head: RequestHead, body: bytes, wire: Wire) -> Pending:
         """See :meth:`Endpoint.answer`."""
-        answer = super().answer(head, body)
+        answer = super().answer(head, body, wire)
         if isinstance(answer, Response):
             self._count(head.method, answer.status)
         elif isinstance(answer, StreamingResponse):
@@ -253,7 +296,7 @@ class CountedEndpoint(Endpoint):
         stream: ResponseStream,
         head: RequestHead,
     ) -> None:
-        stream.on_status = partial(self._count, head.method)
+        stream.tell_status(partial(self._count, head.method))
         take(stream, head)
 
     def _count_outcome(self, method: str, done: asyncio.Future[Response]) -> None:
@@ -263,7 +306,7 @@ class CountedEndpoint(Endpoint):
             failed = done.exception() is not None
             self._count(method, FAILED.status if failed else done.result().status)
 
-    def handshake(self, head: RequestHead, protocol: str | None = None) -> Any:
+    def handshake(self, head: RequestHead, protocol: str | None = None) -> Response | Agreed:
         """See :meth:`Endpoint.handshake`."""
         answer = super().handshake(head, protocol)
         if isinstance(answer, Response):

@@ -6,8 +6,10 @@ files can be asked for, whatever a path looks like.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
 
 from flyball.http.messages import TEXT_TYPE, Headers, Response, empty
 from flyball.http.routes import Route
@@ -23,6 +25,8 @@ REVALIDATE: Final = "no-cache"
 """Browsers may keep a file, and ask each time whether it is still the same."""
 FOREVER: Final = "public, max-age=31536000, immutable"
 """For files whose names change with their content."""
+VARIES: Final = ("Vary", "Accept-Encoding")
+GZIPPED: Final = ("Content-Encoding", "gzip")
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
@@ -94,17 +98,48 @@ def static_route(
     headers: Headers = (),
     cache_control: str = REVALIDATE,
     option: str = "",
+    internal: bool = False,
+    compress: bool = False,
 ) -> Route:
-    """A file of the content type ``kind``; see :func:`static_routes`."""
-    tag = entity_tag(body)
-    fields = (*headers, ("Cache-Control", cache_control), ("ETag", tag))
-    whole = Response(body, content_type=kind, headers=fields)
-    unchanged = empty(304, fields)
+    """A file of the content type ``kind``; see :func:`static_routes`.
+
+    With ``compress`` clients that take gzip get it so, compressed once.
+    """
+    both = (*headers, ("Cache-Control", cache_control), *((VARIES,) if compress else ()))
+    plain = _Variant.of(body, kind, both)
+    packed = plain
+    if compress:
+        packed = _Variant.of(gzip.compress(body, mtime=0), kind, (*both, GZIPPED))
 
     def answer(head: RequestHead, _body: bytes) -> Response:
-        return unchanged if is_known(head, tag) else whole
+        found = packed if compress and takes_gzip(head) else plain
+        return found.unchanged if is_known(head, found.tag) else found.whole
 
-    return Route(path, answer, methods=METHODS, option=option)
+    return Route(path, answer, methods=METHODS, option=option, internal=internal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """A file as it is sent to some clients."""
+
+    tag: str
+    whole: Response
+    unchanged: Response
+
+    @classmethod
+    def of(cls, body: bytes, kind: str, headers: Headers) -> Self:
+        tag = entity_tag(body)
+        fields = (*headers, ("ETag", tag))
+        return cls(tag, Response(body, content_type=kind, headers=fields), empty(304, fields))
+
+
+def takes_gzip(head: RequestHead) -> bool:
+    """Whether the client takes gzip (``Accept-Encoding``, RFC 9110, 12.5.3)."""
+    for part in head.headers.get("accept-encoding", "").lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
 def entity_tag(body: bytes) -> str:

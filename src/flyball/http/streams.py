@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 LAST_CHUNK = b"0\r\n\r\n"
 
+AS_IT_COMES: Final = (
+    ("Content-Encoding", "identity"),
+    ("X-Accel-Buffering", "no"),
+)
+"""Headers of streams: whoever stands in front compresses nothing, as it would wait for more to
+compress, and holds nothing back. ``Cache-Control: no-transform`` (RFC 9111) says the first by the
+rules, but few ask it; all leave alone what has an encoding already, if only in name."""
+
 
 class ResponseStream(ABC):
     """The answering side of one request.
@@ -27,7 +35,7 @@ class ResponseStream(ABC):
     of the wire and is told there when it is full, or gone.
     """
 
-    __slots__ = ("chunked", "on_status", "wire")
+    __slots__ = ("_status_listeners", "chunked", "wire")
 
     min_write_timeout: ClassVar[float] = 0.0
     """Seconds within which the wire cannot tell a slow client from a stuck one."""
@@ -35,24 +43,27 @@ class ResponseStream(ABC):
     """Takes the bytes of the body."""
     chunked: bool
     """The body has to be framed as chunks (HTTP/1.1)."""
-    on_status: Callable[[int], None] | None
-    """Told the status of the answer."""
+    _status_listeners: tuple[Callable[[int], None], ...]
 
     def __init__(self, wire: asyncio.Transport, *, chunked: bool = False) -> None:
         self.wire = wire
         self.chunked = chunked
-        self.on_status = None
+        self._status_listeners = ()
+
+    def tell_status(self, listener: Callable[[int], None]) -> None:
+        """``listener`` is told the status of the answer."""
+        self._status_listeners += (listener,)
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
         """Sends the head of a streaming answer and the first bytes of its body."""
-        if self.on_status is not None:
-            self.on_status(status)
+        for listener in self._status_listeners:
+            listener(status)
         self._start(status, headers, body)
 
     def answer(self, response: Response) -> None:
         """Sends a whole answer."""
-        if self.on_status is not None:
-            self.on_status(response.status)
+        for listener in self._status_listeners:
+            listener(response.status)
         self._answer(response)
 
     @abstractmethod

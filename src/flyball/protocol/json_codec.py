@@ -245,8 +245,9 @@ def _encode_publication(message: Struct, publication: Publication) -> bytes:
         EncodeError: a payload is not valid JSON.
     """
     data = publication.data
+    info = publication.info
     if (
-        publication.info is None
+        (info is None or (info.conn_info is NO_DATA and info.chan_info is NO_DATA))
         and publication.tags is None
         and publication.prev_data is NO_DATA
         and data

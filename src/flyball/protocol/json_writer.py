@@ -246,7 +246,9 @@ class JsonWriter:
             value = getattr(message, name)
             if value is None or value is NO_DATA:
                 continue
-            if not visit(value, payloads) and not always:
+            if not visit(value, payloads):
+                if always and isinstance(value, dict | list) and not value:
+                    continue  # it is written, empty as it is
                 return False
         return True
 

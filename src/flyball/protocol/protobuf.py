@@ -42,7 +42,7 @@ class ProtobufMessages:
         strict: a known field with another wire type than its own is an error, not unknown.
     """
 
-    __slots__ = ("_readers", "_strict", "_table", "_writers", "classes")
+    __slots__ = ("_readers", "_strict", "_table", "_writers", "classes", "pool")
 
     def __init__(
         self, table: FieldTable, package: str, descriptors: bytes, *, strict: bool = False
@@ -52,6 +52,8 @@ class ProtobufMessages:
             pool.AddSerializedFile(file.SerializeToString())
         self._table = table
         self._strict = strict
+        self.pool: descriptor_pool.DescriptorPool = pool
+        """All descriptors of the family."""
         self.classes: dict[type[Struct], type[message.Message]] = {
             struct: message_factory.GetMessageClass(
                 pool.FindMessageTypeByName(f"{package}.{struct.__name__}")

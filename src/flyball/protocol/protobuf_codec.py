@@ -20,9 +20,7 @@ from flyball.protocol.messages import (
     Push,
     Reply,
 )
-
-_MAX_VARINT: Final = 10
-
+from flyball.protocol.varints import read_varint, varint
 
 _read: Final = CLIENT.protobuf.read
 _write: Final = CLIENT.protobuf.write
@@ -42,7 +40,7 @@ class ProtobufCodec(Codec):
         length = frame[start]
         start += 1
         if length > 127:
-            length, start = _read_varint(frame, start - 1)
+            length, start = read_varint(frame, start - 1)
         stop = start + length
         if stop > end:
             raise _too_long(length, end - start)
@@ -87,7 +85,7 @@ class ProtobufCodec(Codec):
             EncodeError: a number is out of its range.
         """
         push = _write_publication_push(channel, publication)
-        return _framed(b'"' + _varint(len(push)) + push)  # field 4 of Reply
+        return _framed(b'"' + varint(len(push)) + push)  # field 4 of Reply
 
     def encode_publication_uni(self, channel: str, publication: Publication) -> bytes:
         """The bare push of ``publication``, behind its length.
@@ -99,7 +97,7 @@ class ProtobufCodec(Codec):
 
     def encode_publish_reply(self, command_id: int) -> bytes:
         """The reply to a successful publish."""
-        return _framed((b"\x08" + _varint(command_id) if command_id else b"") + b"B\x00")
+        return _framed((b"\x08" + varint(command_id) if command_id else b"") + b"B\x00")
 
     def join(self, messages: Sequence[bytes]) -> bytes:
         """One message after the other: each knows its length."""
@@ -151,7 +149,7 @@ def split_frame(frame: bytes) -> list[bytes]:
     parts: list[bytes] = []
     pos = 0
     while pos < len(frame):
-        length, pos = _read_varint(frame, pos)
+        length, pos = read_varint(frame, pos)
         if pos + length > len(frame):
             raise _too_long(length, len(frame) - pos)
         parts.append(frame[pos : pos + length])
@@ -163,43 +161,8 @@ def _too_long(length: int, left: int) -> DecodeError:
     return DecodeError(f"a message of {length} bytes is announced, the frame has {left} left")
 
 
-def _read_varint(data: bytes, pos: int) -> tuple[int, int]:
-    """The varint at ``pos`` and where it ends.
-
-    Raises:
-        DecodeError: it is cut off, or has more than 64 bits.
-    """
-    head = data[pos : pos + 2]
-    if len(head) == 2 and head[1] < 128 <= head[0]:
-        return head[0] & 127 | head[1] << 7, pos + 2
-    value = 0
-    for index, byte in enumerate(data[pos : pos + _MAX_VARINT]):
-        value |= (byte & 127) << (7 * index)
-        if byte < 128:
-            if value > MAX_U64:
-                break
-            return value, pos + index + 1
-    raise DecodeError("a length prefix is cut off or too long")
-
-
-def _varint(value: int) -> bytes:
-    if value < 128:
-        return _SMALL[value]
-    if value < 1 << 14:
-        return bytes((value & 127 | 128, value >> 7))
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-_SMALL: Final = tuple(bytes((i,)) for i in range(128))
-
-
 def _framed(data: bytes) -> bytes:
-    return _varint(len(data)) + data
+    return varint(len(data)) + data
 
 
 def _read_command(data: bytes) -> Command:
@@ -214,14 +177,14 @@ def _read_command(data: bytes) -> Command:
     command_id = data[1]
     pos = 2
     if command_id > 127:
-        command_id, pos = _read_varint(data, 1)
+        command_id, pos = read_varint(data, 1)
     request = _REQUESTS.get(data[pos]) if pos + 1 < size else None
     if request is None or command_id > _U32_MAX:
         return _read(Command, data)
     length = data[pos + 1]
     pos += 2
     if length > 127:
-        length, pos = _read_varint(data, pos - 1)
+        length, pos = read_varint(data, pos - 1)
     if pos + length != size:
         return _read(Command, data)
     name, struct = request
@@ -264,31 +227,31 @@ def _write_publication_push(channel: str, publication: Publication) -> bytes:
     if not 0 <= offset <= MAX_U64:
         raise EncodeError(f"offset {offset} is no unsigned 64-bit number")
     data = publication.data
-    body = b'"' + _varint(len(data)) + bytes(data) if data else b""  # field 4: data
+    body = b'"' + varint(len(data)) + bytes(data) if data else b""  # field 4: data
     try:
         if publication.info is not None:
             info = _write_info(publication.info)
-            body += b"*" + _varint(len(info)) + info  # field 5: info
+            body += b"*" + varint(len(info)) + info  # field 5: info
         name = channel.encode()
     except UnicodeEncodeError:
         return _write(Push(channel=channel, pub=publication))
     if offset:
-        body += b"0" + _varint(offset)  # field 6: offset
-    head = b"\x12" + _varint(len(name)) + name if name else b""  # field 2: channel
-    return head + b'"' + _varint(len(body)) + body  # field 4: pub
+        body += b"0" + varint(offset)  # field 6: offset
+    head = b"\x12" + varint(len(name)) + name if name else b""  # field 2: channel
+    return head + b'"' + varint(len(body)) + body  # field 4: pub
 
 
 def _write_info(info: ClientInfo) -> bytes:
     """``info``; raises UnicodeEncodeError for lone surrogates."""
     user = info.user.encode()
     client = info.client.encode()
-    out = b"\x0a" + _varint(len(user)) + user if user else b""  # field 1: user
+    out = b"\x0a" + varint(len(user)) + user if user else b""  # field 1: user
     if client:
-        out += b"\x12" + _varint(len(client)) + client  # field 2: client
+        out += b"\x12" + varint(len(client)) + client  # field 2: client
     if info.conn_info:
-        out += b"\x1a" + _varint(len(info.conn_info)) + bytes(info.conn_info)  # field 3
+        out += b"\x1a" + varint(len(info.conn_info)) + bytes(info.conn_info)  # field 3
     if info.chan_info:
-        out += b'"' + _varint(len(info.chan_info)) + bytes(info.chan_info)  # field 4
+        out += b'"' + varint(len(info.chan_info)) + bytes(info.chan_info)  # field 4
     return out
 
 

@@ -14,13 +14,17 @@ from flyball.server.auth.jwks import JwksClient
 from flyball.server.client import ClientPolicy
 from flyball.server.components import Component, Components
 from flyball.server.config import insecure_switches, unbuilt_options
+from flyball.server.consumers import ConsumerMetrics
 from flyball.server.metrics import MetricItems
 from flyball.server.ports import Ports
 from flyball.server.proxies.metrics import ProxyMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flyball.aio.clock import Clock
     from flyball.server.acme.autocert import Autocert
+    from flyball.server.common.worker_place import WorkerPlace
     from flyball.server.config import Config
     from flyball.server.metrics import NodeCollector, ServerMetrics
     from flyball.server.ports import PortListener
@@ -37,7 +41,8 @@ class Server:
         demo: serve the demo page.
         clock: where time comes from.
         version: told to clients, and in metrics.
-        worker_group: what all workers have in common that share the ports with this process.
+        worker: the place of this process among those that share its ports; None: it is alone.
+        sources: where the values of options came from, see :class:`LoadedConfig`; for operators.
 
     Raises:
         ConfigError: a key, pattern or certificate of the configuration is malformed.
@@ -50,29 +55,35 @@ class Server:
         demo: bool = False,
         clock: Clock | None = None,
         version: str = build.VERSION,
-        worker_group: str = "",
+        worker: WorkerPlace | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self.config: Config = config
+        self.sources: Mapping[str, str] = sources or {}
         self._clock = clock = clock or LoopClock()
         options = build.node_options(config, version=version)
         self.node: Node = Node(options, engine=build.node_engine(config), clock=clock)
-        self._jwks = JwksClient(clock)
-        tokens, sub_tokens = build.token_verifiers(config, clock, self._jwks)
-        rules = build.channel_rules(config)
+        self.jwks: JwksClient = JwksClient(clock)
+        tokens, sub_tokens = build.token_verifiers(config, clock, self.jwks)
+        rules = build.channel_rules(config, self.node.metrics.payload_faults)
         self.proxy_metrics: ProxyMetrics = ProxyMetrics()
         self._proxies = build.client_proxies(config, self.node, self.proxy_metrics)
+        connects = build.policy_options(config)
         self.policy: ClientPolicy = ClientPolicy(
-            self.node,
-            rules,
-            tokens,
-            sub_tokens,
-            build.policy_options(config),
-            proxies=self._proxies.calls,
+            self.node, rules, tokens, sub_tokens, connects, proxies=self._proxies.calls
         )
-        self.api: ApiService = ApiService(self.node, rules)
+        explained = build.explained_policy(connects, rules, (tokens, sub_tokens))
+        self.api: ApiService = ApiService(self.node, rules, policy=explained)
+        self.consumer_metrics: ConsumerMetrics = ConsumerMetrics()
+        self._consumers = build.consumers(config, self.api, self.consumer_metrics)
         self.metrics: ServerMetrics = build.server_metrics(config)
         self.collector: NodeCollector = build.node_collector(
-            config, self.node, self.api, self.metrics, self.proxy_metrics
+            config,
+            self.node,
+            self.api,
+            self.metrics,
+            self.proxy_metrics,
+            self.consumer_metrics,
         )
         interval = config.node.info_metrics_aggregate_interval
         items = MetricItems(self.collector, interval, clock)
@@ -83,26 +94,33 @@ class Server:
         self.limits: ConnectionLimits = build.connection_limits(
             config, self.node, clock, self.metrics
         )
-        self._ports = Ports(build.ports(config, self._served(demo=demo, group=worker_group)))
+        self._admin = build.admin_page(self)
+        self._ports = Ports(build.ports(config, self._served(demo=demo, worker=worker)))
         self._components = Components(self._parts(items))
 
-    def _served(self, *, demo: bool, group: str) -> build.Served:
-        config = self.config
+    def _served(self, *, demo: bool, worker: WorkerPlace | None) -> build.Served:
+        config, origins = self.config, build.origin_policy(self.config)
+        clients = build.client_routes(config, self.node, self.limits, origins, worker)
         rows = (
-            *build.client_routes(config, self.node, self.limits),
+            *clients.public,
             *build.api_routes(config, self.api),
-            *build.operator_routes(config, self.node, self.collector, group=group),
+            *build.swagger_page(config, self.node.options.version),
+            *build.operator_routes(config, self.node, self.collector, worker),
+            *(self._admin.routes() if self._admin is not None else ()),
             *(build.demo_page(config) if demo else ()),
         )
         counts = self.metrics.http_requests
         return build.Served(
             self.node,
+            self.api,
             self.limits,
+            origins,
             rows,
             counts,
             self.autocert,
             on_no_files=self.metrics.count_no_files,
-            share_ports=bool(group),
+            worker=worker,
+            for_workers=(*clients.relayed, *build.sibling_routes(self.node, self.collector)),
         )
 
     def _parts(self, items: MetricItems) -> list[Component]:
@@ -114,14 +132,16 @@ class Server:
             certificates = Component(start=self.autocert.load)
             renewal = Component(start=self.autocert.start, stop=self.autocert.stop)
         return [
-            Component(stop=self._jwks.close),
+            Component(stop=self.jwks.close),
             self._proxies.component,
+            Component() if self._admin is None else Component(stop=self._admin.close),
             Component(stop=ports.close),
             Component(start=node.start, stop=node.shutdown),
             certificates,
             Component(start=ports.open, stop=ports.stop_accepting),
             renewal,
             Component(start=items.start, stop=items.stop),
+            *self._consumers,
         ]
 
     # -- life
@@ -139,7 +159,7 @@ class Server:
         """Refuses new connections, closes every client with 3001, ends what is under way."""
         await self._components.stop()
 
-    def reload(self, config: Config) -> None:
+    def reload(self, config: Config, sources: Mapping[str, str] | None = None) -> None:
         """Puts those options of ``config`` in force that are marked so in the schema.
 
         They are the options of channels, token keys and connect rules; the rest stays as it is.
@@ -147,12 +167,13 @@ class Server:
         Raises:
             ConfigError: a key or pattern is malformed; everything stays as it was.
         """
-        tokens, sub_tokens = build.token_verifiers(config, self._clock, self._jwks)
-        rules = build.channel_rules(config)
+        tokens, sub_tokens = build.token_verifiers(config, self._clock, self.jwks)
+        rules = build.channel_rules(config, self.node.metrics.payload_faults)
         options = build.policy_options(config)
         self.policy.reload(rules=rules, tokens=tokens, sub_tokens=sub_tokens, options=options)
-        self.api.rules = rules
+        self.api.reload(rules, build.explained_policy(options, rules, (tokens, sub_tokens)))
         self.config = config
+        self.sources = sources or {}
 
     @property
     def listeners(self) -> list[PortListener]:

@@ -16,6 +16,7 @@ from flyball.core.errors import ConfigError
 from flyball.http.files import RESERVE, max_files
 from flyball.server.app import Server
 from flyball.server.build import VERSION
+from flyball.server.common.worker_place import worker_place
 from flyball.server.config import (
     check,
     listener_notices,
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server")
 
-WORKER: Final = "FLYBALL_WORKER"
-"""Set in the environment of a worker, to its number."""
-GROUP: Final = "FLYBALL_WORKER_GROUP"
-"""Likewise: what all workers of one supervisor have in common."""
 MIN_CONNECTIONS: Final = 10_000
 """What an operator who sets no ``client.connection_limit`` may expect at least."""
 
@@ -74,19 +71,24 @@ class Process:
 
     async def run(self) -> int:
         """Serves until a signal says stop. Returns the exit code."""
+        place = worker_place(os.environ)
         try:
             loaded = self._load(first=True)
             config = loaded.config
             configure_logging(LogOptions(config.log.level, config.log.file, secret_options()))
             tell_notices([*loaded.notices, *listener_notices(config)])
             tell_file_limit(config.client.connection_limit)
-            server = Server(config, demo=self._demo, worker_group=os.environ.get(GROUP, ""))
+            server = Server(
+                config,
+                demo=self._demo,
+                worker=place,
+                sources=loaded.sources,
+            )
         except ConfigError as error:
             configure_logging(LogOptions(secret_options=secret_options()))
             logger.critical("error validating config", error=str(error))
             return 1
-        is_worker = WORKER in os.environ
-        pid_file = PidFile("" if is_worker else config.pid_file)
+        pid_file = PidFile(config.pid_file if place is None else "")
         try:
             await server.start()
             # Not before: a second server on the same ports must not touch the file of the first.
@@ -98,7 +100,7 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
-        if is_worker:
+        if place is not None:
             stop_with_supervisor(loop, self._stopping.set)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._reload, server, config)
@@ -116,7 +118,7 @@ class Process:
         try:
             loaded = self._load(first=False)
             tell_notices(loaded.notices)
-            server.reload(loaded.config)
+            server.reload(loaded.config, loaded.sources)
         except ConfigError as error:
             logger.error("configuration not reloaded, the old one stays", error=str(error))  # noqa: TRY400 - a traceback helps no operator
         else:

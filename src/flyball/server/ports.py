@@ -67,12 +67,15 @@ class Port:
     async def open(self) -> None:
         """Raises ConfigError, naming the options, if that cannot be."""
         options = self.listener.options
+        path: str = getattr(options, "path", "")
         try:
             await self.listener.start()
         except OSError as error:
-            where = f"{options.host or '*'}:{options.port}"
+            where = path or f"{options.host or '*'}:{options.port}"
             message = f"cannot listen on {where} ({self.keys}): {_reason(error)}"
             raise ConfigError(message) from error
+        if path:
+            return  # nobody else is to come there
         logger.info(
             "serving",
             endpoints=self.purpose,

@@ -283,13 +283,14 @@ class ControlledBroker(Broker):
         *,
         delta: bool = False,
         previous: Publication | None = None,
+        lag: float | None = None,
     ) -> None:
         """A node gets publications only of channels that it is subscribed to, as with a store."""
 
         def deliver() -> None:
             if self._events is not None and channel in self.subscribed:
                 self._events.on_publication(
-                    channel, publication, position, delta=delta, previous=previous
+                    channel, publication, position, delta=delta, previous=previous, lag=lag
                 )
 
         self._pass_on(deliver)

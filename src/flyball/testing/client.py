@@ -76,7 +76,6 @@ class TestClient:
         self._headers = headers
         self._remote_addr = remote_addr
         self._ids = 0
-        FAILURES.watch()
         self._channels: dict[int, str] = {}  # of subscribe commands that wait for a reply
         self.reopen()
 
@@ -84,6 +83,7 @@ class TestClient:
 
     def reopen(self) -> None:
         """A new connection of the same client, after :meth:`drop` or a disconnect."""
+        FAILURES.watch(self.node)
         self.transport = MemoryTransport(self._framing, on_frame=self._take_frame)
         self.session = self.node.open_session(self.transport, self._headers, self._remote_addr)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flyball.core.node import Node
 
 __all__ = ["FAILURES", "HandlerFailures"]
 
@@ -11,29 +13,27 @@ MAX_KEPT: Final = 100
 """Clients whose last failure is remembered."""
 
 
-class HandlerFailures(logging.Handler):
-    """What the node tells the log of handlers that failed, by client id.
+class HandlerFailures:
+    """What nodes are told of handlers that failed, by client id.
 
     :class:`~flyball.testing.TestClient` raises its errors *from* them, so pytest shows the
     handler's traceback.
     """
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
         self._last: dict[str, BaseException] = {}
 
-    def watch(self) -> None:
-        """Listens to the node from now on; harmless to call again."""
-        logging.getLogger("flyball.core").addHandler(self)
+    def watch(self, node: Node) -> None:
+        """Listens to this run of a node from now on; harmless to call again."""
+        node.failures.on_failure = self.note
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remembers a failure that names its client."""
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None or not isinstance(record.args, tuple) or not record.args:
+    def note(self, error: BaseException, args: tuple[object, ...]) -> None:
+        """Remembers a failure whose line names its client at the end."""
+        if not args:
             return
         if len(self._last) >= MAX_KEPT:
             self._last.clear()
-        self._last[str(record.args[-1])] = error
+        self._last[str(args[-1])] = error
 
     def take(self, client_id: str) -> BaseException | None:
         """Why the last command of this client failed, if its handler did; forgets it."""

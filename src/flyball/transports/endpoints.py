@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -149,7 +149,7 @@ class EndpointOptions:
 
     def _sockets(self, node: Node, prefix: str) -> list[Route]:
         policy, limits = self.origin_policy(), self.limits
-        endpoints: dict[str, UpgradeEndpoint] = {
+        endpoints: dict[str, UpgradeEndpoint[Any]] = {
             "websocket": WebSocketEndpoint(node, policy, self.websocket, limits),
             "uni_websocket": UniWebSocketEndpoint(node, policy, self.uni_websocket, limits),
             "sockjs": SockJsWebSocketEndpoint(node, policy, self.sockjs_socket, limits),

@@ -181,7 +181,8 @@ class WebTransportTransport(Transport):
         json = self.framing.codec is JSON
         size = _whole_lines(buffer) if json else _whole_messages(buffer, limit)
         if size < 0 or len(buffer) - size > limit or (json and _longest(buffer, size) > limit):
-            self._end_stream(Disconnect(codes.DISCONNECT_CONNECTION_CLOSED))
+            why = f"a message is malformed, or has more than {limit} bytes"
+            self._end_stream(Disconnect(codes.DISCONNECT_CONNECTION_CLOSED, detail=why))
             return
         if ended and json:
             size = len(buffer)  # the last line may lack its end
@@ -248,7 +249,7 @@ class WebTransportTransport(Transport):
         self.resume_reading()
         session = self.release_session()
         if session is not None and not session.closed:
-            session.connection_lost()
+            session.connection_lost(disconnect.detail)
         self.mark_closed()
         slow = (codes.DISCONNECT_WRITE_ERROR.code, codes.DISCONNECT_SLOW.code)
         if disconnect.code in slow:

@@ -26,6 +26,8 @@ async def test_recorded_exchanges(api) -> None:
         request, expected = row["request"], row["response"]
         body = request["body"] or ""
         body = body.replace(RECORDED_CLIENT, client.session.client_id)
+        # Connections are listed here: another method of those that are missing is asked for.
+        body = body.replace('"connections"', '"block_user"')
         for recorded, own in epochs.items():
             body = body.replace(recorded, own)
         headers = {name.lower(): value for name, value in request["headers"].items()}

@@ -19,6 +19,7 @@ from flyball.server.api.auth import ApiKeyCheck
 from flyball.server.api.http import ApiHandler, HttpApiOptions
 from flyball.server.api.methods import METHODS
 from flyball.server.api.schema import API
+from flyball.server.logs import Redactor
 
 PUBLISH = '{"channel":"news","data":{}}'
 
@@ -452,3 +453,22 @@ async def test_asgi_waits_for_the_engine(api, monkeypatch) -> None:
     monkeypatch.setattr(api.node.broker, "publish", slow)
     _, body = await run_asgi(api, http_scope(), {"type": "http.request", "body": PUBLISH.encode()})
     assert body["body"] == b'{"result":{"offset":7,"epoch":"abcd"}}'
+
+
+@pytest.mark.parametrize(
+    ("key", "headers", "query", "why"),
+    [
+        ("", {"x-api-key": "k"}, "", "no API key is configured"),
+        ("secret", {}, "", "no API key:"),
+        ("secret", {"x-api-key": "wrong"}, "", "a wrong API key"),
+        ("secret", {"authorization": "apikey wrong"}, "", "a wrong API key"),
+        ("secret", {}, "api_key=wrong", "a wrong API key"),
+    ],
+)
+def test_the_log_is_told_why_without_the_key_and_in_whole_words(key, headers, query, why) -> None:
+    check = ApiKeyCheck(key)
+    assert not check(headers, query)
+    line = f"HTTP 401 from 127.0.0.1:1: {check.why(headers, query)}: POST /api/publish"
+    assert why in line
+    assert "secret" not in line
+    assert Redactor()(None, "info", {"event": line}) == {"event": line}

@@ -305,7 +305,7 @@ async def test_batch_in_order_and_parallel(api) -> None:
 
 
 async def test_batch_counts_its_commands(api) -> None:
-    commands = [{"publish": {"channel": "news"}}, {}, {"connections": {}}, {"info": {}}]
+    commands = [{"publish": {"channel": "news"}}, {}, {"block_user": {}}, {"info": {}}]
     result = await call(api, "batch", commands=commands)
     assert [reply.get("error", {}).get("code") for reply in result["replies"]] == [
         107,
@@ -321,7 +321,7 @@ async def test_batch_counts_its_commands(api) -> None:
 
 async def test_unavailable_method(api) -> None:
     with pytest.raises(ApiError) as caught:
-        await api.service.call(METHODS["connections"], m.InfoRequest())
+        await api.service.call(METHODS["block_user"], m.InfoRequest())
     assert caught.value.entry is NOT_FOUND
     assert str(caught.value) == "104 not found: not part of this edition"
 

@@ -255,7 +255,7 @@ def test_mutations(data):
         else:
             text[at:at] = text[at : at + 5]
     changed = "".join(text)
-    if changed != good:
+    if changed.replace("\n", "") != good:  # line breaks in base64 are ignored
         with pytest.raises((InvalidToken, TokenExpired)):
             connect(changed)
 

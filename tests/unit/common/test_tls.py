@@ -11,7 +11,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from flyball.core.errors import ConfigError
-from flyball.server.common.tls import TLSConfig, read_pem, tls_client_context, tls_server_context
+from flyball.server.common.tls import (
+    TLSConfig,
+    named_client_context,
+    read_pem,
+    tls_client_context,
+    tls_server_context,
+)
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
 
@@ -108,6 +114,15 @@ class TestContexts:
     def test_skip_verify(self, pair):
         client = tls_client_context(TLSConfig(insecure_skip_verify=True), "tls")
         assert handshake(tls_server_context(pair), client, "other").version()
+
+    def test_a_context_that_knows_the_name(self, pair):
+        for name, other in (("localhost", "other"), ("", "localhost")):
+            options = TLSConfig(server_ca_pem=pair.cert_pem, server_name=name)
+            client = named_client_context(options, "tls")
+            assert handshake(tls_server_context(pair), client, other).version()
+        options = TLSConfig(server_ca_pem=pair.cert_pem, server_name="other")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            handshake(tls_server_context(pair), named_client_context(options, "tls"), "localhost")
 
     def test_client_certificate_is_demanded(self, pair):
         options = TLSConfig(

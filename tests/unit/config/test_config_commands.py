@@ -121,6 +121,19 @@ class TestCheckconfig:
         assert result.exit_code == 1
         assert result.stdout == "error: unknown keys in config: b, client.a\n"
 
+    @pytest.mark.parametrize(
+        "problem",
+        [
+            {"proxies": [{"name": "pp"}]},
+            {"http_server.tls": {"enabled": True, "cert_pem": "/x/a.pem"}},
+        ],
+    )
+    def test_unknown_keys_beside_a_problem(self, run, workplace, problem):
+        (workplace / "c.json").write_text(json.dumps({"b": 1, **problem}))
+        result = run("checkconfig", "-c", "c.json")
+        assert result.exit_code == 1
+        assert "unknown key in configuration file: b" in result.stderr
+
     def test_environment_is_checked(self, run):
         result = run("checkconfig", env={"FLYBALL_SSE_ENABLED": "yes"})
         assert result.exit_code == 1
@@ -138,7 +151,10 @@ class TestCheckconfig:
         (workplace / "c.json").write_text(text)
         result = run("checkconfig", "-c", "c.json")
         assert result.exit_code == 1
-        assert "error: http_server.tls.cert_pem: expected PEM" in result.stdout
+        assert (
+            "error: http_server.tls.cert_pem (FLYBALL_HTTP_SERVER_TLS_CERT_PEM): " in result.stdout
+        )
+        assert "expected PEM" in result.stdout
         assert "/x/a.pem: No such file" in result.stdout
 
     @pytest.mark.parametrize(
@@ -155,13 +171,18 @@ class TestCheckconfig:
             ({"pid_file": "."}, "pid_file"),
             ({"http_server.address": "no.such.host.invalid"}, "http_server.address"),
             ({"client.allowed_origins": ["https://[x"]}, "client.allowed_origins[0]"),
+            ({"client.allowed_origins": ["example.com"]}, "client.allowed_origins[0]"),
+            ({"client.allowed_origins": ["https://a.org/"]}, "client.allowed_origins[0]"),
+            ({"http_api.key": "half \ud800 a pair"}, "http_api.key"),
+            ({"client.token.hmac_secret_key": "\ud800"}, "client.token.hmac_secret_key"),
+            ({"admin": True}, "admin"),
             (
                 {"channel.without_namespace.channel_regex": "("},
                 "channel.without_namespace.channel_regex",
             ),
             (
-                {"channel.without_namespace.subscribe_stream_proxy_enabled": True},
-                "channel.without_namespace.subscribe_stream_proxy_enabled",
+                {"channel.without_namespace.map.publish_proxy_enabled": True},
+                "channel.without_namespace.map.publish_proxy_enabled",
             ),
         ],
     )
@@ -329,7 +350,7 @@ class TestServerFlags:
         options = server_flag_options(lambda *_: None)
         long = {option.opts[0] for option in options}
         assert long == {row.flag for row in rows() if row.flag}
-        assert len(long) == 34
+        assert len(long) == 35
 
     def test_only_given_flags_are_remembered(self):
         assert self.flags() == {}

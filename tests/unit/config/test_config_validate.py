@@ -379,6 +379,33 @@ BAD_START = [
         "http_server.http3.enabled",
     ),
     ({"http_server.port": 70000}, "http_server.port"),
+    ({"http_server.workers": -1}, "http_server.workers"),
+    ({"http_server.workers": 129}, "http_server.workers"),
+    (
+        {
+            "http_server": {
+                "workers": 2,
+                "tls_autocert": {"enabled": True, "host_whitelist": ["a.example"]},
+            }
+        },
+        "http_server.tls_autocert.cache_dir",
+    ),
+    (
+        {"http_server": {"workers": 2}, "broker": {"enabled": True, "type": "memory"}},
+        "broker.type",
+    ),
+    (
+        {"http_server": {"workers": 2}, "presence_manager": {"enabled": True, "type": "memory"}},
+        "presence_manager.type",
+    ),
+    (
+        {
+            "http_server": {"workers": 2},
+            "broker": {"enabled": True, "type": "postgres", "postgres": {"dsn": "postgres://h"}},
+        },
+        "controller.enabled",
+    ),
+    ({"http_server": {"workers": 2, "internal_port": "0"}}, "http_server.internal_port"),
     ({"http_server.internal_port": "9000/tcp"}, "http_server.internal_port"),
     ({"uni_grpc": {"enabled": True, "port": -1}}, "uni_grpc.port"),
     ({"http_server.tls": {"enabled": True}}, "http_server.tls.cert_pem"),
@@ -392,11 +419,11 @@ BAD_START = [
     ),
     ({"client.allowed_origins": ["https://a", "http://[a"]}, "client.allowed_origins[1]"),
     ({"engine.type": "mongo"}, "engine.type"),
-    ({"broker": {"enabled": True, "type": "nats"}}, "broker.type"),
+    ({"broker": {"enabled": True, "type": "postgres"}}, "broker.postgres.dsn"),
     ({"presence_manager": {"enabled": True, "type": "x"}}, "presence_manager.type"),
     ({"map_broker.type": "redis"}, "map_broker.type"),
     ({"controller": {"enabled": True, "type": "x"}}, "controller.type"),
-    ({"controller": {"enabled": True, "type": "postgres"}}, "controller.enabled"),
+    ({"controller": {"enabled": True, "type": "postgres"}}, "controller.postgres.dsn"),
     ({"client": {"ping_interval": "8s"}}, "client.ping_interval"),
     ({"http_api.error_mode": "x"}, "http_api.error_mode"),
     ({"grpc_api.error_mode": "x"}, "grpc_api.error_mode"),
@@ -494,13 +521,11 @@ def test_unbuilt_options_are_named(load):
     tree = {
         "graphite": {"enabled": True},
         "usage_stats": {"disabled": False},
-        "consumers": [{"name": "cc", "type": "kafka", "enabled": True}],
         **map_ns(mode="persistent", remove_proxy_enabled=True),
     }
     found = unbuilt_options(load(tree))
     assert {
         "graphite.enabled",
-        "consumers[0].enabled",
         f"{NS}.subscription_type",
         f"{NS}.map.remove_proxy_enabled",
     } >= set(found)

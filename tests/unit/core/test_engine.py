@@ -8,6 +8,7 @@ from flyball.core.engine import Engine, EngineFaults
 from flyball.core.errors import EngineError
 from flyball.core.memory import MemoryBroker, MemoryPresenceManager
 from flyball.core.node import Node
+from flyball.core.types import PublishOptions, payload
 from flyball.testing import ControlBus, ControlledBroker, TestClock
 
 
@@ -72,3 +73,11 @@ def test_errors_of_an_engine_are_one_line_a_second(caplog):
         "redis: gone (and 2 more before)",
     ]
     assert all(r.levelno == logging.ERROR and not r.exc_info for r in caplog.records)
+
+
+async def test_a_broker_may_be_opened_to_publish_alone():
+    broker = MemoryBroker()
+    await broker.open_to_publish()
+    kept = PublishOptions(history_size=1, history_ttl=60)
+    assert (await broker.publish("ch", payload(b"1"), kept)).offset == 1
+    await broker.close()

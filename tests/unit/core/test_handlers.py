@@ -56,7 +56,7 @@ class TestRegistration:
 
     def test_every_kind_is_on_the_node(self):
         node = flyball.Node()
-        for kind in set(Handlers.__slots__) - {"payload_faults"}:
+        for kind in set(Handlers.__slots__) - {"failures", "payload_faults"}:
             slot = getattr(node._handlers, kind)
             assert kind == f"on_{slot.kind}"
             assert getattr(node, kind)(first) is first
@@ -118,6 +118,39 @@ class TestAnswers:
         wire.ask(connect={})
         assert wire.closed_by == 3004
         assert "the on_connecting handler <my handler> must return Credentials" in caplog.text
+
+    async def test_one_traceback_in_a_second_for_each_handler_that_fails(self, bare, clock, caplog):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        bare.on_rpc("a")(lambda event: 1 / 0)
+        bare.on_rpc("b")(lambda event: {}["b"])
+        bare.on_subscribe("c")(first)
+        bare.on_subscribe("d")(second)
+        wire = Wire(bare)
+        wire.ask(connect={})
+        for _ in range(50):
+            for name in "ab":
+                assert error(wire.one(rpc={"method": name, "data": {}})) == 100
+            for name in "cd":
+                assert error(wire.one(subscribe={"channel": name})) == 100
+        shown = [record for record in caplog.records if record.exc_info]
+        assert len(shown) == 4
+        wire.session.connection_lost()
+        clock.advance(2.1)
+        told = [record.getMessage() for record in caplog.records if not record.exc_info]
+        assert len(told) == 4
+        assert all(text.startswith("49 more left out: ") for text in told)
+        assert told[2].endswith("WrongResult in test_handlers.first")
+
+    async def test_one_line_in_a_second_for_what_is_only_told(self, bare, clock, caplog):
+        bare.on_connecting(lambda event: flyball.Credentials("ann"))
+        bare.on_connected(lambda event: 1 / 0)
+        for _ in range(20):
+            Wire(bare).ask(connect={})
+        clock.advance(2.1)
+        told = [record.getMessage() for record in caplog.records if record.name == "flyball.core"]
+        assert told[0] == "the on_connected handler failed"
+        assert told[1].startswith("19 more left out: the on_connected handler test_handlers.")
+        assert len(told) == 2
 
     async def test_yes_and_no(self, bare):
         bare.on_connecting(lambda event: flyball.Credentials("ann"))

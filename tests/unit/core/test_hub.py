@@ -94,11 +94,10 @@ async def test_what_comes_too_late_is_a_gap(clock, delta):
         await client.connect()
         await client.subscribe("news", **({"delta": "fossil"} if delta else {}))
         for offset, age in ((1, 1), (2, 6)):
-            publication = Publication(
-                flyball.Raw(b"1"), offset=offset, time=int((clock.time() - age) * 1000)
-            )
+            publication = Publication(flyball.Raw(b"1"), offset=offset)
             epoch = client.positions["news"].epoch
-            node.hub.broadcast("news", publication, flyball.StreamPosition(offset, epoch))
+            position = flyball.StreamPosition(offset, epoch)
+            node.hub.broadcast("news", publication, position, lag=age)
         await settle()
         first, second = client.take()
         assert first.pub.offset == 1

@@ -1,6 +1,7 @@
 """Start and shutdown: symmetrical, whatever fails, as often as one likes, in any event loop."""
 
 import asyncio
+import os
 
 import pytest
 from core_harness import Wire
@@ -316,3 +317,17 @@ async def test_a_node_without_a_door_refuses_to_start(clock):
     node.on_connecting(lambda event: flyball.Credentials("ann"))
     async with node:
         assert node.running
+
+
+async def test_a_node_made_before_a_fork_is_another_one(monkeypatch):
+    """``gunicorn --preload``: workers with one id would take each other's messages for their own."""
+    node = flyball.Node(clients=False)
+    made = node.id
+    async with node:
+        assert node.id == made
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    async with node:
+        assert node.id != made
+        (known,) = await node.info()
+        assert known.uid == node.id
+        assert (await node.connections()).total == 0

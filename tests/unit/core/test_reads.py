@@ -6,6 +6,7 @@ import pytest
 from core_harness import Wire
 
 import flyball
+from flyball.core.handlers import Handlers
 from flyball.core.metrics import Metrics
 from flyball.core.options import NodeOptions
 from flyball.core.reads import SharedReads, part_of, widest
@@ -66,7 +67,7 @@ async def store():
 
 @pytest.fixture
 async def reads(store):
-    runtime = Runtime(NodeOptions(), TestClock(), Metrics(), None)
+    runtime = Runtime(NodeOptions(), TestClock(), Metrics(), Handlers())
     yield SharedReads(runtime, store)
     await runtime.tasks.drain()
 

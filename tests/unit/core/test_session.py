@@ -359,3 +359,15 @@ async def test_the_server_leaves_a_subscribe_under_way_alone(clock):
         broker.release()
         await client.reply(number)
         assert not client.take()
+
+
+async def test_what_a_transport_ended_a_session_for_is_told(node, caplog):
+    caplog.set_level("DEBUG", "flyball.refusals")
+    client = TestClient(node)
+    await client.connect()
+    session = next(iter(node.hub.sessions.values()))
+    session.connection_lost("1009 message size limit exceeded")
+    session.connection_lost("1009 again")
+    (line,) = caplog.messages
+    assert line.startswith("connection is refused")
+    assert "1009 message size limit exceeded" in line

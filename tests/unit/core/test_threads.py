@@ -17,10 +17,14 @@ CALLS = {
     "presence": lambda node: node.presence("x"),
     "presence_stats": lambda node: node.presence_stats("x"),
     "channels": lambda node: node.channels(),
+    "channels_page": lambda node: node.channels_page(),
     "subscribe_user": lambda node: node.subscribe_user("u", "x"),
     "unsubscribe_user": lambda node: node.unsubscribe_user("u", "x"),
     "disconnect_user": lambda node: node.disconnect_user("u"),
     "refresh_user": lambda node: node.refresh_user("u"),
+    "connections": lambda node: node.connections(),
+    "users": lambda node: node.users(),
+    "channel_state": lambda node: node.channel_state("x"),
     "info": lambda node: node.info(),
     "survey": lambda node: node.survey("op", b""),
 }
@@ -74,18 +78,23 @@ async def test_every_operation_for_threads(node, name):
         "presence": lambda n: dict(n.presence("rec:x")),
         "presence_stats": lambda n: n.presence_stats("rec:x").num_clients,
         "channels": lambda n: n.channels(),
+        "channels_page": lambda n: [c.channel for c in n.channels_page().channels],
+        "connections": lambda n: [c.user for c in n.connections(user="u").connections],
+        "users": lambda n: [found.user for found in n.users().users],
+        "channel_state": lambda n: n.channel_state("rec:x").num_clients,
         "subscribe_user": lambda n: n.subscribe_user("u", "y", recoverable=True),
         "unsubscribe_user": lambda n: n.unsubscribe_user("u", "rec:x"),
         "disconnect_user": lambda n: n.disconnect_user("u"),
         "refresh_user": lambda n: n.refresh_user("u", expire_at=node.clock.time() + 9),
     }
     results = {"publish": 1, "history": 0, "presence": {}, "presence_stats": 0}
-    results["channels"] = {"rec:x": 1}
+    results |= {"channels": {"rec:x": 1}, "channels_page": ["rec:x"]}
+    results |= {"connections": ["u"], "users": ["u"], "channel_state": 1}
     assert await elsewhere(calls[name], node.threadsafe) == results.get(name)
     await settle()
     if name == "disconnect_user":
         assert client.closed_code == 3503
-    elif name not in ("history", "remove_history", "presence", "presence_stats", "channels"):
+    elif name == "publish" or name.endswith("_user"):
         (push,) = client.pushes
         pushed = {"publish": "pub", "refresh_user": "refresh"}.get(name, name.removesuffix("_user"))
         assert getattr(push, pushed) is not None

@@ -4,11 +4,11 @@ import pytest
 
 from flyball.core.errors import ConfigError
 from flyball.core.memory import MemoryBroker
+from flyball.engines.common.sharding import fnv1a, jump_hash
 from flyball.engines.redis import Endpoint, Login, RedisEngine, RedisOptions, ShardOptions
 from flyball.engines.redis.broker import RedisBroker
 from flyball.engines.redis.options import parse_address
 from flyball.engines.redis.presence import RedisPresenceManager
-from flyball.engines.redis.servers import fnv1a, jump_hash
 from flyball.server.build import node_engine
 from flyball.server.config import load_config
 
@@ -124,6 +124,14 @@ class TestConfiguration:
             (Endpoint("a", 1),),
             (Endpoint("b", 2),),
         ]
+
+    @pytest.mark.parametrize("section", ["engine", "broker"])
+    def test_sharded_pub_sub(self, section):
+        chosen = {f"{section}_type": "redis", "broker_enabled": str(section == "broker").lower()}
+        plain = engine_of(**chosen)
+        sharded = engine_of(**chosen, **{f"{section}_redis_sharded_pub_sub": "true"})
+        commands = [engine.broker._servers.publish_command for engine in (plain, sharded)]
+        assert commands == ["PUBLISH", "SPUBLISH"]
 
     def test_parts_can_be_chosen_apart(self):
         engine = engine_of(engine_type="redis", broker_enabled="true", broker_type="memory")

@@ -271,10 +271,9 @@ async def test_upgrades_and_streams_are_counted(node):
             assert not counts
 
 
-@pytest.mark.parametrize("version", ["2", "3"])
-async def test_requests_are_counted_over_streams(node, version):
-    counts = {}
-    routes = Routes(everything(node), counts=counts)
+@contextlib.asynccontextmanager
+async def dialled_to(routes, version):
+    """A client of HTTP/2 or HTTP/3."""
     if version == "2":
         listener = Listener(ListenerOptions("127.0.0.1", h2c=True), routes)
         await listener.start()
@@ -285,6 +284,14 @@ async def test_requests_are_counted_over_streams(node, version):
         await listener.start()
         dialled = dial_h3(listener.port)
     async with dialled as client:
+        yield client
+    await listener.close(0.1)
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_requests_are_counted_over_streams(node, version):
+    counts = {}
+    async with dialled_to(Routes(everything(node), counts=counts), version) as client:
         for method, path in [*ASKED, ("BREW", "/plain")]:
             stream = await client.request(method, path)
             await stream.complete()
@@ -293,7 +300,6 @@ async def test_requests_are_counted_over_streams(node, version):
             ("/websocket", "GET", 405): 1,
             ("/plain", "unknown", 405): 1,
         }
-    await listener.close(0.1)
 
 
 async def test_requests_are_counted_through_asgi(node):
@@ -334,3 +340,52 @@ async def test_a_request_that_an_asgi_server_gives_up_is_given_up_by_its_handler
         await request
     await asyncio.sleep(0)
     assert ended
+
+
+# -- who asks
+
+
+def who_asks():
+    """A row whose handler is told addresses, and the addresses it was told."""
+    told = []
+
+    def answer(_head, _body, address):
+        told.append(address)
+        return Response(b"")
+
+    return Routes([Route("/who", peer_handler=answer)], counts={}), told
+
+
+async def test_a_handler_is_told_the_address_over_http1():
+    routes, told = who_asks()
+    async with listening(routes) as (reader, writer):
+        for _ in range(2):  # the second head is known already
+            writer.write(request("/who", 0))
+            assert (await status_of(reader))[0] == 200
+    assert told == ["127.0.0.1"] * 2
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_a_handler_is_told_the_address_over_streams(version):
+    routes, told = who_asks()
+    async with dialled_to(routes, version) as client:
+        await (await client.request("POST", "/who")).complete()
+    assert told == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [(("::ffff:192.0.2.1", 5), "192.0.2.1"), (["2001:db8::1", 5], "2001:db8::1"), (None, "")],
+)
+async def test_a_handler_is_told_the_address_through_asgi(client, address):
+    routes, told = who_asks()
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": "/who", "headers": [], "client": client}
+    await serve(routes, scope, receive, send)
+    assert told == [address]

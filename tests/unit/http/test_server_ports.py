@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from flyball.core.errors import ConfigError
 from flyball.server.app import Server
 from flyball.server.config import Config
-from flyball.server.config.schema_server import HTTPServer, UniGRPC
+from flyball.server.config.schema_server import GrpcAPI, HTTPServer, UniGRPC
 
 
 @pytest.fixture
@@ -23,12 +23,14 @@ def taken():
 async def test_each_port_says_what_it_is_for():
     http = HTTPServer(address="127.0.0.1", port=0, internal_address="127.0.0.2")
     grpc = UniGRPC(enabled=True, address="127.0.0.1", port=0)
-    server = Server(Config(http_server=http, uni_grpc=grpc))
+    api = GrpcAPI(enabled=True, address="127.0.0.1", port=0, key="k", reflection=True)
+    server = Server(Config(http_server=http, uni_grpc=grpc, grpc_api=api))
     with capture_logs() as lines:
         await server.start()
     await server.stop()
     told = [line for line in lines if line["event"] == "serving"]
-    assert [line["endpoints"] for line in told] == ["external", "internal", "uni_grpc"]
+    expected = ["external", "internal", "grpc_api", "uni_grpc"]
+    assert [line["endpoints"] for line in told] == expected
     assert all(line["port"] for line in told)
 
 

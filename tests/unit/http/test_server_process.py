@@ -59,7 +59,9 @@ def test_pid_file_comes_and_goes(start, tmp_path):
 def test_pid_file_that_cannot_be_written(start):
     server = start(pid_file="/no/such/place")
     error = server.record("error validating config")["error"]
-    assert error.startswith("pid_file: cannot write '/no/such/place': it needs a directory that")
+    assert error.startswith(
+        "pid_file (FLYBALL_PID_FILE): cannot write '/no/such/place': it needs a directory that"
+    )
     assert server.end() == 1
 
 

@@ -18,6 +18,7 @@ from flyball.http.http2 import Http2Connection, Http2Options
 from flyball.http.messages import HttpLimits, Response
 from flyball.http.multiplex import request
 from flyball.http.multiplex.service import StreamService
+from flyball.http.request_log import RequestLog
 from flyball.http.routes import Route, Routes
 from flyball.http.streams import StreamingResponse
 from flyball.testing.clock import TestClock
@@ -59,6 +60,7 @@ class Stage:
             CommonHeaders(self.clock),
             lambda wire, data: None,
             self.held,
+            RequestLog(self.clock),
         )
         connection, wire = Http1Connection(service), MemoryWire()
         connection.connection_made(wire)
@@ -66,7 +68,9 @@ class Stage:
 
     def http2(self):
         common = CommonHeaders(self.clock)
-        service = StreamService(self.routes, HttpLimits(), self.timers, common, "2", self.held)
+        service = StreamService(
+            self.routes, HttpLimits(), self.timers, common, "2", self.held, RequestLog(self.clock)
+        )
         connection, wire = Http2Connection(service, Http2Options()), MemoryWire()
         connection.connection_made(wire)
         return connection, wire

@@ -72,7 +72,7 @@ def test_the_face_of_a_node():
     internals |= {"on_publication", "on_join", "on_leave", "on_broker_restored", "on_control"}
     assert not shown & internals
     text = pydoc.plain(pydoc.render_doc(flyball.Node))
-    for kind in set(flyball.Node()._handlers.__slots__) - {"payload_faults"}:
+    for kind in set(flyball.Node()._handlers.__slots__) - {"failures", "payload_faults"}:
         decorator = getattr(flyball.Node, kind)
         assert f"{kind}(" in text
         assert "Handler" in str(inspect.signature(decorator)), kind

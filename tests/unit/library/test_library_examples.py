@@ -5,13 +5,16 @@ import asyncio
 import json
 import sys
 import types
+from uuid import uuid4
 
 import pytest
+from contract_engines import server
 from examples import celery_task, llm_stream, typed_rpc
 from processes import ROOT
 from waiting import until
 
 import flyball
+from flyball.engines.redis import RedisEngine
 from flyball.testing import LiveServer, TestClient
 
 
@@ -88,6 +91,21 @@ def test_a_celery_task(monkeypatch):
         (told,) = server.run(node.history("reports:ann")).publications
         assert told.json() == {"month": "may", "pages": 21}
         celery_task.publisher().close()
+    celery_task.publisher.cache_clear()
+
+
+async def test_a_celery_task_with_a_store(monkeypatch):
+    address = server("redis").unix_url
+    monkeypatch.setenv("PUBLISH_URL", address)
+    monkeypatch.delenv("PUBLISH_KEY", raising=False)
+    user = uuid4().hex
+    async with flyball.Node(clients=False, engine=RedisEngine(address)) as node:
+        for _ in range(2):  # a retry
+            task = celery_task.build_report.apply
+            assert (await asyncio.to_thread(task, args=(user, "may"))).get() == 1
+        (told,) = (await node.history(f"reports:{user}")).publications
+        assert told.json() == {"month": "may", "pages": 21}
+    await asyncio.to_thread(celery_task.publisher().close)
     celery_task.publisher.cache_clear()
 
 

@@ -146,9 +146,9 @@ async def test_connections_are_kept_and_shared_by_threads(served):
                 publisher.publish("news", number, history_size=100, history_ttl=60)
 
         await asyncio.gather(*(loop.run_in_executor(threads, publish, n) for n in range(4)))
-        assert 1 <= len(publisher._idle) <= 4
+        assert 1 <= len(publisher._way._idle) <= 4
     assert (await node.history("news")).position.offset == 80
-    assert not publisher._idle
+    assert not publisher._way._idle
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used_again():
@@ -232,6 +232,11 @@ async def test_no_key_no_api():
         ("localhost:8000/api", KEY, "must be like http://localhost:8000/api"),
         ("http:///api", KEY, "must be like"),
         ("http://localhost/api", "", "key is empty: it is the API key"),
+        ("ftp://me:secret@localhost/api", KEY, r"url is 'ftp://\*\*\*@localhost/api', but"),
+        ("redis://localhost", KEY, "key is for HTTP: what a store asks for is in its URL"),
+        ("redis://localhost?nope=1", "", "parameter 'nope' is not known"),
+        ("nats://localhost/x", "", "there is more behind host and port"),
+        (flyball.Engine(), "", "the engine has no broker"),
     ],
 )
 def test_what_cannot_be_an_api(url, key, told):

@@ -252,3 +252,47 @@ async def test_asyncapi_is_served_if_asked_for(described):
                 assert answer.status == status
                 if asked:
                     assert await answer.json() == flyball.asyncapi(described)
+
+
+class TestHostilePayloads:
+    """A JSON Schema is asked about whatever strangers send."""
+
+    def refusal(self, schema, text):
+        faults = defaultdict(int)
+        with pytest.raises(flyball.Error) as caught:
+            PayloadSchema(schema, "*", faults).check(flyball.Raw(text))
+        assert caught.value.code == 107
+        return caught.value.detail, faults
+
+    def test_nothing_of_the_payload_is_told(self):
+        schema = {"properties": {"card": {"type": "integer"}}}
+        detail, _ = self.refusal(schema, b'{"card":"4111 1111 1111 1111"}')
+        assert detail == 'the payload does not fit: type: "integer" - at `$.card`'
+
+    def test_paths_are_cut(self):
+        schema = {"additionalProperties": {"type": "integer"}}
+        _, faults = self.refusal(schema, b'{"%b":"x"}' % (b"k" * 5000))
+        ((_, path),) = faults
+        assert len(path) == 128
+
+    @pytest.mark.parametrize("depth", [500, 5000, 100_000])
+    def test_deep_payloads_of_schemas_that_name_themselves(self, depth):
+        schema = {"items": {"$ref": "#"}, "type": "array"}
+        self.refusal(schema, b"[" * depth + b"]" * depth)
+
+    def test_many_faults_are_not_all_looked_for(self):
+        schema = {"items": {"type": "integer"}}
+        detail, _ = self.refusal(schema, b"[" + b'"x",' * 100_000 + b'"x"]')
+        assert "at `$[" in detail
+
+    def test_nothing_is_fetched(self):
+        with pytest.raises(flyball.ConfigError, match="none is fetched"):
+            PayloadSchema({"$ref": "http://127.0.0.1:9/schema"}, "*", defaultdict(int))
+        schema = {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}}
+        detail, _ = self.refusal(schema, b'{"a":1}')
+        assert "none is fetched" in detail
+
+
+def test_deep_payloads_of_other_kinds():
+    with pytest.raises(flyball.Error, match="nested too deep"):
+        flyball.Data(b"[" * 100_000 + b"]" * 100_000).json()

@@ -83,7 +83,8 @@ def test_a_file_whose_folder_went_away(tmp_path, capsys):
     handler.close()
 
 
-def test_a_fault_of_a_record_is_shown_as_ever(capsys):
+def test_a_fault_of_a_record_is_told_in_its_line(capsys):
     handler = StreamHandler(io.StringIO())
     handler.emit(logging.LogRecord("test", logging.INFO, __file__, 1, "%d", ("x",), None))
-    assert "Traceback" in capsys.readouterr().err
+    assert handler.stream.getvalue() == "%d (its values cannot be shown: TypeError)\n"
+    assert not capsys.readouterr().err

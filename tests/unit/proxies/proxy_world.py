@@ -93,17 +93,24 @@ class GrpcBackend(Backend):
         import grpc.aio
 
         self._server = grpc.aio.server()
-        handlers = {q.method: self._handler(q) for q in QUESTIONS}
-        generic = grpc.method_handlers_generic_handler(SERVICE, handlers)
+        generic = grpc.method_handlers_generic_handler(SERVICE, self.handlers())
         self._server.add_generic_rpc_handlers((generic,))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self.listen(self._server, port)
         await self._server.start()
 
     async def stop(self):
         await self._server.stop(None)
 
-    def endpoint(self, _kind):
-        return f"grpc://127.0.0.1:{self.port}"
+    def endpoint(self, kind):
+        return f"grpc://127.0.0.1:{self.port}/{kind}"  # the path means nothing
+
+    def listen(self, server, port):
+        """Opens the port, and returns it."""
+        return server.add_insecure_port(f"127.0.0.1:{port}")
+
+    def handlers(self):
+        """By method."""
+        return {q.method: self._handler(q) for q in QUESTIONS}
 
     def _handler(self, question):
         import grpc
@@ -149,7 +156,8 @@ class Client:
     async def send(self, method, /, **fields):
         """Sends a command."""
         self._ids += 1
-        await self.socket.send_str(json.dumps({"id": self._ids, method: fields}))
+        command = {"id": self._ids, method: fields}
+        await self.socket.send_str(json.dumps(command, separators=(",", ":")))
 
     async def call(self, method, /, **fields):
         """The result of a command, the error or the code that closed the connection."""
@@ -192,8 +200,13 @@ class World:
         self.backend = backend
         self._http = http
 
+    @property
+    def url(self):
+        """Where clients connect."""
+        return f"http://127.0.0.1:{self.server.port}/connection/websocket"
+
     async def client(self, *, headers=None):
-        url = f"http://127.0.0.1:{self.server.port}/connection/websocket"
+        url = self.url
         return Client(await self._http.ws_connect(url, headers=headers or {}))
 
     @property
@@ -260,7 +273,7 @@ async def world(folder, backend, *kinds_on, change=None, **options):
     loaded = load_config(path, environ={})
     server = Server(loaded.config)
     await server.start()
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         try:
             yield World(server, backend, http)
         finally:

@@ -1,15 +1,18 @@
 """What a backend is asked, and what its answers do: over HTTP and over GRPC alike."""
 
 import base64
+import contextlib
 import json
 import time
 
+import aiohttp
 import pytest
 from msgspec import Raw
 from proxy_world import GrpcBackend, HttpBackend, world
 from waiting import until
 
-from flyball.protocol import codes
+from flyball.protocol import codes, messages
+from flyball.protocol.protobuf_codec import PROTOBUF
 from flyball.server.proxies import messages as m
 from flyball.server.proxies.schema import PROXY
 
@@ -27,7 +30,7 @@ def backend(request):
 
 def seen(backend, value):
     """A payload as the test's backend sees it: the JSON form of Protobuf has bytes in base64."""
-    text = json.dumps(value).encode()
+    text = json.dumps(value, separators=(",", ":")).encode()
     return base64.b64encode(text).decode() if backend.protocol == "grpc" else value
 
 
@@ -224,7 +227,8 @@ async def test_payloads_in_base64(tmp_path, backend):
         await client.connect()
         assert await client.call("rpc", method="m", data={"z": 1}) == {"data": {"n": 1}}
         (asked,) = backend.questions("rpc")
-        assert asked["b64data"] == base64.b64encode(b'{"z": 1}').decode()
+        assert asked["b64data"] == base64.b64encode(b'{"z":1}').decode()
+        assert asked["encoding"] == "binary"
         assert "data" not in asked
 
 
@@ -446,3 +450,108 @@ async def test_a_header_that_none_may_send_is_the_clients_fault(tmp_path, backen
         refused = await client.connect(headers={"x-a": "1\r\nX-Admin: yes"})
         assert refused["code"] == codes.BAD_REQUEST.code
         assert not backend.asked
+
+
+# -- binary data
+
+
+class ProtobufClient:
+    """Just enough of one."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    async def ask(self, command):
+        await self.socket.send_bytes(PROTOBUF.encode_command(command))
+        message = await self.socket.receive()
+        if message.type is not aiohttp.WSMsgType.BINARY:
+            return self.socket.close_code
+        return PROTOBUF.decode_replies(message.data)[0]
+
+
+@contextlib.asynccontextmanager
+async def protobuf_client(w):
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(w.url, protocols=["centrifuge-protobuf"]) as socket,
+    ):
+        client = ProtobufClient(socket)
+        await client.ask(messages.Command(id=1, connect=messages.ConnectRequest()))
+        yield client
+
+
+BINARY = messages.Command(id=2, rpc=messages.RPCRequest(data=Raw(b"\xff\x00"), method="m"))
+
+
+async def test_binary_data_goes_in_base64_over_http(tmp_path, backend):
+    encoded = base64.b64encode(b"\xff\x00").decode()
+    backend.answers["rpc"] = {"result": {"b64data": encoded}}
+    async with (
+        world(tmp_path, backend, "rpc", binary_encoding=True) as w,
+        protobuf_client(w) as client,
+    ):
+        reply = await client.ask(BINARY)
+        assert bytes(reply.rpc.data) == b"\xff\x00"
+        (asked,) = backend.questions("rpc")
+        assert (asked["protocol"], asked["encoding"]) == ("protobuf", "binary")
+        assert asked["b64data"] == encoded
+
+
+async def test_binary_data_without_base64(tmp_path, backend):
+    backend.answers["rpc"] = {"result": {"data": 1}}
+    async with world(tmp_path, backend, "rpc") as w, protobuf_client(w) as client:
+        reply = await client.ask(BINARY)
+        if backend.protocol == "grpc":  # bytes are bytes there
+            assert bytes(reply.rpc.data) == b"1"
+        else:
+            assert reply.error.code == 100
+            assert not backend.asked
+
+
+async def test_a_binary_answer_for_a_client_that_reads_json(tmp_path, backend):
+    encoded = base64.b64encode(b"\xff\x00").decode()
+    backend.answers["rpc"] = {"result": {"b64data": encoded}}
+    async with world(tmp_path, backend, "rpc") as w:
+        client = await w.client()
+        await client.connect()
+        assert await client.call("rpc", method="m") == 3506
+
+
+# -- RPC
+
+
+async def test_methods_have_namespaces_and_those_have_backends(tmp_path, backend):
+    backend.answers["rpc"] = {"result": {"data": 1}}
+
+    def change(config):
+        config["proxies"] = [
+            {"name": "maths", "endpoint": backend.endpoint("rpc"), "timeout": "5s"}
+        ]
+        config["rpc"] = {
+            "ping": {"enabled": True},
+            "namespaces": [
+                {"name": "math", "proxy_enabled": True, "proxy_name": "maths"},
+                {"name": "off"},
+            ],
+        }
+
+    async with world(tmp_path, backend, change=change) as w:
+        client = await w.client()
+        await client.connect()
+        assert await client.call("rpc", method="math:add") == {"data": 1}
+        assert await client.call("rpc", method="ping") == {}
+        assert (await client.call("rpc", method="nope:add"))["code"] == 104
+        assert (await client.call("rpc", method="off:add"))["code"] == 108
+        assert (await client.call("rpc", method="plain"))["code"] == 108
+        (asked,) = backend.questions("rpc")
+        assert asked["method"] == "math:add"
+        labels = {"type": "rpc", "name": "maths"}
+        assert w.metric("centrifugo_proxy_duration_seconds_count", **labels) == 1
+
+
+async def test_a_reload_cannot_name_another_backend(tmp_path, backend):
+    async with world(tmp_path, backend, "subscribe") as w:
+        client = await w.client()
+        await client.connect()
+        w.backends.clear()
+        assert await client.call("subscribe", channel="p:x") == TEMPORARY

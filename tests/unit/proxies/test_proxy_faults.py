@@ -5,19 +5,20 @@ import contextlib
 import socket
 
 import pytest
+import structlog
 from proxy_world import GrpcBackend, HttpBackend, world
 from structlog.testing import capture_logs
 from waiting import until
 
 from flyball.core.errors import ConfigError
 from flyball.server.app import Server
+from flyball.server.common.outages import Outages
 from flyball.server.common.tls import TLSConfig
 from flyball.server.config import Config
 from flyball.server.config.schema_common import ProxyGRPC, SwitchableProxy
 from flyball.server.proxies.admission import Admission
 from flyball.server.proxies.errors import BackendError
 from flyball.server.proxies.http import MAX_ANSWER_SIZE
-from flyball.server.proxies.outages import Outages
 
 FAILED = 100
 
@@ -202,7 +203,8 @@ async def test_who_gives_up_waiting_leaves_no_hole():
 
 def told(play):
     """Events and numbers of failures of the lines that ``play`` brings about."""
-    outages = Outages("rpc.proxy", "http://backend")
+    begins, ends = "backend gives no answer", "backend answers again"
+    outages = Outages(structlog.get_logger("test"), begins, ends, proxy="rpc.proxy")
     with capture_logs() as lines:
         play(outages)
     return [(line["event"], line["failures"]) for line in lines]
@@ -211,17 +213,28 @@ def told(play):
 def test_an_outage_is_two_lines():
     def play(outages):
         for n in range(1000):
-            outages.failed("rpc", "status 500, not 200", n / 100)
+            outages.failed("status 500, not 200", n / 100)
         outages.answered(20.0)
         outages.answered(30.0)
 
     assert told(play) == [("backend gives no answer", 1), ("backend answers again", 999)]
 
 
+def test_an_outage_right_after_another_is_told_of_if_it_goes_on():
+    def play(outages):
+        outages.failed("down", 0.0)
+        outages.answered(5.0)
+        for n in range(200):
+            outages.failed("down", 5.1 + n / 100)
+
+    events = [event for event, _ in told(play)]
+    assert events == ["backend gives no answer", "backend answers again", "backend gives no answer"]
+
+
 def test_a_long_outage_is_spoken_of_again():
     def play(outages):
         for second in range(125):
-            outages.failed("rpc", "down", float(second))
+            outages.failed("down", float(second))
 
     assert told(play) == [("backend gives no answer", n) for n in (1, 60, 60)]
 
@@ -229,7 +242,7 @@ def test_a_long_outage_is_spoken_of_again():
 def test_a_backend_that_fails_now_and_then_does_not_flood_the_log():
     def play(outages):
         for n in range(1000):
-            outages.failed("rpc", "down", n / 100)
+            outages.failed("down", n / 100)
             outages.answered(n / 100 + 0.005)
 
     assert len(told(play)) <= 21
@@ -260,3 +273,91 @@ def test_nothing_is_connected_before_it_is_asked():
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+# -- everybody at once
+
+
+class StormBackend(HttpBackend):
+    """Answers when told; counts its work and its connections."""
+
+    def __init__(self):
+        super().__init__()
+        self.peers, self.inside, self.most = set(), 0, 0
+        self.turns = []
+        self.answers["connect"] = self.think
+
+    async def _post(self, request):
+        self.peers.add(request.transport.get_extra_info("peername"))
+        return await super()._post(request)
+
+    async def think(self, _message):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        turn = asyncio.get_running_loop().create_future()
+        self.turns.append(turn)
+        await turn
+        self.inside -= 1
+        return {"result": {"user": "u"}}
+
+    async def answer_all_until(self, condition):
+        """Answers whoever is there, again and again."""
+
+        def answer():
+            for turn in self.turns:
+                turn.set_result(None)
+            self.turns.clear()
+
+        await until(condition, meanwhile=answer)
+
+
+async def test_a_storm_of_connects(tmp_path):
+    """200 clients and 20 at a time stand for 5,000 and 512: what is counted does not change."""
+    backend = StormBackend()
+    async with world(tmp_path, backend, "connect") as w:
+        (found,) = {id(b): b for b in w.backends.values()}.values()
+        found._admission = Admission(20, 1000, 60)
+        clients = [await w.client() for _ in range(200)]
+        for client in clients:
+            await client.send("connect")
+        await until(lambda: (backend.inside, found._admission.waiting) == (20, 180))
+        gone, stay = clients[100:], clients[:100]
+        for client in gone:  # the browser's user has given up meanwhile
+            await client.socket.close()
+        await until(lambda: len(w.server.node.pending_sessions) == 100)
+        await backend.answer_all_until(lambda: w.server.node.hub.num_clients == 100)
+        for client in stay:
+            assert "connect" in await client.read()
+        assert backend.most == 20
+        assert len(backend.peers) <= 20, "connections are used again"
+        await until(lambda: found._admission.waiting == 0)
+        assert len(backend.asked) == 100, "nobody asks about those who left"
+
+
+async def test_more_than_may_wait_are_refused_at_once(tmp_path):
+    backend = StormBackend()
+    async with world(tmp_path, backend, "connect") as w:
+        (found,) = {id(b): b for b in w.backends.values()}.values()
+        found._admission = Admission(5, 10, 60)
+        clients = [await w.client() for _ in range(40)]
+        for client in clients:
+            await client.send("connect")
+        heard = await asyncio.gather(*(client.read() for client in clients[15:]))
+        assert {reply["error"]["code"] for reply in heard} == {FAILED}
+        assert all(reply["error"]["temporary"] for reply in heard)
+        await backend.answer_all_until(lambda: w.server.node.hub.num_clients == 15)
+        assert len(backend.asked) == 15
+
+
+async def test_a_turn_that_comes_when_nobody_wants_it():
+    admission = Admission(1, 2, 60)
+    await admission.enter()
+    first, second = (asyncio.ensure_future(admission.enter()) for _ in range(2))
+    await until(lambda: admission.waiting == 2)
+    admission.leave()  # the first one's turn, ...
+    first.cancel()  # ... which gives up in the same moment
+    await second
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    admission.leave()
+    assert admission.enter_at_once()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import re
 from itertools import count
@@ -45,8 +46,12 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running(options):
-    """A server with ``/s``; looks at the end whether anything stayed behind."""
+async def running(options, folder=None):
+    """A server with ``/s``; looks at the end whether anything stayed behind.
+
+    With a ``folder`` clients come to another one, which keeps no session and relays requests to
+    the first over a socket there.
+    """
     clock = TestClock()
     node = Node(NodeOptions(**{"ping_interval": 0.0, **options.get("node", {})}), clock=clock)
 
@@ -67,7 +72,18 @@ async def running(options):
     socket = SockJsWebSocketEndpoint(
         node, OriginPolicy(origins), WebSocketOptions(message_size_limit=500), limits
     )
-    routes = Routes([Route("/s/*/*/websocket", upgrade=socket), *endpoint.routes("/s")])
+    front = endpoint
+    keeper = None
+    if folder is not None:
+        path = folder / "sock"
+        settings = dataclasses.replace(settings, relay_socket=str(path))
+        endpoint = SockJsEndpoint(node, origins, settings, limits)
+        settings = dataclasses.replace(settings, elsewhere=lambda _id: path)
+        front = SockJsEndpoint(node, origins, settings, limits)
+        rows = Routes(endpoint.relayed_routes("/s"))
+        keeper = Listener(ListenerOptions(path=str(path)), rows, node.timers)
+        await keeper.start()
+    routes = Routes([Route("/s/*/*/websocket", upgrade=socket), *front.routes("/s")])
     listener = Listener(ListenerOptions("127.0.0.1"), routes)
     await listener.start()
     yield Server(node, clock, listener, endpoint)
@@ -84,6 +100,9 @@ async def running(options):
     listener.stop_accepting()
     await node.shutdown()
     await listener.close(grace=0.1)
+    if keeper is not None:
+        await keeper.close(grace=0.1)
+        assert not len(front.sessions)
     await asyncio.sleep(0)
     assert not node.hub.sessions
     assert not node.pending_sessions

@@ -8,6 +8,7 @@ import pytest
 from waiting import PATIENCE, until
 
 from flyball.core import types
+from flyball.core.errors import EngineError
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Routes
@@ -126,4 +127,18 @@ async def test_a_node_that_does_not_answer(servers, web, bus, clock):
     clock.advance(10.1)
     async with await asyncio.wait_for(asking, PATIENCE) as answer:
         assert answer.status == 500
+    stream.close()
+
+
+async def test_an_engine_that_cannot_carry_it_is_no_traceback(servers, web, monkeypatch, caplog):
+    stream, address = await stream_of(servers[0], web)
+
+    async def survey(*_args):
+        raise EngineError("redis: no link")
+
+    monkeypatch.setattr(servers[1].node, "survey", survey)
+    body = json.dumps({**address, "data": RPC})
+    async with web.post(f"{servers[1].url}/emulation", data=body) as answer:
+        assert answer.status == 500
+    assert not caplog.records
     stream.close()

@@ -14,7 +14,9 @@ from wsclient import RawClient, client_frame, request
 from flyball.http.body import BadChunks, ChunkedBody
 from flyball.http.head import BadRequestHead, parse_head
 from flyball.http.http1 import ConnectionState
+from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.messages import HttpLimits, Response
+from flyball.http.routes import Route, Routes
 from flyball.http.streams import StreamingResponse
 from flyball.testing.clock import TestClock
 
@@ -522,3 +524,16 @@ def test_random_chunks_never_raise_anything_else(data):
     with contextlib.suppress(BadChunks):
         while buffer and not body.feed(buffer):
             pass
+
+
+async def test_a_connection_at_rest_does_not_hold_up_the_end():
+    rows = [Route("/echo", lambda head, body: Response(b"hello"))]
+    listener = Listener(ListenerOptions("127.0.0.1"), Routes(rows))
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+        await listener.close(grace=1000)  # the peer stays where it is
+        assert await reader.read() == b""
+    writer.close()

@@ -10,12 +10,13 @@ from wsclient import RawClient, request
 
 import flyball
 from flyball.core.node import NodeOptions
+from flyball.http.grpc_port import GrpcTls
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.messages import HttpLimits
 from flyball.http.routes import Routes
 from flyball.testing.clock import TestClock
 from flyball.transports.endpoints import TRANSPORTS, EndpointOptions
-from flyball.transports.unigrpc.listener import GrpcTls, UniGrpcListener, UniGrpcOptions
+from flyball.transports.unigrpc.listener import UniGrpcListener, UniGrpcOptions
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"

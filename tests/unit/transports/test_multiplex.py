@@ -514,6 +514,18 @@ async def test_broken_frames(stage, rude, code, caplog):
     assert not [r for r in caplog.records if r.exc_info]
 
 
+@pytest.mark.parametrize("name", ["a", ":path"])
+async def test_lines_within_a_field_are_refused(stage, name):
+    """Who sends the request on as HTTP/1.1 would send two of them."""
+    async with stage.dial("2") as client:
+        client.h2.config.validate_outbound_headers = False
+        client.h2.config.normalize_outbound_headers = False
+        fields = {":method": "GET", ":path": "/x", ":scheme": "https", ":authority": "x"}
+        fields |= {name: "/x\r\n\r\nGET /y HTTP/1.1\r\nhost: x"}
+        client.begin(list(fields.items()), end=True)
+        await client.until(lambda: client.goaway == 1)
+
+
 @pytest.mark.parametrize("path", ["/http_stream", "/uni_http_stream", "/emulation", "/x"])
 async def test_nothing_is_said_on_streams_taken_back_at_once(stage, path):
     async with stage.dial("2") as client:

@@ -63,6 +63,31 @@ def test_malformed_globs_are_named(pattern):
         OriginPolicy([pattern])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "advice"),
+    [
+        ("example.com", "https://example.com"),
+        ("localhost:3000/", "https://localhost:3000"),
+        ("//example.com", "https://example.com"),
+        ("://example.com", "https://example.com"),
+        ("https://example.com/", "https://example.com"),
+        ("https://*.example.com/app", "https://*.example.com"),
+        ("https://example.com ", "https://example.com"),
+        ("https://", "the host"),
+        ("", "the host"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_an_error_that_says_how_to_write_it(pattern, advice):
+    with pytest.raises(ConfigError, match="matches no web page") as caught:
+        OriginPolicy([pattern])
+    assert advice in str(caught.value).partition("matches")[2]
+
+
+@pytest.mark.parametrize("pattern", ["null", "*", "*.example.com", "*://a.b", "http?://a", "{a,b}"])
+def test_patterns_that_may_match_are_none(pattern):
+    OriginPolicy([pattern])
+
+
 def test_rate_limit_refills_one_each_second():
     now = 100.0
     limits = ConnectionLimits(lambda: 0, rate_limit=2, monotonic=lambda: now)

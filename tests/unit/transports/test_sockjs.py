@@ -32,9 +32,15 @@ from wsclient import UPGRADE, RawClient, client_frame, request
 from flyball.testing.clock import settle
 
 
+@pytest.fixture(params=["here", "elsewhere"])
+def folder(request, tmp_path):
+    """Where another process has the sessions, if one has."""
+    return tmp_path if request.param == "elsewhere" else None
+
+
 @pytest.fixture
-async def server(request):
-    async with running(getattr(request, "param", {})) as server:
+async def server(request, folder):
+    async with running(getattr(request, "param", {}), folder) as server:
         yield server
 
 
@@ -50,6 +56,7 @@ async def test_streams(server, name):
         "Access-Control-Allow-Origin": ORIGIN,
         "Cache-Control": NO_CACHE,
         "Connection": "keep-alive",
+        "Content-Encoding": "identity",
         "Content-Type": STREAMS[name][2],
         "Transfer-Encoding": "chunked",
         "X-Accel-Buffering": "no",

@@ -19,9 +19,15 @@ from sockjsclient import (
 from wsclient import RawClient, request
 
 
+@pytest.fixture(params=["here", "elsewhere"])
+def folder(request, tmp_path):
+    """Where another process has the sessions, if one has."""
+    return tmp_path if request.param == "elsewhere" else None
+
+
 @pytest.fixture
-async def server(request):
-    async with running(getattr(request, "param", {})) as server:
+async def server(request, folder):
+    async with running(getattr(request, "param", {}), folder) as server:
         yield server
 
 
@@ -263,3 +269,13 @@ async def test_iframe(server, name):
         assert "Content-Type" not in client.headers
     await client.ask("/s/iframe.html", headers='If-None-Match: "other"\r\n')
     assert (client.status, await client.body()) == (200, body)
+
+
+async def test_the_address_is_the_client_s(server):
+    session = new_session()
+    poller = await ask(server, f"{session}/xhr", "", "X-Flyball-Peer: 192.0.2.1:5\r\n")
+    assert await poller.body() == "o\n"
+    await say(server, session, CONNECT)
+    await poller.poll(session)
+    (connected,) = server.node.hub.sessions.values()
+    assert connected.remote_addr == "{}:{}".format(*poller.writer.get_extra_info("sockname"))

@@ -16,6 +16,7 @@ from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import Route, Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
+from flyball.transports.sockjs.sessions import SockJsOptions
 from flyball.transports.sockjs.websocket import SockJsWebSocketEndpoint
 
 CONNECT = '{"id":1,"connect":{}}'
@@ -31,15 +32,29 @@ class Stage:
         return dial_h2(self.tcp.port) if version == "2" else dial_h3(self.udp.port)
 
 
+@pytest.fixture(params=["here", "elsewhere"])
+def folder(request, tmp_path):
+    """Where another process has the sessions, if one has."""
+    return tmp_path if request.param == "elsewhere" else None
+
+
 @pytest.fixture
-async def stage(certificate, tmp_path):
+async def stage(certificate, tmp_path, folder):
     node = Node(NodeOptions(ping_interval=0.0))
     node.on_connecting(lambda event: types.Credentials(user="u"))
     node.on_subscribe(lambda event: types.SubscribeOptions())
     await node.start()
-    endpoint = SockJsEndpoint(node)
+    endpoint, keeper = SockJsEndpoint(node), None
     socket = SockJsWebSocketEndpoint(node, OriginPolicy())
-    routes = Routes([Route("/s/*/*/websocket", upgrade=socket), *endpoint.routes("/s")])
+    front = endpoint
+    if folder is not None:
+        path = folder / "sock"
+        endpoint = SockJsEndpoint(node, options=SockJsOptions(relay_socket=str(path)))
+        front = SockJsEndpoint(node, options=SockJsOptions(elsewhere=lambda _id: path))
+        rows = Routes(endpoint.relayed_routes("/s"))
+        keeper = Listener(ListenerOptions(path=str(path)), rows, node.timers)
+        await keeper.start()
+    routes = Routes([Route("/s/*/*/websocket", upgrade=socket), *front.routes("/s")])
     pem, key = certificate
     (tmp_path / "pem").write_bytes(pem + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -59,8 +74,9 @@ async def stage(certificate, tmp_path):
     for listener in (tcp, udp):
         listener.stop_accepting()
     await node.shutdown()
-    for listener in (tcp, udp):
-        await listener.close(grace=0.2)
+    for listener in (tcp, udp, keeper):
+        if listener is not None:
+            await listener.close(grace=0.2)
     await until(lambda: not tcp.timers.num_armed, "end of the connections")
     assert not node.hub.sessions
     assert not node.pending_sessions

@@ -123,8 +123,9 @@ def emulated(connect, data, **changes):
 
 
 STREAM_HEADERS = {
-    "Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0",
+    "Cache-Control": "private, no-cache, no-store, no-transform, must-revalidate, max-age=0",
     "Connection": "keep-alive",
+    "Content-Encoding": "identity",
     "Expire": "0",
     "Pragma": "no-cache",
     "X-Accel-Buffering": "no",

@@ -15,9 +15,10 @@ from waiting import PATIENCE, until
 import flyball
 from flyball.core.errors import Disconnect
 from flyball.core.node import Node, NodeOptions
+from flyball.http.grpc_port import GrpcTls
 from flyball.transports import unigrpc
 from flyball.transports.common.limits import ConnectionLimits
-from flyball.transports.unigrpc.listener import GrpcTls, UniGrpcListener, UniGrpcOptions
+from flyball.transports.unigrpc.listener import UniGrpcListener, UniGrpcOptions
 from flyball.transports.unigrpc.transport import UniGrpcTransport
 
 PROTO = Path(unigrpc.__file__).parent / "unistream.proto"

@@ -8,15 +8,21 @@ import string
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from flyball.core.broker import Broker
+from flyball.core.broker import NoEvents, at_work, take_lag
 from flyball.core.errors import FlyballError
-from flyball.core.types import HistoryResult, PublishResult, StreamPosition
+from flyball.core.types import (
+    LONGEST_TTL,
+    NO_RESULT,
+    REPEATED,
+    HistoryResult,
+    PublishResult,
+    StreamPosition,
+)
+from flyball.engines.common.following import FollowingBroker
 from flyball.engines.redis import layout, scripts
-from flyball.engines.redis.continuity import Continuity
 from flyball.engines.redis.layout import JOIN, LEAVE, Names
 
 if TYPE_CHECKING:
-    from flyball.core.broker import BrokerEvents
     from flyball.core.types import (
         ClientInfo,
         HistoryFilter,
@@ -24,20 +30,16 @@ if TYPE_CHECKING:
         PublishOptions,
         Raw,
     )
-    from flyball.engines.redis.continuity import Seen
+    from flyball.engines.common.continuity import Seen
     from flyball.engines.redis.servers import RedisServers
 
 logger: Final = logging.getLogger("flyball.engine")
 
 DEFAULT_META_TTL: Final = 2_592_000.0
 """Seconds."""
-LONGEST_TTL: Final = 100 * 365 * 86_400.0
-"""Seconds; what is to live for ever lives so long."""
-NO_RESULT: Final = PublishResult()
-REPEATED: Final = PublishResult(suppressed="idempotency")
 
 
-class RedisBroker(Broker):
+class RedisBroker(FollowingBroker["RedisServers", bytes]):
     """Keeps and spreads publications by Redis.
 
     Args:
@@ -45,6 +47,7 @@ class RedisBroker(Broker):
         names: of keys and PUB/SUB channels.
         history_meta_ttl: seconds that offset and epoch of a stream live, if not said otherwise.
         lists: keep the history in lists, not in streams.
+        spreads: send publications to the other nodes; otherwise somebody else does.
     """
 
     def __init__(
@@ -54,57 +57,24 @@ class RedisBroker(Broker):
         *,
         history_meta_ttl: float = DEFAULT_META_TTL,
         lists: bool = False,
+        spreads: bool = True,
     ) -> None:
-        self._servers = servers
+        super().__init__(servers)
         self._names = names
         self._meta_ttl = history_meta_ttl
         self._lists = lists
-        self._events: BrokerEvents | None = None
-        patience = max(shard.io_timeout for shard in servers.options)
-        self._continuity = Continuity(self._unchanged, self._deliver, patience)
+        self._spreads = spreads
         self._publish_script = scripts.PUBLISH_LIST if lists else scripts.PUBLISH_STREAM
 
-    # -- life
+    def _listen(self) -> None:
+        self._servers.listen(self._names.client, self._take)
 
-    @property
-    def problem(self) -> str:
-        """See :attr:`EnginePart.problem`."""
-        return self._servers.status.problem
-
-    async def start(self, events: BrokerEvents) -> None:
-        """See :meth:`Broker.start`."""
+    async def open_to_publish(self) -> None:
+        """See :meth:`Broker.open_to_publish`: there is no link for subscriptions."""
         if self._events is not None:
-            await self.close()
-        self._events = events
-        servers = self._servers
-        servers.listen(self._names.client, self._take)
-        servers.status.on_lost = self._lost
-        servers.status.on_resubscribing = self._continuity.hold
-        servers.status.on_resubscribed = self._continuity.look
-        servers.status.on_restored = self._restored
-        try:
-            await servers.acquire()
-        except BaseException:
-            self._events = None
-            raise
-
-    async def close(self) -> None:
-        """See :meth:`Broker.close`."""
-        if self._events is not None:
-            self._events = None
-            await self._continuity.close()
-            await self._servers.release()
-
-    def _lost(self, reason: str) -> None:
-        if self._events is not None:
-            self._events.on_broker_lost(f"redis {reason}")
-
-    def _restored(self) -> None:
-        self._continuity.look(self._tell_restored)
-
-    def _tell_restored(self) -> None:
-        if self._events is not None:
-            self._events.on_broker_restored()
+            raise at_work()
+        await self._servers.acquire(listens=False)
+        self._events = NoEvents()
 
     async def _unchanged(self, channel: str, seen: Seen) -> bool:
         """Whether a stream still has the publication; if not it gets a fresh epoch."""
@@ -177,6 +147,7 @@ class RedisBroker(Broker):
                 message.position,
                 delta=message.delta,
                 previous=message.previous,
+                lag=take_lag(message.publication, time.time()),
             )
         elif message.join is not None:
             events.on_join(found, message.join)
@@ -193,8 +164,10 @@ class RedisBroker(Broker):
         if options.keeps_history:
             return await self._publish_kept(channel, name, publication, options)
         to = self._names.messages(name)
-        spread = self._servers.publish_command
+        spread = self._servers.publish_command if self._spreads else ""
         if not options.idempotency_key:
+            if not spread:
+                return NO_RESULT
             await self._servers.ask(shard.command(to, spread, to, publication))
             return NO_RESULT
         key = self._names.result(name, options.idempotency_key)
@@ -211,7 +184,7 @@ class RedisBroker(Broker):
             keys += (self._names.result(name, options.idempotency_key),)
         args = (
             publication,
-            self._names.messages(name),
+            self._names.messages(name) if self._spreads else b"",
             options.history_size,
             _ms(options.history_ttl),
             self._meta_ms(options.history_meta_ttl),
@@ -260,9 +233,11 @@ class RedisBroker(Broker):
     ) -> list[Publication]:
         found = []
         for id_, fields in entries:
-            publication = layout.read_publication(fields[1])
-            publication.time = 0
-            found.append(layout.at(publication, int(id_.partition(b"-")[0]), epoch))
+            publication = layout.read_publication(fields[1], timed=False)
+            publication.offset = offset = int(id_.partition(b"-")[0])
+            if offset == 1:
+                publication.epoch = epoch
+            found.append(publication)
         return found
 
     def _list_items(
@@ -273,8 +248,7 @@ class RedisBroker(Broker):
             position, stored = layout.split_item(item)
             if not _wanted(position.offset, query):
                 continue
-            publication = layout.read_publication(stored)
-            publication.time = 0
+            publication = layout.read_publication(stored, timed=False)
             found.append(layout.at(publication, position.offset, epoch))
             if len(found) == query.limit:
                 break

@@ -8,6 +8,7 @@ from binascii import crc_hqx
 from typing import TYPE_CHECKING, Any, Final
 
 from flyball.core.errors import FlyballError
+from flyball.engines.common.links import forget
 from flyball.engines.redis.connection import LinkLostError, ReplyError, connect, pack
 from flyball.engines.redis.link import Link
 from flyball.engines.redis.options import Endpoint
@@ -17,9 +18,9 @@ from flyball.engines.redis.shard import Shard
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from flyball.engines.common.status import LinkStatus
     from flyball.engines.redis.options import ShardOptions
     from flyball.engines.redis.scripts import Script
-    from flyball.engines.redis.status import LinkStatus
 
 SLOTS: Final = 16384
 ATTEMPTS: Final = 8
@@ -61,6 +62,7 @@ class ClusterShard(Shard):
         self._status = status
         self._on_message = on_message
         self._sharded = sharded
+        self._listens = True
         self._slots: list[Endpoint | None] = [None] * SLOTS
         self._links: dict[Endpoint, Link] = {}
         self._pubsubs: dict[Endpoint | None, PubSubLink] = {}
@@ -74,18 +76,19 @@ class ClusterShard(Shard):
 
     # -- life
 
-    async def open(self) -> None:
+    async def open(self, *, listens: bool = True) -> None:
         """See :meth:`Shard.open`."""
+        self._listens = listens
         self._learn(await self._ask_for_slots())
         try:
             for endpoint in set(self._slots) - {None}:
                 assert endpoint is not None
                 link = self._links[endpoint] = self._new_link(endpoint)
                 await link.open()
-                if self._sharded:
+                if listens and self._sharded:
                     pubsub = self._pubsubs[endpoint] = self._new_pubsub(endpoint)
                     await pubsub.open()
-            if not self._sharded:
+            if listens and not self._sharded:
                 any_node = self._pubsubs[None] = self._new_pubsub(None)
                 await any_node.open()
         except BaseException:
@@ -187,7 +190,7 @@ class ClusterShard(Shard):
             for endpoint in masters - self._links.keys():
                 self._links[endpoint] = self._new_link(endpoint)
                 self._links[endpoint].open_soon()
-                if self._sharded:
+                if self._listens and self._sharded:
                     self._pubsubs[endpoint] = self._new_pubsub(endpoint)
                     self._pubsubs[endpoint].open_soon()
             for endpoint in self._links.keys() - masters:
@@ -242,7 +245,7 @@ class ClusterShard(Shard):
         for attempt in range(ATTEMPTS):
             try:
                 if asking:
-                    link.send(ASKING).add_done_callback(_forget)
+                    link.send(ASKING).add_done_callback(forget)
                 return await link.send(command)
             except ReplyError as error:
                 asking = error.kind == "ASK"
@@ -254,7 +257,7 @@ class ClusterShard(Shard):
     async def _follow(self, error: ReplyError, slot: int, attempt: int) -> Link:
         """The link to try next; raises ``error`` again if there is none."""
         if error.kind in ("MOVED", "ASK"):
-            endpoint = _target(error)
+            endpoint = moved_to(error)
             if error.kind == "MOVED":
                 self._slots[slot] = endpoint
             if endpoint not in self._links or error.kind == "MOVED":
@@ -327,12 +330,7 @@ class ClusterShard(Shard):
         self._status.missed()
 
 
-def _target(error: ReplyError) -> Endpoint:
+def moved_to(error: ReplyError) -> Endpoint:
     """Where a redirection leads: ``MOVED 3999 127.0.0.1:6381``."""
     host, _, port = str(error).split(" ")[2].rpartition(":")
     return Endpoint(host, int(port))
-
-
-def _forget(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -36,6 +36,8 @@ class RedisOptions:
     """Count connections of each user, for quick presence stats."""
     sharded_pub_sub: bool = False
     """Messages go by sharded PUB/SUB (Redis 7), so that a Cluster's nodes share them."""
+    spreads: bool = True
+    """Send publications to the other nodes by PUB/SUB; otherwise somebody else does."""
 
     def __post_init__(self) -> None:
         for name in ("history_meta_ttl", "presence_ttl"):
@@ -74,6 +76,7 @@ class RedisEngine(Engine):
                 names,
                 history_meta_ttl=options.history_meta_ttl,
                 lists=options.history_use_lists,
+                spreads=options.spreads,
             ),
             RedisPresenceManager(
                 servers,

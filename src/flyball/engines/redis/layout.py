@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Raw
-
-from flyball.core.errors import FlyballError
-from flyball.core.types import ClientInfo, Publication, StreamPosition, payload
-from flyball.protocol.client import CLIENT
-from flyball.protocol.codec import DecodeError
-from flyball.protocol.messages import NO_DATA
+from flyball.core.types import StreamPosition
+from flyball.engines.common.publications import (
+    MalformedError,
+    read_info,
+    read_publication,
+    write_info,
+    write_publication,
+)
 
 if TYPE_CHECKING:
-    from flyball.core.types import PublishOptions
+    from flyball.core.types import ClientInfo, Publication
+
+__all__ = [
+    "DEFAULT_PREFIX",
+    "JOIN",
+    "LEAVE",
+    "NO_POSITION",
+    "MalformedError",
+    "Message",
+    "Names",
+    "at",
+    "channel_bytes",
+    "channel_of",
+    "read_info",
+    "read_message",
+    "read_publication",
+    "split_item",
+    "write_info",
+    "write_publication",
+]
 
 DEFAULT_PREFIX: Final = "centrifugo"
 JOIN: Final = b"__j__"
@@ -21,12 +41,6 @@ LEAVE: Final = b"__l__"
 _HISTORY: Final = b"__p1:"
 _DELTA: Final = b"__d1:"
 _MARK: Final = b"__"
-_DATA_TAG: Final = b"\x22"  # field 4 of Publication, by its length
-_TIME_TAG: Final = b"\x48"  # field 9, a varint
-
-
-class MalformedError(FlyballError):
-    """Something in Redis is not of this layout."""
 
 
 class Names:
@@ -87,40 +101,6 @@ def channel_of(name: bytes, prefix: bytes, *, braces: bool) -> str:
 
 
 # -- publications
-
-
-def write_publication(data: Raw, options: PublishOptions, now: float) -> bytes:
-    """A publication as it is stored: without offset and epoch. ``now`` in Unix seconds."""
-    time = int(now * 1000)
-    if options.info is None and not options.tags and not options.version:
-        stamp = _TIME_TAG + varint(time)
-        return _DATA_TAG + varint(len(data)) + bytes(data) + stamp if data else stamp
-    publication = Publication(
-        data=data, info=options.info, tags=options.tags, version=options.version, time=time
-    )
-    return CLIENT.protobuf.write(publication)
-
-
-def read_publication(stored: bytes) -> Publication:
-    """A publication as it was stored, with its time.
-
-    Raises:
-        MalformedError: it is none.
-    """
-    if stored[:1] == _DATA_TAG:
-        length, start = read_varint(stored, 1)
-        end = start + length
-        rest = stored[end : end + 1]
-        if not rest and end == len(stored):
-            return Publication(Raw(stored[start:end]))
-        if rest == _TIME_TAG:
-            time, after = read_varint(stored, end + 1)
-            if after == len(stored):
-                return Publication(Raw(stored[start:end]) if length else NO_DATA, time=time)
-    try:
-        return CLIENT.protobuf.read(Publication, stored)
-    except DecodeError as error:
-        raise MalformedError(f"no publication: {error}") from None
 
 
 def at(publication: Publication, offset: int, epoch: str) -> Publication:
@@ -194,10 +174,9 @@ def _read_delta(message: Message, data: bytes) -> None:
     message.delta = True
     message.publication = _placed(message.stored, position)
     if previous:
-        message.previous = read_publication(previous)
+        message.previous = read_publication(previous, timed=False)
         # It stood before this one: the stream has no holes.
         message.previous.offset = position.offset - 1
-        message.previous.time = 0
 
 
 def _placed(stored: bytes, position: StreamPosition) -> Publication:
@@ -213,49 +192,3 @@ def _number(text: bytes) -> int:
         return int(text)
     except ValueError:
         raise MalformedError(f"{text[:20]!r} is no number") from None
-
-
-def write_info(info: ClientInfo) -> bytes:
-    """Who somebody is, as presence and join messages have it."""
-    return CLIENT.protobuf.write(info)
-
-
-def read_info(stored: bytes) -> ClientInfo:
-    """See :func:`write_info`."""
-    try:
-        info = CLIENT.protobuf.read(ClientInfo, stored)
-    except DecodeError as error:
-        raise MalformedError(f"no client info: {error}") from None
-    info.conn_info, info.chan_info = payload(bytes(info.conn_info)), payload(bytes(info.chan_info))
-    return info
-
-
-# -- varints
-
-
-def varint(value: int) -> bytes:
-    """A number of Protobuf."""
-    if value < 128:
-        return bytes((value,))
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number at ``position`` and where it ends.
-
-    Raises:
-        MalformedError: it is cut off.
-    """
-    value = shift = 0
-    for index in range(position, min(position + 10, len(data))):
-        byte = data[index]
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, index + 1
-        shift += 7
-    raise MalformedError("a number is cut off")

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING, Any, Final
 
-from flyball.core.errors import FlyballError
+from flyball.engines.common.links import LinkWatch, forget, keep_trying
 from flyball.engines.redis.connection import Connection, LinkLostError, connect, pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from flyball.engines.common.status import LinkStatus
     from flyball.engines.redis.options import Endpoint, Login, ShardOptions
-    from flyball.engines.redis.status import LinkStatus
 
 logger: Final = logging.getLogger("flyball.engine")
 
-FIRST_DELAY: Final = 0.05
-LONGEST_DELAY: Final = 1.0
-"""Seconds between attempts to connect."""
-LOOKS: Final = 8
-"""How often in one ``io_timeout`` a connection is looked at."""
 PING: Final = pack(("PING",))
 
 
@@ -54,7 +48,7 @@ class Link:
         self._status = status
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: LinkWatch[Connection] = LinkWatch(options.io_timeout, self._waits, self._ping)
         self._open = False
 
     # -- life
@@ -75,16 +69,14 @@ class Link:
     def open_soon(self) -> None:
         """Connects in the background, again and again until that works."""
         self._open = True
-        self._status.lost(self, f"{self.name}: not connected yet")
+        self._down("not connected yet")
         self._reconnect()
 
     async def close(self) -> None:
         """Ends it; whoever waits for an answer is told."""
         self._open = False
         self._status.closed(self)
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._watch.stop()
         task, self._task = self._task, None
         if task is not None and not task.get_loop().is_closed():
             task.cancel()
@@ -128,7 +120,7 @@ class Link:
         if connection.lost:
             raise LinkLostError("the server closed the connection")
         self._connection, self.endpoint = connection, endpoint
-        self._look_later()
+        self._watch.start(connection)
 
     async def _prepare(self, connection: Connection, endpoint: Endpoint) -> None:
         """What is done before anybody else uses the connection; may raise FlyballError."""
@@ -140,11 +132,9 @@ class Link:
         if self._connection is None:
             return  # it never was ours: whoever connects is told
         self._connection = None
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._watch.stop()
         if self._open:
-            self._status.lost(self, f"{self.name}: {reason}")
+            self._down(reason)
             self._reconnect()
 
     def _reconnect(self) -> None:
@@ -152,51 +142,20 @@ class Link:
         self._task = loop.create_task(self._try_again(), name=f"flyball redis link {self.name}")
 
     async def _try_again(self) -> None:
-        delay = FIRST_DELAY
-        while True:
-            try:
-                await self._connect()
-            except FlyballError as error:
-                self._status.lost(self, f"{self.name}: {error}")
-            else:
-                self._task = None
-                self._restored()
-                return
-            await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - spreads attempts
-            delay = min(delay * 2, LONGEST_DELAY)
+        await keep_trying(self._connect, self._down)
+        self._task = None
+        self._restored()
+
+    def _down(self, reason: str) -> None:
+        self._status.lost(self, f"{self.name}: {reason}")
 
     def _restored(self) -> None:
         self._status.restored(self)
 
     # -- watching
 
-    def _look_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self._options.io_timeout / LOOKS, self._look)
-
-    def _look(self) -> None:
-        """A server that does not answer is as good as gone; an idle link is asked."""
-        connection = self._connection
-        if connection is None:
-            return
-        limit = self._options.io_timeout
-        now = asyncio.get_running_loop().time()
-        if self._waits(connection):
-            if now - connection.waits_since >= limit * (LOOKS - 1) / LOOKS:
-                connection.abort(f"no answer within {limit:g} s")
-                return
-        elif now - connection.heard_at >= limit / 2:
-            self._ping(connection)
-        self._look_later()
-
     def _waits(self, connection: Connection) -> bool:
         return connection.waiting
 
     def _ping(self, connection: Connection) -> None:
-        connection.send(PING).add_done_callback(_forget)
-
-
-def _forget(future: asyncio.Future[Any]) -> None:
-    """Whatever became of it: the link's loss is told elsewhere."""
-    if not future.cancelled():
-        future.exception()
+        connection.send(PING).add_done_callback(forget)

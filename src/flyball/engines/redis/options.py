@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from flyball.core.errors import ConfigError
+from flyball.engines.common.address import ServerAddress
 
 DEFAULT_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
@@ -19,18 +20,10 @@ SCHEMES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where one server listens: host and port, or the path of a unix socket."""
+class Endpoint(ServerAddress):
+    """Where one server listens."""
 
-    host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix://{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from flyball.core.broker import PresenceManager
@@ -71,7 +70,6 @@ class RedisPresenceManager(PresenceManager):
             client_id,
             layout.write_info(info),
             max(int(self._ttl * 1000), 1),
-            f"{time.time() + self._ttl:.3f}",
             info.user,
             self._field_ttl,
         )
@@ -83,7 +81,7 @@ class RedisPresenceManager(PresenceManager):
 
     async def presence(self, channel: str) -> Mapping[str, ClientInfo]:
         """See :meth:`PresenceManager.presence`."""
-        found = await self._run(scripts.PRESENCE_GET, channel, (f"{time.time():.3f}",), users=False)
+        found = await self._run(scripts.PRESENCE_GET, channel, (), users=False)
         try:
             return {
                 found[i].decode(): layout.read_info(found[i + 1]) for i in range(0, len(found), 2)
@@ -96,8 +94,7 @@ class RedisPresenceManager(PresenceManager):
         if not self._users:
             users = [info.user for info in (await self.presence(channel)).values()]
             return PresenceStats(len(users), len(set(users)))
-        args = (f"{time.time():.3f}",)
-        clients, users_count = await self._run(scripts.PRESENCE_STATS, channel, args, users=True)
+        clients, users_count = await self._run(scripts.PRESENCE_STATS, channel, (), users=True)
         return PresenceStats(clients, users_count)
 
     async def _run(

@@ -11,8 +11,8 @@ from flyball.engines.redis.link import PING, Link
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from flyball.engines.common.status import LinkStatus
     from flyball.engines.redis.options import Endpoint, Login, ShardOptions
-    from flyball.engines.redis.status import LinkStatus
 
 BATCH: Final = 1000
 """Names in one command."""

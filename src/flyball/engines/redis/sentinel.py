@@ -65,6 +65,17 @@ class Sentinels:
         return Endpoint(found[0].decode(), int(found[1]))
 
 
+async def check_master(connection: Connection, endpoint: Endpoint) -> None:
+    """Asks a server whether it is what the Sentinels say.
+
+    Raises:
+        LinkLostError: it is not.
+    """
+    role: Any = await connection.send(pack(("ROLE",)))
+    if role[0] != b"master":
+        raise LinkLostError(f"{endpoint} is no master (yet): {role[0].decode()}")
+
+
 class _Following:
     """What a link to a master does beyond others: it leaves one that is none any more."""
 
@@ -76,11 +87,6 @@ class _Following:
         """Asks these Sentinels."""
         self._sentinels = sentinels
         return self
-
-    async def _check_role(self, connection: Connection, endpoint: Endpoint) -> None:
-        role: Any = await connection.send(pack(("ROLE",)))
-        if role[0] != b"master":
-            raise LinkLostError(f"{endpoint} is no master (yet): {role[0].decode()}")
 
     def _start_following(self) -> None:
         if self._follower is None:
@@ -112,7 +118,7 @@ class SentinelLink(_Following, Link):
     """A link for commands to the master."""
 
     async def _prepare(self, connection: Connection, endpoint: Endpoint) -> None:
-        await self._check_role(connection, endpoint)
+        await check_master(connection, endpoint)
         self._start_following()
 
     def drop(self, reason: str) -> None:
@@ -129,7 +135,7 @@ class SentinelPubSubLink(_Following, PubSubLink):
     """A link for subscriptions to the master."""
 
     async def _prepare(self, connection: Connection, endpoint: Endpoint) -> None:
-        await self._check_role(connection, endpoint)
+        await check_master(connection, endpoint)
         connection.subscriber = True
         self._start_following()
 

@@ -15,9 +15,9 @@ from flyball.engines.redis.sentinel import SentinelLink, SentinelPubSubLink, Sen
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from flyball.engines.common.status import LinkStatus
     from flyball.engines.redis.options import Endpoint, ShardOptions
     from flyball.engines.redis.scripts import Script
-    from flyball.engines.redis.status import LinkStatus
 
 NOT_MASTER: Final = ("READONLY", "MASTERDOWN")
 """Errors of a server that is master no more: another one is."""
@@ -30,8 +30,8 @@ class Shard(ABC):
     """Names of one channel are tied together by braces, as a Cluster needs them."""
 
     @abstractmethod
-    async def open(self) -> None:
-        """Connects."""
+    async def open(self, *, listens: bool = True) -> None:
+        """Connects; without ``listens`` only for commands, and nothing can be subscribed."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -99,9 +99,11 @@ class SingleShard(Shard):
                 sharded=sharded,
             )
 
-    async def open(self) -> None:
+    async def open(self, *, listens: bool = True) -> None:
         """See :meth:`Shard.open`."""
         await self._link.open()
+        if not listens:
+            return
         try:
             await self._pubsub.open()
         except BaseException:

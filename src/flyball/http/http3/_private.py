@@ -15,6 +15,8 @@ from aioquic.asyncio.server import QuicServer
 from aioquic.h3.connection import ErrorCode, H3Connection, ProtocolError, Setting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aioquic.h3.events import Headers
     from aioquic.quic.connection import QuicConnection
     from aioquic.quic.packet_builder import QuicPacketBuilder
@@ -64,6 +66,21 @@ class ConnectionTable(QuicServer):
         for id_ in (quic._retry_source_connection_id, *(known.cid for known in quic._host_cids)):
             if id_ is not None and self._protocols.get(id_) is protocol:
                 del self._protocols[id_]
+
+
+def mark_ids(quic: QuicConnection, mark: Callable[[bytes], bytes]) -> None:
+    """Gives a new connection ids that are made by ``mark`` from random ones."""
+    first = quic._host_cids[0]
+    first.cid = quic.host_cid = quic._local_initial_source_connection_id = mark(first.cid)
+    replenish = quic._replenish_connection_ids
+
+    def replenish_marked() -> None:
+        known = len(quic._host_cids)
+        replenish()
+        for id_ in quic._host_cids[known:]:
+            id_.cid = mark(id_.cid)
+
+    quic._replenish_connection_ids = replenish_marked  # type: ignore[method-assign]
 
 
 # -- streams

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import QuicConfiguration
@@ -16,17 +17,42 @@ from cryptography.x509 import load_pem_x509_certificates
 from flyball.aio.held import HeldBytes
 from flyball.aio.timers import TimerWheel
 from flyball.http.common_headers import CommonHeaders
-from flyball.http.http3._private import CONNECTION_WINDOW, STREAM_WINDOW, ConnectionTable
+from flyball.http.http3._private import (
+    CONNECTION_WINDOW,
+    STREAM_WINDOW,
+    ConnectionTable,
+    mark_ids,
+)
 from flyball.http.http3.connection import Http3Connection
+from flyball.http.http3.shared_port import marked_id, udp_socket
 from flyball.http.messages import HttpLimits
 from flyball.http.multiplex.service import StreamService
+from flyball.http.request_log import RequestLog
 from flyball.http.routes import Routes
 from flyball.http.timeouts import wait_while
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aioquic.quic.connection import QuicConnection
+
     from flyball.http.http3.sessions import SessionEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSocket:
+    """A process' own socket of a port that several share, see :mod:`.shared_port`."""
+
+    fd: int
+    """Its file descriptor. Whoever opened it keeps it; here it is duplicated."""
+    place: int
+    """Of the socket in the group, from 0."""
+    count: int
+    """Sockets in the group."""
+
+    def open(self) -> socket.socket:
+        """The socket; raises ``OSError`` if there is none."""
+        return socket.socket(fileno=os.dup(self.fd))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +72,8 @@ class Http3Options:
     max_connections: int = 100_000
     """QUIC connections at a time; new ones are dropped above it."""
     http: HttpLimits = field(default_factory=HttpLimits)
-    reuse_port: bool = False
-    """Several processes share the port; packets of an address go to the same one."""
+    shared: SharedSocket | None = None
+    """Other processes listen at the same port; None: none does."""
 
     @property
     def ssl_context(self) -> object | None:
@@ -90,8 +116,9 @@ class Http3Listener:
         self.timers: TimerWheel = timers or TimerWheel()
         common = CommonHeaders(self.timers.clock)
         held = held or HeldBytes(self.timers.clock)
+        log = RequestLog(self.timers.clock)
         self.service: StreamService = StreamService(
-            routes or Routes(), options.http, self.timers, common, "3", held
+            routes or Routes(), options.http, self.timers, common, "3", held, log
         )
         self._server: ConnectionTable | None = None
 
@@ -120,18 +147,27 @@ class Http3Listener:
 
         def create() -> ConnectionTable:
             # Addresses are validated first (Retry): a forged one cannot make us keep a state.
-            create_protocol = partial(
-                Http3Connection, self.service, self._webtransports, options.max_connections
-            )
             return ConnectionTable(
-                configuration=configuration, create_protocol=create_protocol, retry=True
+                configuration=configuration, create_protocol=self._take, retry=True
             )
 
-        port = options.port or (self._beside() if self._beside is not None else 0)
-        wire, self._server = await loop.create_datagram_endpoint(
-            create, sock=_udp_socket(options.host, port, reuse_port=options.reuse_port)
-        )
+        wire, self._server = await loop.create_datagram_endpoint(create, sock=self._open_socket())
         self.port = wire.get_extra_info("sockname")[1]
+
+    def _open_socket(self) -> socket.socket:
+        options = self.options
+        if options.shared is not None:
+            return options.shared.open()
+        port = options.port or (self._beside() if self._beside is not None else 0)
+        return udp_socket(options.host, port)
+
+    def _take(self, quic: QuicConnection, **more: Any) -> Http3Connection:
+        """Serves a new connection."""
+        options, shared = self.options, self.options.shared
+        if shared is not None:
+            mark_ids(quic, partial(marked_id, place=shared.place, count=shared.count))
+        service, webtransports = self.service, self._webtransports
+        return Http3Connection(service, webtransports, options.max_connections, quic, **more)
 
     def stop_accepting(self) -> None:
         """Refuses new requests and sessions; those that are open live on."""
@@ -148,29 +184,3 @@ class Http3Listener:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-
-
-def _udp_socket(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    """A socket for an address, or for all of IPv4 and IPv6.
-
-    Raises:
-        OSError: the address is not ours, or in use.
-    """
-    if host:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    elif socket.has_dualstack_ipv6():
-        family, address = socket.AF_INET6, ("::", port)
-    else:
-        family, address = socket.AF_INET, ("0.0.0.0", port)  # noqa: S104 - all, as told
-    found = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        found.setblocking(False)
-        if not host and family == socket.AF_INET6:
-            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        if reuse_port:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        found.bind(address)
-    except OSError:
-        found.close()
-        raise
-    return found

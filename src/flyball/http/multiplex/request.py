@@ -79,6 +79,7 @@ class StreamRequest(asyncio.Protocol):
     """Reads a request and hands its wire to a transport, or answers it."""
 
     __slots__ = (
+        "_began",
         "_body",
         "_connection",
         "_deadline",
@@ -93,6 +94,7 @@ class StreamRequest(asyncio.Protocol):
     def __init__(self, service: StreamService, connection: MultiplexedConnection) -> None:
         self._service = service
         self._connection = connection
+        self._began = 0.0
         self._held = 0  # bytes of the body that count as a stranger's
         self._wire: StreamWire = None  # type: ignore[assignment]  # set by begin()
         self._head: RequestHead | None = None
@@ -108,10 +110,12 @@ class StreamRequest(asyncio.Protocol):
         service = self._service
         try:
             head, protocol = read_head(fields, max_headers=service.limits.max_headers)
-        except BadFields:
+        except BadFields as error:
+            service.log.refused("a request that is not HTTP", wire, error)
             self._answer(plain_error(400))
             return
         self._head = head
+        self._began = service.log.now()
         endpoint = self._endpoint = service.routes.find(head.path)
         if endpoint is None:
             self._begin_without_row(head, protocol)
@@ -121,6 +125,7 @@ class StreamRequest(asyncio.Protocol):
                 self._answer(answer)
                 return
             wire.start(200, answer.headers)
+            self._tell(200)
             endpoint.upgrade.open(head, answer, wire)
         else:
             refusal = endpoint.refuse(head, service.limits)
@@ -128,6 +133,7 @@ class StreamRequest(asyncio.Protocol):
                 self._deadline = Deadline(service.timers, self._on_deadline)
                 self._deadline.set(service.limits.request_timeout)
             else:
+                service.log.refused_by(refusal, head, self._wire)
                 self._answer(refusal)
 
     def _begin_without_row(self, head: RequestHead, protocol: str) -> None:
@@ -174,11 +180,13 @@ class StreamRequest(asyncio.Protocol):
         if endpoint is None or head is None or body is None:
             return True
         self._done()
-        answer = endpoint.answer(head, b"".join(body))
+        answer = endpoint.answer(head, b"".join(body), self._wire)
         if isinstance(answer, Response):
             self._answer(answer)
         elif isinstance(answer, StreamingResponse):
-            answer.take(MultiplexedStream(self._wire, self._service.common.fields), head)
+            stream = MultiplexedStream(self._wire, self._service.common.fields)
+            stream.tell_status(self._tell)
+            answer.take(stream, head)
         else:
             answer.add_done_callback(lambda done: self._answer(outcome(head, done)))
         return True
@@ -199,8 +207,13 @@ class StreamRequest(asyncio.Protocol):
             self._deadline.close()
             self._deadline = None
 
+    def _tell(self, status: int) -> None:
+        if self._head is not None:
+            self._service.log.answered(self._head, status, self._wire, self._began)
+
     def _answer(self, response: Response) -> None:
         self._done()
+        self._tell(response.status)
         with_body = self._head is None or self._head.method != "HEAD"
         fields = [*response.fields(), *self._service.common.fields]
         self._wire.answer(response.status, fields, response.body if with_body else b"")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flyball.http.common_headers import CommonHeaders
     from flyball.http.messages import HttpLimits
     from flyball.http.multiplex.wire import MultiplexedConnection
+    from flyball.http.request_log import RequestLog
     from flyball.http.routes import Routes
 
 
@@ -28,6 +29,7 @@ class StreamService:
     """``2`` or ``3``."""
     held: HeldBytes
     """What requests of strangers fill together while they are not whole."""
+    log: RequestLog
     connections: set[MultiplexedConnection] = field(default_factory=set)
     """Those that are open; each adds and discards itself."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

@@ -38,6 +38,14 @@ class ApiKeyCheck:
                 return True
         return bool(query) and self._in_query(query)
 
+    def why(self, headers: Mapping[str, str], query: str) -> str:
+        """Why a request is refused, without the key."""
+        if not self._key:
+            return "no API key is configured (http_api.key)"
+        if "x-api-key" in headers or "authorization" in headers or "api_key=" in query:
+            return "a wrong API key"
+        return "no API key: it goes into the header X-API-Key"
+
     def _matches(self, given: str) -> bool:
         # Header values hold one character for each byte received; others cannot match.
         return compare_digest(given.encode("latin-1", "backslashreplace"), self._key)

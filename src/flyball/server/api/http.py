@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from flyball.aio.eager import start_eagerly
 from flyball.http.messages import FAILED, Response, empty, plain_error
@@ -35,7 +36,7 @@ TRANSPORT_ERRORS: Final = "transport"
 
 ANSWER_EMPTY: Final = Response(EMPTY_ANSWER)
 ANSWER_BAD_REQUEST: Final = plain_error(400)
-ANSWER_UNAUTHORIZED: Final = empty(401)
+UNAUTHORIZED: Final = empty(401)
 ANSWER_SHUTDOWN: Final = empty(503)
 
 _ERRORS: Final = {e: Response(body) for e, body in ERROR_ANSWERS.items()}
@@ -95,7 +96,9 @@ class ApiHandler:
         """Lets requests with the key in, before their bodies are read."""
         if self._key_ok is None or self._key_ok(head.headers, head.query):
             return None
-        return ANSWER_UNAUTHORIZED
+        why = self._key_ok.why(head.headers, head.query)
+        refusal: Response = replace(UNAUTHORIZED, why=why)
+        return refusal
 
     def _answer(
         self, method: Method, decoder: JsonDecoder[Any], head: RequestHead, body: bytes

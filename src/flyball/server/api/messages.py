@@ -165,6 +165,53 @@ class HistoryRemoveRequest(Request):
     channel: str = ""
 
 
+class ConnectionsRequest(Request):
+    """Connections of all nodes, a page of them. What is empty does not matter.
+
+    ``expression`` and ``label_filter`` are refused: connections have no labels here.
+    ``min_age`` is seconds, ``cursor`` that of the page before.
+    """
+
+    user: str = ""
+    expression: str = ""
+    label_filter: FilterNode | None = None
+    anonymous: bool = False
+    client: str = ""
+    transport: str = ""
+    app_name: str = ""
+    channel: str = ""
+    min_age: I64 = 0
+    limit: I32 = 0
+    cursor: str = ""
+
+
+class UsersRequest(Request):
+    """Users who are connected, a page of them; ``pattern`` is a glob for their ids."""
+
+    pattern: str = ""
+    limit: I32 = 0
+    cursor: str = ""
+
+
+class ChannelStateRequest(Request):
+    """All about one channel."""
+
+    channel: str = ""
+
+
+class ExplainRequest(Request):
+    """Why a client may do something in a channel, or not. For ``rpc`` the channel is a method."""
+
+    operation: str = ""
+    channel: str = ""
+    user: str = ""
+    client: str = ""
+    subscribed: bool = False
+    connection_token: str = ""
+    subscription_token: str = ""
+    claims: Raw = NO_DATA
+
+
 class InfoRequest(Request):
     """The nodes of the cluster."""
 
@@ -177,9 +224,15 @@ class RPCRequest(Request):
 
 
 class ChannelsRequest(Request):
-    """Active channels, optionally those that match a glob."""
+    """Active channels, optionally those that match a glob: all, or a page where one is asked for.
+
+    ``order`` is ``name`` or ``clients`` (the busiest, one page), ``cursor`` that of the page before.
+    """
 
     pattern: str = ""
+    limit: I32 = 0
+    cursor: str = ""
+    order: str = ""
 
 
 class MapPublishRequest(Request):
@@ -378,9 +431,109 @@ class ChannelInfo(Result):
 
 
 class ChannelsResult(Result):
-    """Channel to what is known about it."""
+    """Channel to what is known about it.
+
+    Of a page: ``cursor`` asks for the next one, ``total`` is of all pages (0: not known).
+    """
 
     channels: dict[str, ChannelInfo]
+    cursor: str = ""
+    total: U64 = 0
+
+
+class ChannelContext(Result):
+    """A subscription of a connection."""
+
+    source: U32 = 0
+
+
+class ConnectionState(Result):
+    """What a connection is subscribed to: up to 100 channels."""
+
+    channels: dict[str, ChannelContext] | None = None
+
+
+class ConnectionInfo(Result):
+    """A connection. ``num_channels`` counts those that ``state`` leaves out as well.
+
+    ``latency`` is seconds from the last ping to its pong.
+    """
+
+    app_name: str = ""
+    app_version: str = ""
+    transport: str = ""
+    protocol: str = ""
+    user: str = ""
+    state: ConnectionState | None = None
+    connected_at_ms: I64 = 0
+    node: str = ""
+    remote_addr: str = ""
+    num_channels: U32 = 0
+    latency: float = 0.0
+
+
+class ConnectionsResult(Result):
+    """Connections by client id; ``cursor`` asks for the next page, ``total`` is of all pages."""
+
+    connections: dict[str, ConnectionInfo]
+    cursor: str = ""
+    total: U64 = 0
+
+
+class UserInfo(Result):
+    """A user who is connected."""
+
+    num_clients: U32
+
+
+class UsersResult(Result):
+    """Users by id; ``cursor`` asks for the next page."""
+
+    users: dict[str, UserInfo]
+    cursor: str = ""
+
+
+class ChannelStateResult(Result):
+    """A channel: subscribers by node id, its namespace, and what is kept of it.
+
+    ``presence_clients`` and ``presence_users`` are of presence, ``offset`` and ``epoch`` of
+    history, where the namespace has these.
+    """
+
+    nodes: dict[str, ChannelInfo]
+    num_clients: U32
+    namespace: str = ""
+    subscription_type: str = ""
+    has_presence: bool = False
+    presence_clients: U32 = 0
+    presence_users: U32 = 0
+    has_history: bool = False
+    offset: U64 = 0
+    epoch: str = ""
+
+
+class ExplainStep(Result):
+    """A rule that was looked at, and what came of it; the last one ``decided``."""
+
+    rule: str
+    outcome: str
+    decided: bool = False
+
+
+class ExplainResult(Result):
+    """A decision: ``allow``, ``refuse`` or ``ask``, and the way to it.
+
+    ``code`` and ``message`` are what a refused client gets; ``proxy`` whom the server asks.
+    """
+
+    verdict: str
+    sentence: str
+    steps: list[ExplainStep]
+    user: str = ""
+    namespace: str = ""
+    code: U32 = 0
+    message: str = ""
+    proxy: str = ""
 
 
 class MapPublishResult(Result):
@@ -460,6 +613,7 @@ class Command(Request):
     rpc: RPCRequest | None = None
     refresh: RefreshRequest | None = None
     channels: ChannelsRequest | None = None
+    connections: ConnectionsRequest | None = None
     map_publish: MapPublishRequest | None = None
     map_remove: MapRemoveRequest | None = None
     map_read_state: MapReadStateRequest | None = None
@@ -467,6 +621,9 @@ class Command(Request):
     map_stats: MapStatsRequest | None = None
     map_clear: MapClearRequest | None = None
     shared_poll_publish: SharedPollPublishRequest | None = None
+    users: UsersRequest | None = None
+    channel_state: ChannelStateRequest | None = None
+    explain: ExplainRequest | None = None
 
 
 class BatchRequest(Request):
@@ -493,6 +650,7 @@ class Reply(Result):
     rpc: RPCResult | None = None
     refresh: RefreshResult | None = None
     channels: ChannelsResult | None = None
+    connections: ConnectionsResult | None = None
     map_publish: MapPublishResult | None = None
     map_remove: MapRemoveResult | None = None
     map_read_state: MapReadStateResult | None = None
@@ -500,6 +658,9 @@ class Reply(Result):
     map_stats: MapStatsResult | None = None
     map_clear: MapClearResult | None = None
     shared_poll_publish: SharedPollPublishResult | None = None
+    users: UsersResult | None = None
+    channel_state: ChannelStateResult | None = None
+    explain: ExplainResult | None = None
 
 
 class BatchResponse(Result):

@@ -51,7 +51,7 @@ _ALL: Final = (
     Method("rpc", "RPC", m.RPCRequest, m.RPCResult, 10, 14),
     Method("refresh", "Refresh", m.RefreshRequest, m.RefreshResult, 12, 15),
     Method("channels", "Channels", m.ChannelsRequest, m.ChannelsResult, 8, 16),
-    Method("connections", "Connections", None, None, 14, 17),
+    Method("connections", "Connections", m.ConnectionsRequest, m.ConnectionsResult, 14, 17),
     Method("update_user_status", "UpdateUserStatus", None, None, 15, 18),
     Method("get_user_status", "GetUserStatus", None, None, 16, 19),
     Method("delete_user_status", "DeleteUserStatus", None, None, 17, 20),
@@ -86,7 +86,14 @@ _ALL: Final = (
         39,
         42,
     ),
+    # Flyball's own.
+    Method("users", "Users", m.UsersRequest, m.UsersResult, 100, 100),
+    Method("channel_state", "ChannelState", m.ChannelStateRequest, m.ChannelStateResult, 101, 101),
+    Method("explain", "Explain", m.ExplainRequest, m.ExplainResult, 102, 102),
 )
+
+FIRST_OWN: Final = 100
+"""Field and legacy numbers from here on are of methods that Centrifugo has not."""
 
 METHODS: Final = {method.name: method for method in _ALL}
 """Every method by name, in schema order."""

@@ -9,7 +9,7 @@ from flyball.protocol.fields import structs_in
 from flyball.protocol.schema import Schema
 from flyball.server.api import messages
 
-PACKAGE: Final = "flyball.api"
+PACKAGE: Final = "centrifugal.centrifugo.api"
 """Package of the messages in ``api.proto``."""
 
 API: Final = Schema(

@@ -13,7 +13,9 @@ import msgspec
 import structlog
 from msgspec import Raw, Struct
 
-from flyball.core.errors import EngineError, Error
+from flyball.core.census import ConnectionsQuery, UsersQuery
+from flyball.core.channel_census import ChannelsQuery
+from flyball.core.errors import EngineError, EngineRefusal, Error
 from flyball.core.expiry import cut_expiry
 from flyball.core.types import HistoryFilter, StreamPosition
 from flyball.protocol import codes
@@ -30,13 +32,17 @@ from flyball.server.api.errors import (
     ApiError,
     ApiErrorCode,
 )
+from flyball.server.api.explain import Policy, Question, explain, refusal_of
 from flyball.server.api.methods import METHODS, Method
 from flyball.server.api.metrics import ApiMetrics
+from flyball.server.api.shared import SharedAnswers
 from flyball.server.channels import overrides_of
 from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, STREAM_TYPES
 from flyball.server.common.base64 import decode_payload
 
 if TYPE_CHECKING:
+    from flyball.core.census import ConnectionEntry
+    from flyball.core.channel_census import ChannelOrder
     from flyball.core.node import Node, NodeInfo
     from flyball.server.channels import ChannelRules, Namespace
 
@@ -44,6 +50,8 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.api"
 
 Handler = Callable[[Any], Coroutine[Any, Any, Struct]]
 
+PAGE: Final = 100
+"""Entries of a page where the request does not say."""
 NO_POSITION: Final = m.PublishResult()
 """The result of a publish that has no place in a stream."""
 
@@ -79,17 +87,35 @@ class ApiService:
         channels: ChannelRules,
         options: ApiOptions | None = None,
         metrics: ApiMetrics | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.node = node
         self.options: ApiOptions = options or ApiOptions()
         self.metrics: ApiMetrics = metrics or ApiMetrics()
         self.rules = channels
         """What holds for channels; a reload of the configuration puts new ones here."""
+        self.policy: Policy = policy or Policy(channels)
+        """What decides about clients, to be explained; likewise."""
+        self._shared = SharedAnswers(node.clock)
+        self._doors: list[ApiService] = []
         self._handlers: dict[str, Handler] = {
             method.name: getattr(self, method.name)
             for method in METHODS.values()
             if method.available
         }
+
+    def over(self, protocol: str) -> ApiService:
+        """The same service for those who come another way: counted apart, reloaded together."""
+        options = ApiOptions(protocol)
+        door = ApiService(self.node, self.rules, options, self.metrics, self.policy)
+        door._shared = self._shared
+        self._doors.append(door)
+        return door
+
+    def reload(self, rules: ChannelRules, policy: Policy) -> None:
+        """Puts new rules in force, for all ways that lead here."""
+        for door in (self, *self._doors):
+            door.rules, door.policy = rules, policy
 
     async def call(self, method: Method, request: Struct) -> Struct:
         """Carries out ``method`` with a request of its type.
@@ -110,7 +136,8 @@ class ApiService:
         except EngineError as error:  # the engine has told the log
             raise self._count(method, ApiError(INTERNAL, error.detail)) from error
         except Error as error:
-            entry = _FROM_CORE.get(error.code, INTERNAL)
+            refused = isinstance(error, EngineRefusal)
+            entry = INTERNAL if refused else _FROM_CORE.get(error.code, INTERNAL)
             logger.info("api request refused", method=method.name, reason=str(error))
             raise self._count(method, ApiError(entry, error.detail)) from error
         except Exception as error:
@@ -177,6 +204,8 @@ class ApiService:
         if not namespace.data_ok(data):
             kind = namespace.options.publication_data_format or "not empty"
             raise ApiError(BAD_REQUEST, f"data for {channel!r} must be {kind}")
+        if namespace.schema is not None and (misfit := namespace.misfit(data)):
+            raise ApiError(BAD_REQUEST, f"data for {channel!r}: {misfit}")
         how = namespace.publish_options
         if (
             request.skip_history
@@ -304,9 +333,23 @@ class ApiService:
     # -- the cluster
 
     async def channels(self, request: m.ChannelsRequest) -> m.ChannelsResult:
-        """Lists the active channels of all nodes."""
+        """Lists the active channels of all nodes: all of them, unless a page is asked for."""
+        if request.limit or request.cursor or request.order:
+            return await self._channels_page(request)
         found = await self.node.channels(request.pattern)
         return m.ChannelsResult({name: m.ChannelInfo(count) for name, count in found.items()})
+
+    async def _channels_page(self, request: m.ChannelsRequest) -> m.ChannelsResult:
+        query = ChannelsQuery(
+            pattern=request.pattern,
+            order=cast("ChannelOrder", request.order or "name"),
+            limit=request.limit or PAGE,
+            cursor=request.cursor,
+        )
+        fields = msgspec.structs.asdict(query)
+        page = await self._shared.get(query, lambda: self.node.channels_page(**fields))
+        found = {entry.channel: m.ChannelInfo(entry.num_clients) for entry in page.channels}
+        return m.ChannelsResult(found, page.cursor, page.total)
 
     async def info(self, _request: m.InfoRequest) -> m.InfoResult:
         """Lists the nodes that this one knows."""
@@ -317,6 +360,77 @@ class ApiService:
         if not request.method:
             raise ApiError(BAD_REQUEST, "method required")
         raise ApiError(NOT_FOUND, f"no method {request.method!r}")
+
+    async def connections(self, request: m.ConnectionsRequest) -> m.ConnectionsResult:
+        """Lists connections of all nodes, a page of them."""
+        if request.expression or request.label_filter is not None:
+            raise ApiError(
+                NOT_AVAILABLE, "connections have no labels, and there are no expressions"
+            )
+        anonymous = "" if request.anonymous else None
+        query = ConnectionsQuery(
+            user=request.user or anonymous,
+            client=request.client,
+            transport=request.transport,
+            name=request.app_name,
+            channel=request.channel,
+            min_age=max(request.min_age, 0),
+            limit=request.limit or PAGE,
+            cursor=request.cursor,
+        )
+        page = await self._shared.get(query, lambda: self.node.connections(query))
+        found = {entry.client: _connection_info(entry) for entry in page.connections}
+        return m.ConnectionsResult(found, page.cursor, page.total)
+
+    async def users(self, request: m.UsersRequest) -> m.UsersResult:
+        """Lists users who are connected to any node, a page of them."""
+        limit = request.limit or PAGE
+        query = UsersQuery(pattern=request.pattern, limit=limit, cursor=request.cursor)
+        page = await self._shared.get(
+            query, lambda: self.node.users(query.pattern, limit=limit, cursor=query.cursor)
+        )
+        return m.UsersResult({u.user: m.UserInfo(u.num_clients) for u in page.users}, page.cursor)
+
+    async def channel_state(self, request: m.ChannelStateRequest) -> m.ChannelStateResult:
+        """Tells how many subscribers a channel has on which node, and what is kept of it."""
+        channel = request.channel
+        namespace = self._namespace(channel)
+        options = namespace.options
+        state = await self._shared.get(channel, lambda: self.node.channel_state(channel))
+        result = m.ChannelStateResult(
+            {node: m.ChannelInfo(count) for node, count in state.nodes.items()},
+            state.num_clients,
+            namespace=namespace.name,
+            subscription_type=options.subscription_type,
+            has_presence=options.presence,
+            has_history=options.keeps_history,
+        )
+        if options.presence:
+            stats = await self.node.presence_stats(channel)
+            result.presence_clients, result.presence_users = stats.num_clients, stats.num_users
+        if options.keeps_history:
+            query = HistoryFilter(limit=0, meta_ttl=namespace.meta_ttl)
+            position = (await self.node.history(channel, query)).position
+            result.offset, result.epoch = position.offset, position.epoch
+        return result
+
+    async def explain(self, request: m.ExplainRequest) -> m.ExplainResult:
+        """Tells why a client may do something in a channel, or may not, rule by rule."""
+        fields = msgspec.structs.asdict(request)
+        question = Question(**{**fields, "claims": bytes(request.claims)})
+        found = await explain(self.policy, question)
+        code, message = refusal_of(found)
+        proxy = found.decision.proxy if found.decision is not None else None
+        return m.ExplainResult(
+            found.verdict,
+            found.sentence,
+            [m.ExplainStep(step.rule, step.outcome, step.decided) for step in found.steps],
+            user=found.user,
+            namespace=found.namespace or "",
+            code=code,
+            message=message,
+            proxy="" if proxy is None else proxy.name.lower(),
+        )
 
     # -- several at once
 
@@ -419,6 +533,23 @@ def _bytes_field(data: Raw, base64: str, name: str) -> Raw:
         return decode_payload(base64)
     except ValueError as error:
         raise ApiError(BAD_REQUEST, f"{name} is not base64: {error}") from None
+
+
+def _connection_info(entry: ConnectionEntry) -> m.ConnectionInfo:
+    channels = {channel: m.ChannelContext() for channel in entry.channels}
+    return m.ConnectionInfo(
+        app_name=entry.name,
+        app_version=entry.version,
+        transport=entry.transport,
+        protocol=entry.protocol,
+        user=entry.user,
+        state=m.ConnectionState(channels) if channels else None,
+        connected_at_ms=int(entry.connected_at * 1000),
+        node=entry.node,
+        remote_addr=entry.remote_addr,
+        num_channels=entry.num_channels,
+        latency=round(entry.latency, 6),
+    )
 
 
 def _node_result(info: NodeInfo) -> m.NodeResult:

@@ -19,7 +19,7 @@ from flyball.server.auth.claims import (
     read_meta,
 )
 from flyball.server.auth.errors import InvalidToken, TokenExpired
-from flyball.server.auth.jose import take_apart
+from flyball.server.auth.jose import take_apart, unsigned
 from flyball.server.auth.signatures import KeySets, OwnKeys
 from flyball.server.auth.sources import SourceCheck
 from flyball.server.channels.overrides import overrides_of
@@ -82,6 +82,26 @@ class TokenVerifier:
         token = take_apart(text, self._headers)
         claims = self._connect_claims.read(token)
         await self._check(token, claims)
+        return self._connect_token(token, claims)
+
+    def read_connect_claims(self, claims: bytes) -> ConnectToken:
+        """What a connection token with these claims (a JSON object) says, if its signature is right.
+
+        To explain decisions, never to let anybody in.
+
+        Raises:
+            TokenExpired: its time is over, or did not come yet.
+            InvalidToken: anything else is wrong with it.
+            Error: 100, its info is no base64.
+        """
+        token = unsigned(claims)
+        read = self._connect_claims.read(token)
+        if self._source.demands:
+            self._source.check_names(read)
+            self._source.check_patterns(read)
+        return self._connect_token(token, read)
+
+    def _connect_token(self, token: Token, claims: ConnectClaims) -> ConnectToken:
         if claims.channel:
             message = "it names a channel: this is a subscription token"
             raise InvalidToken(message)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flyball.server.api.http import ApiHandler, HttpApiOptions
+from flyball.server.api.openapi import openapi
 from flyball.server.build.transports import clean_path
 from flyball.server.http import (
+    HEALTH,
+    METRICS,
     DemoOptions,
-    WorkerMetrics,
+    Siblings,
     demo_routes,
     health_route,
     metrics_route,
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.http.routes import Route
     from flyball.server.api.service import ApiService
+    from flyball.server.common.worker_place import WorkerPlace
     from flyball.server.config import Config
 
 
@@ -41,19 +45,43 @@ def api_routes(config: Config, service: ApiService) -> list[Route]:
     return handler.routes(internal=not options.external)
 
 
+def swagger_page(config: Config, version: str) -> list[Route]:
+    """The documentation of the server API, if it is on."""
+    if not config.swagger.enabled:
+        return []
+    from flyball.server.api.swagger import swagger_routes
+
+    document = api_document(config, version)
+    return swagger_routes(config.swagger.handler_prefix.rstrip("/"), document)
+
+
+def api_document(config: Config, version: str) -> dict[str, Any]:
+    """The server API over HTTP as an OpenAPI document."""
+    api = config.http_api
+    return openapi(prefix=api.handler_prefix, version=version, insecure=api.insecure)
+
+
 def operator_routes(
-    config: Config, node: Node, collector: Collector, *, group: str = ""
+    config: Config, node: Node, collector: Collector, worker: WorkerPlace | None = None
 ) -> list[Route]:
-    """Health and metrics, if they are on; those of all workers of a ``group`` together."""
+    """Health and metrics, if they are on; each worker answers for all of them."""
     found = []
+    siblings = None if worker is None else Siblings(worker)
     if config.health.enabled:
-        found.append(health_route(clean_path(config.health.handler_prefix), node.problems))
+        path = clean_path(config.health.handler_prefix)
+        found.append(health_route(path, node.problems, siblings))
     if config.prometheus.enabled:
-        collectors = [collector, process_registry()]
         path = clean_path(config.prometheus.handler_prefix)
-        workers = WorkerMetrics(node, collectors, group) if group else None
-        found.append(metrics_route(collectors, path, workers))
+        found.append(metrics_route([collector, process_registry()], path, siblings))
     return found
+
+
+def sibling_routes(node: Node, collector: Collector) -> list[Route]:
+    """What the other workers ask this one."""
+    return [
+        health_route(HEALTH, node.problems),
+        metrics_route([collector, process_registry()], METRICS),
+    ]
 
 
 def demo_page(config: Config) -> list[Route]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flyball.core.engine import Engine
 from flyball.core.errors import ConfigError
 from flyball.core.memory import MemoryBroker
+from flyball.server.build.postgres import postgres_broker, postgres_controller
+from flyball.server.build.tarantool import tarantool_engine
 from flyball.server.common.tls import tls_client_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.engines.nats import JetStreamOptions, NatsEngine, NatsOptions, ServerOptions
     from flyball.engines.redis import Login, ShardOptions
     from flyball.server.common.tls import TLSConfig
     from flyball.server.config import Config
     from flyball.server.config.schema_common import RedisConnection
     from flyball.server.config.schema_engines import (
+        NatsBrokerSection,
         RedisBroker,
         RedisEngine,
         RedisPresenceManager,
@@ -24,33 +30,149 @@ if TYPE_CHECKING:
 
 
 def node_engine(config: Config) -> Engine:
-    """What ``engine`` says, and in place of that ``broker`` and ``presence_manager``.
+    """What ``engine`` says, and in place of that ``broker``, ``presence_manager``, ``controller``.
 
     Raises:
         ConfigError: an address is malformed, or what the engine needs is not installed.
     """
-    engine = Engine()
-    if config.engine.type == "redis":
-        engine = redis_engine("engine", config, config.engine.redis)
+    engine = _engine(config)
     if config.broker.enabled:
-        if config.broker.type == "redis":
-            chosen = redis_engine("broker", config, config.broker.redis)
-            engine.broker, engine.controller = chosen.broker, chosen.controller
-        else:  # it carries no control messages
-            meta_ttl = config.channel.history_meta_ttl
-            engine.broker, engine.controller = MemoryBroker(history_meta_ttl=meta_ttl), None
+        chosen = _BROKERS[config.broker.type](config)
+        engine.broker, engine.controller = chosen.broker, chosen.controller
+        if chosen.presence_manager is not None and engine.presence_manager is None:
+            engine.presence_manager = chosen.presence_manager
     if config.presence_manager.enabled:
-        engine.presence_manager = None
-        if config.presence_manager.type == "redis":
-            section = config.presence_manager.redis
-            engine.presence_manager = redis_engine(
-                "presence_manager", config, section
-            ).presence_manager
+        engine.presence_manager = _presence_engine(config).presence_manager
+    if config.controller.enabled:
+        engine.controller = postgres_controller(config)
     return engine
 
 
-def redis_engine(name: str, config: Config, section: RedisSection) -> Engine:
-    """The Redis engine of one section.
+def _engine(config: Config) -> Engine:
+    match config.engine.type:
+        case "redis":
+            return redis_engine("engine", config, config.engine.redis)
+        case "tarantool":
+            return tarantool_engine("engine", config, config.engine.tarantool)
+        case _:
+            return Engine()
+
+
+def _presence_engine(config: Config) -> Engine:
+    """An engine of which the presence manager is wanted."""
+    name, chosen = "presence_manager", config.presence_manager
+    match chosen.type:
+        case "redis":
+            return redis_engine(name, config, chosen.redis)
+        case "tarantool":
+            return tarantool_engine(name, config, chosen.tarantool)
+        case _:
+            return Engine()
+
+
+def _memory_broker(config: Config) -> Engine:
+    """It carries no control messages."""
+    return Engine(MemoryBroker(history_meta_ttl=config.channel.history_meta_ttl))
+
+
+def _redis_broker(config: Config) -> Engine:
+    engine = redis_engine("broker", config, config.broker.redis)
+    return Engine(engine.broker, controller=engine.controller)
+
+
+def _tarantool_broker(config: Config) -> Engine:
+    engine = tarantool_engine("broker", config, config.broker.tarantool)
+    return Engine(engine.broker, controller=engine.controller)
+
+
+def _nats_broker(config: Config) -> NatsEngine:
+    from flyball.engines.nats import NatsEngine
+
+    section = config.broker.nats
+    return NatsEngine(_nats_servers(section), options=_nats_options(config))
+
+
+def _redisnats_broker(config: Config) -> Engine:
+    if config.broker.nats.jetstream.enabled:
+        raise ConfigError("broker.nats.jetstream: redisnats keeps history in Redis; switch it off")
+    store = redis_engine("broker", config, config.broker.redis, spreads=False).broker
+    assert store is not None
+    from flyball.engines.redisnats import RedisNatsBroker
+
+    nats = _nats_broker(config)
+    try:
+        broker = RedisNatsBroker(store, nats.link, _nats_options(config))
+    except ConfigError as error:
+        raise ConfigError(f"broker.nats.raw_mode: {error}") from None
+    return Engine(broker, controller=nats.controller)
+
+
+_BROKERS: Final[dict[str, Callable[[Config], Engine]]] = {
+    "memory": _memory_broker,
+    "redis": _redis_broker,
+    "nats": _nats_broker,
+    "redisnats": _redisnats_broker,
+    "postgres": postgres_broker,
+    "tarantool": _tarantool_broker,
+}
+"""Kinds of broker: how they are made, with their controllers."""
+
+
+def _nats_servers(section: NatsBrokerSection) -> ServerOptions:
+    from flyball.engines.nats import ServerOptions, parse_servers
+
+    key = "broker.nats"
+    tls = section.tls
+    try:
+        return ServerOptions(
+            servers=parse_servers(section.url),
+            credentials_file=section.credentials_file,
+            tls=tls_client_context(tls, f"{key}.tls") if tls.enabled else None,
+            tls_server_name=tls.server_name,
+            dial_timeout=section.dial_timeout,
+            write_timeout=section.write_timeout,
+            request_timeout=section.jetstream.request_timeout,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def _nats_options(config: Config) -> NatsOptions:
+    from flyball.engines.nats import NatsOptions, RawMode
+
+    section = config.broker.nats
+    raw = section.raw_mode
+    replacements = tuple(raw.channel_replacements.items())
+    mode = RawMode(prefix=raw.prefix, channel_replacements=replacements) if raw.enabled else None
+    try:
+        return NatsOptions(
+            prefix=section.prefix,
+            allow_wildcards=section.allow_wildcards,
+            raw_mode=mode,
+            jetstream=_jetstream_options(config) if section.jetstream.enabled else None,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"broker.nats.jetstream: {error}") from None
+
+
+def _jetstream_options(config: Config) -> JetStreamOptions:
+    from flyball.engines.nats import JetStreamOptions
+
+    section = config.broker.nats.jetstream
+    return JetStreamOptions(
+        storage=section.storage,
+        replicas=section.replicas,
+        max_bytes=section.max_bytes,
+        history_meta_ttl=config.channel.history_meta_ttl,
+        presence_ttl=section.presence_ttl,
+        idempotency_window=section.idempotency_window,
+    )
+
+
+def redis_engine(
+    name: str, config: Config, section: RedisSection, *, spreads: bool = True
+) -> Engine:
+    """The Redis engine of one section; ``spreads``: it carries publications between nodes.
 
     Raises:
         ConfigError: see :func:`node_engine`.
@@ -68,11 +190,18 @@ def redis_engine(name: str, config: Config, section: RedisSection) -> Engine:
         presence_ttl=getattr(section, "presence_ttl", 60.0),
         presence_hash_field_ttl=getattr(section, "presence_hash_field_ttl", False),
         presence_user_mapping=getattr(section, "presence_user_mapping", False),
+        sharded_pub_sub=getattr(section, "sharded_pub_sub", False),
+        spreads=spreads,
     )
-    return RedisEngine(*_shards(key, section), options=options)
+    return RedisEngine(*redis_shards(key, section), options=options)
 
 
-def _shards(key: str, section: RedisConnection) -> list[ShardOptions]:
+def redis_shards(key: str, section: RedisConnection) -> list[ShardOptions]:
+    """All servers that a section names.
+
+    Raises:
+        ConfigError: an address is malformed.
+    """
     from flyball.engines.redis import ShardOptions
 
     base = ShardOptions(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flyball.core.errors import ConfigError
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import RouteClash, Routes
 from flyball.server.build.proxies import forwarded_metadata
-from flyball.server.build.transports import kept_headers, origin_policy
+from flyball.server.build.transports import kept_headers
 from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
 from flyball.server.ports import Port
 
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 
     from flyball.aio.clock import Clock
     from flyball.core.node import Node
-    from flyball.http.http3.listener import Http3Listener
+    from flyball.http.http3.listener import Http3Listener, SharedSocket
     from flyball.http.routes import RequestCounts, Route
     from flyball.server.acme import Autocert
+    from flyball.server.api.grpc import GrpcApi
+    from flyball.server.api.service import ApiService
+    from flyball.server.common.worker_place import WorkerPlace
     from flyball.server.config import Config
+    from flyball.server.config.schema_server import GrpcAPI, UniGRPC
     from flyball.transports.common.limits import ConnectionLimits
+    from flyball.transports.common.origin import OriginPolicy
     from flyball.transports.unigrpc.listener import UniGrpcListener
 
 EXTERNAL_KEYS: Final = "http_server.address and http_server.port"
@@ -37,7 +42,10 @@ class Served:
     """What the ports have in common."""
 
     node: Node
+    api: ApiService
     limits: ConnectionLimits
+    origins: OriginPolicy
+    """Which pages may connect."""
     rows: tuple[Route, ...]
     """All endpoints over HTTP."""
     counts: RequestCounts
@@ -46,8 +54,15 @@ class Served:
     """Certificates of the TLS ports, if they are automatic."""
     on_no_files: Callable[[], None] = lambda: None
     """Called for each connection that is refused for want of file descriptors."""
-    share_ports: bool = False
-    """Other processes listen on the same ports (``SO_REUSEPORT``)."""
+    worker: WorkerPlace | None = None
+    """This process among those that listen on the same ports (``SO_REUSEPORT``); None: alone."""
+    for_workers: tuple[Route, ...] = ()
+    """What only those ask for, over a socket of this one."""
+
+    @property
+    def share_ports(self) -> bool:
+        """Other processes listen on the same ports."""
+        return self.worker is not None
 
 
 def ports(config: Config, served: Served) -> list[Port]:
@@ -72,9 +87,15 @@ def ports(config: Config, served: Served) -> list[Port]:
         challenges = _challenge_listener(config, served, served.autocert)
         key = "http_server.tls_autocert.http_addr"
         found.append(Port(challenges, "ACME challenges", key))
+    if config.grpc_api.enabled:
+        api = _grpc_api(config, served)
+        found.append(Port(api, "grpc_api", "grpc_api.address and grpc_api.port"))
     if config.uni_grpc.enabled:
         grpc = _uni_grpc_listener(config, served)
         found.append(Port(grpc, "uni_grpc", "uni_grpc.address and uni_grpc.port"))
+    if served.worker is not None:
+        own = _worker_listener(served, served.worker)
+        found.append(Port(own, "other workers", "http_server.workers"))
     return found
 
 
@@ -115,6 +136,12 @@ def _http_listener(config: Config, served: Served, routes: Routes, *, internal: 
     return Listener(options, routes, node.timers, held=node.held, on_no_files=served.on_no_files)
 
 
+def _worker_listener(served: Served, worker: WorkerPlace) -> Listener:
+    """The socket at which the other workers ask this one."""
+    node, options = served.node, ListenerOptions(path=str(worker.socket))
+    return Listener(options, Routes(served.for_workers), node.timers, held=node.held)
+
+
 def websocket_streams(environ: Mapping[str, str]) -> bool:
     """Whether HTTP/2 clients are told that WebSocket connections may be streams (RFC 8441).
 
@@ -146,7 +173,7 @@ def _http3_listener(
     if options.enabled:
         endpoint = WebTransportEndpoint(
             served.node,
-            origin_policy(config),
+            served.origins,
             WebTransportOptions(
                 message_size_limit=options.message_size_limit,
                 keep_headers=kept_headers(config),
@@ -155,7 +182,7 @@ def _http3_listener(
         )
         webtransports[options.handler_prefix.rstrip("/")] = endpoint
     where = Http3Options(
-        server.address, server.port, certificate, key, reuse_port=served.share_ports
+        server.address, server.port, certificate, key, shared=_shared_socket(served.worker)
     )
     return Http3Listener(
         where,
@@ -167,6 +194,14 @@ def _http3_listener(
     )
 
 
+def _shared_socket(worker: WorkerPlace | None) -> SharedSocket | None:
+    from flyball.http.http3.listener import SharedSocket
+
+    if worker is None or worker.udp < 0:
+        return None
+    return SharedSocket(worker.udp, worker.number - 1, worker.count)
+
+
 def _uni_grpc_listener(config: Config, served: Served) -> UniGrpcListener:
     """The port of the GRPC stream.
 
@@ -174,26 +209,55 @@ def _uni_grpc_listener(config: Config, served: Served) -> UniGrpcListener:
         ConfigError: GRPC is not installed, or a certificate or key is wrong.
     """
     try:
-        from flyball.transports.unigrpc.listener import GrpcTls, UniGrpcListener, UniGrpcOptions
+        from flyball.transports.unigrpc.listener import UniGrpcListener, UniGrpcOptions
     except ImportError as error:
-        message = f"uni_grpc.enabled: {error}; install the extra: pip install 'flyball[grpc]'"
-        raise ConfigError(message) from None
-    options = config.uni_grpc
-    tls = None
-    if options.tls.enabled:
-        tls = GrpcTls(*tls_server_pem(options.tls, "uni_grpc.tls"))
-    return UniGrpcListener(
-        served.node,
-        UniGrpcOptions(
-            host=options.address,
-            port=options.port,
-            max_receive_message_size=options.max_receive_message_size,
-            tls=tls,
-            reuse_port=served.share_ports,
-            keep_headers=kept_headers(config) | forwarded_metadata(config),
-        ),
-        served.limits,
-    )
+        raise _no_grpc("uni_grpc", error) from None
+    keep = kept_headers(config) | forwarded_metadata(config)
+    place = _grpc_place("uni_grpc", config.uni_grpc, served)
+    return UniGrpcListener(served.node, UniGrpcOptions(**place, keep_headers=keep), served.limits)
+
+
+def _grpc_api(config: Config, served: Served) -> GrpcApi:
+    """The port of the server API over GRPC.
+
+    Raises:
+        ConfigError: GRPC is not installed, or a certificate or key is wrong.
+    """
+    try:
+        from flyball.server.api.grpc import GrpcApi, GrpcApiOptions
+
+        options = config.grpc_api
+        place = _grpc_place("grpc_api", options, served)
+        return GrpcApi(
+            served.api.over("grpc"),
+            GrpcApiOptions(
+                **place,
+                key=options.key,
+                transport_errors=options.error_mode == "transport",
+                reflection=options.reflection,
+            ),
+        )
+    except ImportError as error:
+        raise _no_grpc("grpc_api", error) from None
+
+
+def _grpc_place(key: str, options: GrpcAPI | UniGRPC, served: Served) -> dict[str, Any]:
+    """What all ports of GRPC are told alike."""
+    from flyball.http.grpc_port import GrpcTls
+
+    pem = tls_server_pem(options.tls, f"{key}.tls") if options.tls.enabled else None
+    return {
+        "host": options.address,
+        "port": options.port,
+        "max_receive_message_size": options.max_receive_message_size,
+        "tls": None if pem is None else GrpcTls(*pem),
+        "reuse_port": served.share_ports,
+    }
+
+
+def _no_grpc(key: str, error: ImportError) -> ConfigError:
+    text = f"{key}.enabled: {error}; install the extra: pip install 'flyball[grpc]'"
+    return ConfigError(text)
 
 
 def _challenge_listener(config: Config, served: Served, autocert: Autocert) -> Listener:

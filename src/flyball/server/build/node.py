@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 from flyball._version import __version__
 from flyball.core.options import NodeOptions
 from flyball.protocol.codes import DisconnectCode
+from flyball.server.build.postgres import postgres_figures
 from flyball.server.config import insecure_switches
 from flyball.server.metrics import MetricsOptions, NodeCollector, ServerMetrics
+from flyball.server.metrics.table import CONSUMERS
 from flyball.transports.common.limits import ConnectionLimits
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from flyball.core.node import Node
     from flyball.server.api.service import ApiService
     from flyball.server.config import Config
+    from flyball.server.consumers import ConsumerMetrics
     from flyball.server.proxies.metrics import ProxyMetrics
 
 VERSION: Final = f"{__version__} OSS"
@@ -70,6 +73,7 @@ def node_collector(
     api: ApiService,
     metrics: ServerMetrics,
     proxies: ProxyMetrics,
+    consumers: ConsumerMetrics,
 ) -> NodeCollector:
     """Everything that is counted here, in the original's names."""
     options = config.prometheus
@@ -79,6 +83,8 @@ def node_collector(
         api=api.metrics,
         server=metrics,
         proxies=proxies,
+        others=((consumers, CONSUMERS),),
+        postgres=postgres_figures(config, node.broker),
         num_nodes=lambda: node.num_nodes,
         options=MetricsOptions(
             version=node.options.version,

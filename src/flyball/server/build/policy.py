@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flyball.server.api.explain import Policy
 from flyball.server.auth.verifier import TokenVerifier
-from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRulesOptions
+from flyball.server.channels import ChannelRules, ChannelRulesOptions, RpcRules, RpcRulesOptions
 from flyball.server.client import ClientPolicyOptions, PersonalChannelOptions
 
 if TYPE_CHECKING:
     from flyball.aio.clock import Clock
+    from flyball.core.schemas import Faults
     from flyball.server.auth.jwks import JwksClient
     from flyball.server.config import Config
 
 
-def channel_rules(config: Config) -> ChannelRules:
-    """Namespaces and the way channel names are read."""
+def channel_rules(config: Config, faults: Faults | None = None) -> ChannelRules:
+    """Namespaces and the way channel names are read.
+
+    ``faults`` counts publications that do not fit a schema.
+    """
     channel = config.channel
     return ChannelRules(
         ChannelRulesOptions(
@@ -28,7 +33,8 @@ def channel_rules(config: Config) -> ChannelRules:
             max_length=channel.max_length,
             publication_data_format=channel.publication_data_format,
             history_meta_ttl=channel.history_meta_ttl,
-        )
+        ),
+        faults=faults,
     )
 
 
@@ -54,6 +60,16 @@ def policy_options(config: Config) -> ClientPolicyOptions:
             ping_method=rpc.ping.method,
         ),
     )
+
+
+def explained_policy(
+    options: ClientPolicyOptions,
+    rules: ChannelRules,
+    verifiers: tuple[TokenVerifier, TokenVerifier | None],
+) -> Policy:
+    """The same rules, for explanations."""
+    tokens, sub_tokens = verifiers
+    return Policy(rules, options.insecure, RpcRules(options.rpc), tokens, sub_tokens)
 
 
 def token_verifiers(

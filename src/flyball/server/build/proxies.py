@@ -57,9 +57,15 @@ def client_proxies(config: Config, node: Node, metrics: ProxyMetrics) -> Proxies
     calls = ClientProxies(
         connect=asked.connect if switched.connect.enabled else None,
         refresh=asked.refresh if switched.refresh.enabled else None,
-        subscribe={ProxyKind.SUBSCRIBE: asked.subscribe},
+        subscribe={
+            ProxyKind.SUBSCRIBE: asked.subscribe,
+            ProxyKind.SUBSCRIBE_STREAM: asked.subscribe_stream,
+        },
         sub_refresh=asked.sub_refresh,
-        publish={ProxyKind.PUBLISH: asked.publish},
+        publish={
+            ProxyKind.PUBLISH: asked.publish,
+            ProxyKind.SUBSCRIBE_STREAM: asked.publish_to_stream,
+        },
         rpc=asked.rpc,
     )
     return Proxies(calls, _component(by_path.values()))
@@ -111,6 +117,14 @@ def _backend(name: str, path: str, proxy: Proxy, node: Node, metrics: ProxyMetri
 
 def _is_http(endpoint: str) -> bool:
     return endpoint.startswith(("http://", "https://"))
+
+
+def _target(endpoint: str) -> str:
+    """``host:port``, without what a ``grpc://`` URL has around it."""
+    scheme = "grpc://"
+    if not endpoint.startswith(scheme):
+        return endpoint
+    return endpoint.removeprefix(scheme).partition("/")[0]
 
 
 def _lower(names: Iterable[str]) -> tuple[str, ...]:
@@ -174,7 +188,7 @@ def _grpc(path: str, proxy: Proxy) -> GrpcOptions:
             pem["private_key"] = read_pem(f"{key}.key_pem", tls.key_pem)
     credentials = options.credentials_key.lower(), options.credentials_value
     return GrpcOptions(
-        target=proxy.endpoint.removeprefix("grpc://"),
+        target=_target(proxy.endpoint),
         timeout=proxy.timeout,
         tls=tls.enabled,
         server_name=tls.server_name if tls.enabled else "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flyball.http.routes import Route
@@ -26,19 +28,42 @@ from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flyball.core.node import Node
+    from flyball.server.common.worker_place import WorkerPlace
     from flyball.server.config import Config
     from flyball.transports.common.limits import ConnectionLimits
 
 
-def client_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
-    """The endpoints of all transports that are on, and ``/connection/init``."""
-    return [
-        *_websocket_routes(config, node, limits),
-        *_stream_routes(config, node, limits),
-        *_sockjs_routes(config, node, limits),
-        *_init_routes(config, limits),
-    ]
+@dataclass(frozen=True, slots=True)
+class ClientRoutes:
+    """What clients connect to."""
+
+    public: tuple[Route, ...]
+    relayed: tuple[Route, ...]
+    """What other workers relay of it, for sessions that this one keeps."""
+
+
+def client_routes(
+    config: Config,
+    node: Node,
+    limits: ConnectionLimits,
+    origins: OriginPolicy,
+    worker: WorkerPlace | None = None,
+) -> ClientRoutes:
+    """The endpoints of all transports that are on, and ``/connection/init``.
+
+    ``origins`` is one for all of them: a page that tries one after the other is told of once.
+    """
+    sockjs, relayed = _sockjs_routes(config, node, limits, origins, worker)
+    rows = (
+        *_websocket_routes(config, node, limits, origins),
+        *_stream_routes(config, node, limits, origins),
+        *sockjs,
+        *_init_routes(config, limits, origins),
+    )
+    return ClientRoutes(rows, tuple(relayed))
 
 
 def origin_policy(config: Config) -> OriginPolicy:
@@ -57,9 +82,10 @@ def clean_path(prefix: str) -> str:
     return prefix.rstrip("/") or "/"
 
 
-def _websocket_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
+def _websocket_routes(
+    config: Config, node: Node, limits: ConnectionLimits, origins: OriginPolicy
+) -> list[Route]:
     """The WebSocket endpoints that are on."""
-    origins = origin_policy(config)
     found = []
     if not config.websocket.disabled:
         options = WebSocketOptions(**_websocket_options(config, config.websocket))
@@ -89,11 +115,12 @@ def _websocket_options(config: Config, options: WebSocketCommon) -> dict[str, An
         "compression_min_size": options.compression_min_size,
         "write_timeout": options.write_timeout,
         "keep_headers": kept_headers(config),
-        "keep_remote_addr": False,
     }
 
 
-def _stream_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
+def _stream_routes(
+    config: Config, node: Node, limits: ConnectionLimits, origins: OriginPolicy
+) -> list[Route]:
     """The streaming endpoints that are on, and ``/emulation`` if they need it."""
     kinds: tuple[tuple[str, StreamKind, SSE | HTTPStream | UniSSE | UniHTTPStream], ...] = (
         ("sse", streaming.SSE, config.sse),
@@ -101,7 +128,6 @@ def _stream_routes(config: Config, node: Node, limits: ConnectionLimits) -> list
         ("uni_sse", streaming.UNI_SSE, config.uni_sse),
         ("uni_http_stream", streaming.UNI_HTTP_STREAM, config.uni_http_stream),
     )
-    origins = origin_policy(config)
     found = []
     for name, kind, options in kinds:
         if options.enabled:
@@ -133,35 +159,52 @@ def _stream_options(
     )
 
 
-def _sockjs_routes(config: Config, node: Node, limits: ConnectionLimits) -> list[Route]:
-    """What SockJS serves, if it is on."""
+def _sockjs_routes(
+    config: Config,
+    node: Node,
+    limits: ConnectionLimits,
+    origins: OriginPolicy,
+    worker: WorkerPlace | None,
+) -> tuple[list[Route], list[Route]]:
+    """What SockJS serves, if it is on; and what of it other workers relay."""
     section = config.sockjs
     if not section.enabled:
-        return []
+        return [], []
     socket_options = WebSocketOptions(
         message_size_limit=section.message_size_limit,
         write_timeout=section.write_timeout,
         keep_headers=kept_headers(config),
-        keep_remote_addr=False,
     )
-    socket = SockJsWebSocketEndpoint(node, origin_policy(config), socket_options, limits)
+    socket = SockJsWebSocketEndpoint(node, origins, socket_options, limits)
     options = SockJsOptions(
         url=section.url,
         message_size_limit=section.message_size_limit,
         write_timeout=section.write_timeout,
         keep_headers=kept_headers(config),
     )
+    if worker is not None:
+        options = replace(
+            options,
+            elsewhere=partial(_keeper_elsewhere, worker),
+            relay_socket=str(worker.socket),
+        )
     endpoint = SockJsEndpoint(node, config.client.allowed_origins, options, limits)
     prefix, option = section.handler_prefix.rstrip("/"), "sockjs.handler_prefix"
-    return [
+    public = [
         Route(f"{prefix}/*/*/websocket", upgrade=socket, option=option),
         *endpoint.routes(prefix, option),
     ]
+    return public, endpoint.relayed_routes(prefix)
 
 
-def _init_routes(config: Config, limits: ConnectionLimits) -> list[Route]:
+def _keeper_elsewhere(worker: WorkerPlace, session_id: str) -> Path | None:
+    keeper = worker.keeper_of(session_id)
+    return None if keeper == worker.number else worker.socket_of(keeper)
+
+
+def _init_routes(config: Config, limits: ConnectionLimits, origins: OriginPolicy) -> list[Route]:
     """``/connection/init``, if it is on."""
     if not config.init.enabled:
         return []
     path, option = clean_path(config.init.handler_prefix), "init.handler_prefix"
-    return [init_route(origin_policy(config), path, limits=limits, option=option)]
+    return [init_route(origins, path, limits=limits, option=option)]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flyball.core.errors import ConfigError
-from flyball.core.types import NO_DATA, PublishOptions, RecoveryMode, SubscribeOptions
+from flyball.core.errors import ConfigError, Error
+from flyball.core.types import NO_DATA, PublishOptions, Raw, RecoveryMode, SubscribeOptions
 from flyball.server.channels.access import HISTORY, OPERATIONS, PRESENCE, Access
 from flyball.server.channels.data_format import CHECKS
+from flyball.server.channels.publication_schema import read_schema
 from flyball.server.common.patterns import compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flyball.core.types import Raw, SubscriptionSource
+    from flyball.core.schemas import Faults, PayloadSchema
+    from flyball.core.types import SubscriptionSource
     from flyball.server.channels.options import ChannelOptions
     from flyball.server.channels.overrides import Overrides
     from flyball.server.common.patterns import Pattern
@@ -41,9 +44,11 @@ class Namespace:
         name: of the namespace, empty for channels without one.
         options: what is set for it.
         defaults: what holds where it says nothing.
+        faults: where publications that do not fit its schema are counted.
 
     Raises:
-        ConfigError: the ``channel_regex`` does not compile, or the data format is unknown.
+        ConfigError: the ``channel_regex`` does not compile, the data format is unknown, or the
+            ``publication_schema`` is none.
     """
 
     __slots__ = (
@@ -55,9 +60,16 @@ class Namespace:
         "options",
         "pattern",
         "publish_options",
+        "schema",
     )
 
-    def __init__(self, name: str, options: ChannelOptions, defaults: NamespaceDefaults) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: ChannelOptions,
+        defaults: NamespaceDefaults,
+        faults: Faults | None = None,
+    ) -> None:
         self.name: str = name
         """Empty for channels without a namespace."""
         self.options: ChannelOptions = options
@@ -72,6 +84,15 @@ class Namespace:
             raise ConfigError(message)
         self.data_ok: Callable[[Raw | bytes], bool] = CHECKS[kind]
         """Whether data may be published here."""
+        self.schema: PayloadSchema | None = None
+        """What publications must fit."""
+        if options.publication_schema:
+            self.schema = read_schema(
+                options.publication_schema,
+                f"{where}.publication_schema",
+                f"{name}:*" if name else "*",
+                defaultdict(int) if faults is None else faults,
+            )
         self.meta_ttl: float = options.history_meta_ttl or defaults.history_meta_ttl
         self.publish_options: PublishOptions = PublishOptions(
             history_size=options.history_size,
@@ -92,6 +113,15 @@ class Namespace:
     def name_ok(self, channel: str, rest: str) -> bool:
         """Whether a channel may have this name; ``rest`` follows the namespace's."""
         return channel.isascii() if self.pattern is None else self.pattern.search(rest)
+
+    def misfit(self, data: Raw | bytes) -> str:
+        """Where ``data`` does not fit the ``publication_schema``; empty if it does."""
+        if self.schema is not None:
+            try:
+                self.schema.check(Raw(data))
+            except Error as error:
+                return error.detail
+        return ""
 
     def rights(self, user: str, *, insecure: bool) -> tuple[bool, bool]:
         """Whether ``user``, once subscribed, may read history, and presence.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from flyball.server.channels.data_format import DATA_FORMATS
-from flyball.server.common.option import Duration, nested, opt, section
+from flyball.server.common.option import Duration, JsonSchema, nested, opt, section
 
 SHARED_POLL: Final = "shared_poll"
 SUBSCRIPTION_TYPES: Final = {
@@ -159,6 +159,9 @@ class ChannelOptions:
         "",
         "What publication data must be; empty accepts all that is not empty.",
         allowed=DATA_FORMATS,
+    )
+    publication_schema: JsonSchema = opt(
+        "", "JSON Schema that publication data must fit: itself, or the path of a file."
     )
     subscribe_proxy_enabled: bool = opt(False, "Ask a proxy about each subscribe.")
     subscribe_proxy_name: str = opt("default", "Proxy asked about subscribes.")

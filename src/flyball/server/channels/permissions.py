@@ -55,6 +55,8 @@ def decide(
         return _BAD_NAME
     if data is not None and not namespace.data_ok(data):
         return _BAD_DATA
+    if data is not None and (misfit := namespace.misfit(data)):
+        return Decision(Verdict.REFUSE, f"publication_schema ({misfit})", codes.BAD_REQUEST)
     return namespace.access[operation].decide(user, subscribed=subscribed, insecure=insecure)
 
 

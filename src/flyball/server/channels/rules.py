@@ -12,6 +12,8 @@ from flyball.server.channels.options import ChannelOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flyball.core.schemas import Faults
+
 __all__ = ["ChannelRules", "ChannelRulesOptions", "ResolvedChannel"]
 
 CACHED_CHANNELS: Final = 16_384
@@ -79,18 +81,28 @@ class ChannelRules:
     Args:
         options: namespaces, and the way names are read.
         cached: how many names are remembered at a time.
+        faults: where publications that do not fit a schema are counted.
 
     Raises:
-        ConfigError: a ``channel_regex`` does not compile, or a data format is unknown.
+        ConfigError: a ``channel_regex`` does not compile, a data format is unknown, or a
+            ``publication_schema`` is none.
     """
 
     __slots__ = ("_cache", "_cached", "_namespaces", "options", "without_namespace")
 
-    def __init__(self, options: ChannelRulesOptions, *, cached: int = CACHED_CHANNELS) -> None:
+    def __init__(
+        self,
+        options: ChannelRulesOptions,
+        *,
+        cached: int = CACHED_CHANNELS,
+        faults: Faults | None = None,
+    ) -> None:
         self.options: ChannelRulesOptions = options
-        self.without_namespace: Namespace = Namespace("", options.without_namespace, options)
+        self.without_namespace: Namespace = Namespace(
+            "", options.without_namespace, options, faults
+        )
         self._namespaces = {
-            name: Namespace(name, own, options) for name, own in options.namespaces.items()
+            name: Namespace(name, own, options, faults) for name, own in options.namespaces.items()
         }
         self._cached = cached
         self._cache: dict[str, ResolvedChannel] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from flyball.aio.eager import eager
 from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.server.channels import (
@@ -45,6 +46,7 @@ class OperationHandlers:
     def __init__(self, state: PolicyState) -> None:
         self._state = state
 
+    @eager
     def on_publish(self, event: Publishing) -> PublishOptions | Awaitable[PublishAnswer]:
         """How the publication is kept. Hot: nothing is built where nothing is refused.
 
@@ -129,6 +131,7 @@ class OperationHandlers:
         assert channel.namespace is not None
         return replace(event.query, meta_ttl=channel.namespace.meta_ttl)
 
+    @eager
     def on_rpc(self, event: Rpc) -> Awaitable[Any] | None:
         """Answers the built-in ping, or asks the proxy of the method's namespace.
 

@@ -38,6 +38,9 @@ UInt32 = Annotated[int, Scalar("uint32", 0, 2**32 - 1)]
 Duration = Annotated[float, Scalar("duration")]
 """A span of time in seconds. Files and variables spell it in Go's way, ``1h30m``."""
 
+JsonSchema = Annotated[str, Scalar("schema")]
+"""A JSON Schema as text, in files also as an object, or the path of a file that holds one."""
+
 Pem = Annotated[str, Scalar("pem")]
 """PEM text, base64 of PEM text, or the path of a file that holds PEM text."""
 

@@ -114,6 +114,36 @@ def tls_server_pem(tls: TLSConfig, key: str) -> tuple[bytes, bytes, bytes | None
     return private, cert, read_pem(f"{key}.client_ca_pem", authorities) if authorities else None
 
 
+class NamedContext(ssl.SSLContext):
+    """The context of a client whose library knows no other name of the server than its address."""
+
+    server_name: str = ""
+    """What the certificate must be for, if not the address."""
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """See :meth:`ssl.SSLContext.wrap_bio`."""
+        name = self.server_name or server_hostname
+        return super().wrap_bio(incoming, outgoing, server_side, name, session)
+
+
+def named_client_context(tls: TLSConfig, key: str) -> ssl.SSLContext:
+    """The same as :func:`tls_client_context`, and it knows ``server_name`` itself.
+
+    Raises:
+        ConfigError: see there.
+    """
+    context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.server_name = tls.server_name
+    return _prepared_client(context, tls, key)
+
+
 def tls_client_context(tls: TLSConfig, key: str) -> ssl.SSLContext:
     """Makes the TLS context of a client: TLS 1.2 or newer, system roots unless ``server_ca_pem``.
 
@@ -126,7 +156,10 @@ def tls_client_context(tls: TLSConfig, key: str) -> ssl.SSLContext:
     Raises:
         ConfigError: A certificate or key is wrong.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _prepared_client(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls, key)
+
+
+def _prepared_client(context: ssl.SSLContext, tls: TLSConfig, key: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.cert_pem and tls.key_pem:
         _load_pair(context, tls, key)

@@ -8,7 +8,7 @@ from flyball.server.config.sources import read_dotenv
 from flyball.server.config.table import to_plain
 from flyball.server.config.unbuilt import unbuilt_options
 from flyball.server.config.validate import check, validate
-from flyball.server.config.validate_listeners import listener_notices
+from flyball.server.config.validate_listeners import grpc_sections, listener_notices
 
 __all__ = [
     "Config",
@@ -16,6 +16,7 @@ __all__ = [
     "LoadedConfig",
     "Notice",
     "check",
+    "grpc_sections",
     "insecure_switches",
     "listener_notices",
     "load_config",

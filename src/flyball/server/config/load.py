@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyball.server.common.option import Scalar
-from flyball.server.config import values
+from flyball.server.config import values, version5
 from flyball.server.config.problems import ConfigProblems, Notice, Problem, shown
 from flyball.server.config.schema import Config
 from flyball.server.config.sources import expand, read_dotenv, read_file
@@ -29,6 +29,7 @@ from flyball.server.config.table import (
     fields_of,
     rows,
 )
+from flyball.server.config.validate import validate
 
 UNKNOWN_KEY: Final = "unknown key in configuration file"
 UNKNOWN_VARIABLE: Final = "unknown var in environment"
@@ -53,6 +54,8 @@ class LoadedConfig:
     """Things to warn about."""
     unknown_keys: tuple[str, ...]
     """Keys of the file that no option has, such as ``channel.namespaces.[0].q``."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where the values of options came from that are not at their defaults, by path."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,9 @@ class _Context:
     notices: list[Notice] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
     known_variables: set[str] = field(default_factory=set)
+    sources: dict[str, str] = field(default_factory=dict)
+    old_keys: list[str] = field(default_factory=list)
+    """Keys and variables that are named as in Centrifugo 5, with what to do about each."""
 
     def variable(self, name: str) -> tuple[str, str] | None:
         """Returns the full name and the value of the variable that is set for ``name``."""
@@ -141,9 +147,11 @@ def load_config(
     if config.log.level not in levels:
         hint = f"info is used; allowed are {', '.join(levels)}"
         context.notices.append(Notice("unknown log level", config.log.level, hint))
+    _tell_version(context)
     if context.problems:
-        raise ConfigProblems(context.problems)
-    return LoadedConfig(config, used, tuple(context.notices), tuple(sorted(context.unknown_keys)))
+        raise ConfigProblems([*context.problems, *_more(config, context)], context.notices)
+    unknown = tuple(sorted(context.unknown_keys))
+    return LoadedConfig(config, used, tuple(context.notices), unknown, context.sources)
 
 
 def _section(
@@ -172,6 +180,9 @@ def _gather(cls: SectionClass, raw: Any, place: _Place, context: _Context) -> di
         key = place.path.rstrip(".")
         secret = any(item.meta.secret for item in fields_of(cls))
         text = f"{shown(raw, secret=secret)} is not allowed; expected an object with options"
+        if (name := version5.new_name(key)) and isinstance(raw, (str, bool, int)):
+            context.old_keys.append(key)
+            text += f" ({version5.SO_IN_5} {name})"
         context.problems.append(Problem(key, text, place.source))
         return {}
     names = field_names(cls)
@@ -199,21 +210,25 @@ def _merge(left: Any, right: Any) -> Any:
 
 def _unknown_key(key: str, names: list[str], place: _Place, context: _Context) -> None:
     full = f"{place.dotted}{key}"
-    hint = ""
-    near = get_close_matches(key, names, 1, 0.7)
-    if near:
-        hint = f"did you mean {place.dotted}{near[0]}?"
+    hint = version5.advice(key, place.dotted)
+    if hint:
+        context.old_keys.append(full)
     else:
-        # Options moved into sections over time: token_hmac_secret_key is client.token....
-        paths = {row.path.replace(".", "_"): row.path for row in rows()}
-        near = get_close_matches(full.replace(".", "_"), paths, 1, 0.75)
-        if near:
-            hint = f"did you mean {paths[near[0]]}?"
+        hint = _guess(key, names, place)
     if place.from_file:
         context.unknown_keys.append(full)
         context.notices.append(Notice(UNKNOWN_KEY, full, hint))
     else:
         context.notices.append(Notice(f"unknown key in {place.source}", full, hint))
+
+
+def _guess(key: str, names: list[str], place: _Place) -> str:
+    near = get_close_matches(key, names, 1, 0.7)
+    if near:
+        return f"did you mean {place.dotted}{near[0]}?"
+    paths = {row.path.replace(".", "_"): row.path for row in rows()}
+    near = get_close_matches(f"{place.dotted}{key}".replace(".", "_"), paths, 1, 0.75)
+    return f"did you mean {paths[near[0]]}?" if near else ""
 
 
 def _value(item: OptionField, raw: Any, place: _Place, context: _Context) -> Any:
@@ -226,10 +241,15 @@ def _value(item: OptionField, raw: Any, place: _Place, context: _Context) -> Any
         return _sections(item, raw, found, place, context)
     # A zero in a file cannot be told from an absent key: it leaves the default as it is.
     value = item.default if raw is None else _read(item, raw, place, context) or item.default
+    source = place.source if raw is not None else ""
     if flag is not None:
-        return _read_text(item, flag, path, f"flag --{path}", context)
-    if found is not None:
-        return _read_text(item, found[1], path, f"environment variable {found[0]}", context)
+        source = f"flag --{path}"
+        value = _read_text(item, flag, path, source, context)
+    elif found is not None:
+        source = f"environment variable {found[0]}"
+        value = _read_text(item, found[1], path, source, context)
+    if source:
+        context.sources[path] = source
     return value
 
 
@@ -256,7 +276,7 @@ def _read_text(item: OptionField, text: str, path: str, source: str, context: _C
     try:
         match item.shape:
             case Shape.STRINGS:
-                return tuple(text.split())
+                return tuple(map(values.read_string, text.split()))
             case Shape.MAP:
                 return values.read_map(values.read_json(text), lower=False)
             case _:
@@ -348,9 +368,38 @@ def _look_at_variables(context: _Context) -> None:
             continue
         if _KUBERNETES.fullmatch(rest):
             continue
-        near = get_close_matches(rest, context.known_variables, 1, 0.8)
-        hint = f"did you mean {prefix}{near[0]}?" if near else ""
-        context.notices.append(Notice(UNKNOWN_VARIABLE, name, hint))
+        context.notices.append(
+            Notice(UNKNOWN_VARIABLE, name, _guess_variable(prefix, rest, context))
+        )
+
+
+def _guess_variable(prefix: str, rest: str, context: _Context) -> str:
+    if new := version5.new_name(rest.lower()):
+        context.old_keys.append(f"{prefix}{rest}")
+        if " " not in new:
+            new = prefix + new.upper().replace(".", "_")
+        return f"{version5.SO_IN_5} {new}"
+    near = get_close_matches(rest, context.known_variables, 1, 0.8)
+    return f"did you mean {prefix}{near[0]}?" if near else ""
+
+
+def _more(config: Config, context: _Context) -> list[Problem]:
+    """What else is wrong, with defaults in place of what could not be read.
+
+    Nothing is said of a configuration that lost items which others name: it would not be true.
+    """
+    told = {problem.key for problem in context.problems}
+    if any(key.startswith(NAMED_LISTS) for key in told):
+        return []
+    return [problem for problem in validate(config) if problem.key not in told]
+
+
+def _tell_version(context: _Context) -> None:
+    """One old name may be a slip; more of them are a configuration of the version before."""
+    if len(context.old_keys) > 1:
+        count = len(context.old_keys)
+        hint = f"{count} keys have other names since version 6, and no effect; each is told below"
+        context.notices.insert(0, Notice("configuration of Centrifugo 5", context.file, hint))
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

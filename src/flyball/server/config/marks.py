@@ -21,7 +21,10 @@ def secret_options() -> frozenset[str]:
 def insecure_switches(config: Config) -> list[str]:
     """Returns the options that are on and take protection away."""
     marked = (row.path for row in rows() if row.field.meta.insecure)
-    return [path for path in marked if attrgetter(path)(config)]
+    found = [path for path in marked if attrgetter(path)(config)]
+    if "*" in config.client.allowed_origins:
+        found.append("client.allowed_origins")  # any page may connect, with its visitor's cookies
+    return found
 
 
 def waiting_for_restart(running: Config, wanted: Config) -> list[str]:

@@ -6,12 +6,26 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from flyball.core.errors import ConfigError
+from flyball.server.config.table import OWN_PREFIX, rows
 
 _USERINFO: Final = re.compile(r"//[^/@\s]*@")
 _SHOWN: Final = 80
+_INDEX: Final = re.compile(r"\[\d+\]")
+
+
+def variable_of(key: str) -> str:
+    """The variable that sets ``key``; empty if there is none. ``<NAME>`` is that of a list's item."""
+    name = _variables().get(_INDEX.sub("[]", key).removesuffix("[]"))
+    return f"{OWN_PREFIX}{name}" if name else ""
+
+
+@cache
+def _variables() -> dict[str, str]:
+    return {row.path: row.env for row in rows() if row.env}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +40,11 @@ class Problem:
     """Where the value came from; empty when that does not matter."""
 
     def __str__(self) -> str:
-        source = f" ({self.source})" if self.source else ""
-        return f"{self.key}{source}: {self.text}" if self.key else f"{self.text}{source}"
+        if not self.key:
+            return f"{self.text} ({self.source})" if self.source else self.text
+        variable = variable_of(self.key) if "variable" not in self.source else ""
+        told = ", ".join(filter(None, (self.source, variable)))
+        return f"{self.key} ({told}): {self.text}" if told else f"{self.key}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +66,10 @@ class Notice:
 class ConfigProblems(ConfigError):
     """All problems of a configuration in one report."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], notices: Sequence[Notice] = ()) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
+        self.notices: tuple[Notice, ...] = tuple(notices)
+        """What else was seen: often why there are problems."""
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -144,7 +144,9 @@ class RedisStreamConsumer(RedisConnection):
     visibility_timeout: Duration = opt(
         30.0, "Entries not acknowledged in this time are taken over."
     )
-    num_workers: int = opt(1, "Entries worked at one time.")
+    num_workers: int = opt(
+        1, "Entries of a stream worked at one time; more than one are not in order."
+    )
     payload_value: str = opt("payload", "Value with the payload.")
     method_value: str = opt("method", "Value with the API method.")
     publication_data_mode: ValueDataMode = nested(ValueDataMode, _DATA_MODE)

@@ -21,6 +21,9 @@ class RedisBroker(RedisPrefixed):
     """Redis as broker."""
 
     history_use_lists: bool = opt(False, "Keep history in lists, not streams.")
+    sharded_pub_sub: bool = opt(
+        False, "Send messages by sharded PUB/SUB (Redis 7 and newer), for a Cluster."
+    )
 
 
 @section
@@ -41,6 +44,9 @@ class RedisEngine(RedisPresenceManager):
     """Redis as engine: broker and presence."""
 
     history_use_lists: bool = opt(False, "Keep history in lists, not streams.")
+    sharded_pub_sub: bool = opt(
+        False, "Send messages by sharded PUB/SUB (Redis 7 and newer), for a Cluster."
+    )
 
 
 @section
@@ -54,11 +60,42 @@ class RedisMapBroker(RedisPrefixed):
 
 
 @section
+class TarantoolBroker:
+    """Tarantool as broker."""
+
+    prefix: str = opt("centrifugo", "Start of all names; it has no colon.")
+    address: tuple[str, ...] = opt(
+        ("tcp://127.0.0.1:3301",),
+        "Servers, as host:port or URL; more than one shards channels over them. Each may be a"
+        " leader with its followers, comma separated.",
+    )
+    mode: str = opt(
+        "standalone",
+        "What the servers of a shard are to each other.",
+        allowed=("standalone", "leader-follower", "leader-follower-raft"),
+    )
+    user: str = opt("", "User; the guest if empty.")
+    password: str = opt("", "Password.", secret=True)
+    connect_timeout: Duration = opt(1.0, "Longest wait for a connection.")
+    io_timeout: Duration = opt(4.0, "Longest wait for an answer.")
+
+
+@section
+class TarantoolEngine(TarantoolBroker):
+    """Tarantool as engine: broker and presence."""
+
+    presence_ttl: Duration = opt(60.0, "Lifetime of a presence entry that is not renewed.")
+
+
+@section
 class EngineConfig:
     """Default for broker and presence manager."""
 
-    type: str = opt("memory", "Kind of engine.", allowed=("memory", "redis"), flag=True)
+    type: str = opt(
+        "memory", "Kind of engine.", allowed=("memory", "redis", "tarantool"), flag=True
+    )
     redis: RedisEngine = nested(RedisEngine, "Settings of the redis engine.")
+    tarantool: TarantoolEngine = nested(TarantoolEngine, "Settings of the tarantool engine.")
 
 
 @section
@@ -83,6 +120,27 @@ class NatsBroker:
     tls: TLSConfig = nested(TLSConfig, "TLS towards the servers.")
     allow_wildcards: bool = opt(False, "Admit channels with the NATS wildcards * and >.")
     raw_mode: NatsRawMode = nested(NatsRawMode, "Plain subjects and bodies.")
+
+
+@section
+class NatsJetStream:
+    """History, recovery and presence by JetStream."""
+
+    enabled: bool = opt(False, "Keep history and presence by JetStream (NATS 2.11 and newer).")
+    storage: str = opt("file", "Where history is kept.", allowed=("file", "memory"))
+    replicas: int = opt(1, "Servers that keep a copy: 1, 3 or 5.")
+    max_bytes: int = opt(-1, "Bytes of all history; publishing fails when full. -1: no limit.")
+    presence_ttl: Duration = opt(60.0, "Lifetime of a presence entry that is not renewed.")
+    idempotency_window: Duration = opt(300.0, "How long idempotency keys are remembered at most.")
+    request_timeout: Duration = opt(4.0, "Longest wait for an answer of JetStream.")
+
+
+@section
+class NatsBrokerSection(NatsBroker):
+    """The same, with what the original does not have."""
+
+    credentials_file: str = opt("", "Credentials file (.creds) of a user: JWT and seed.")
+    jetstream: NatsJetStream = nested(NatsJetStream, "History, recovery and presence by JetStream.")
 
 
 @section
@@ -115,6 +173,14 @@ class PostgresBroker:
 
 
 @section
+class PostgresBrokerSection(PostgresBroker):
+    """The same, with what the original does not have."""
+
+    connect_timeout: Duration = opt(2.0, "Longest wait for a connection.")
+    io_timeout: Duration = opt(4.0, "Longest wait for an answer.")
+
+
+@section
 class PostgresMapBroker(PostgresBroker):
     """PostgreSQL as map broker."""
 
@@ -137,13 +203,16 @@ class BrokerConfig:
     type: str = opt(
         "memory",
         "Kind of broker.",
-        allowed=("memory", "redis", "nats", "postgres", "redisnats"),
+        allowed=("memory", "redis", "nats", "postgres", "redisnats", "tarantool"),
         flag=True,
     )
     redis: RedisBroker = nested(RedisBroker, "Settings of the redis broker.")
-    nats: NatsBroker = nested(NatsBroker, "Settings of the nats broker.")
-    postgres: PostgresBroker = nested(PostgresBroker, "Settings of the postgres broker.")
+    nats: NatsBrokerSection = nested(NatsBrokerSection, "Settings of the nats broker.")
+    postgres: PostgresBrokerSection = nested(
+        PostgresBrokerSection, "Settings of the postgres broker."
+    )
     redisnats: RedisNatsBroker = nested(RedisNatsBroker, "Not read.", hidden=True)
+    tarantool: TarantoolBroker = nested(TarantoolBroker, "Settings of the tarantool broker.")
 
 
 @section
@@ -151,9 +220,17 @@ class PresenceManagerConfig:
     """Presence, when it shall differ from the engine."""
 
     enabled: bool = opt(False, "Use this presence manager in place of the engine's.", flag=True)
-    type: str = opt("memory", "Kind of presence manager.", allowed=("memory", "redis"), flag=True)
+    type: str = opt(
+        "memory",
+        "Kind of presence manager.",
+        allowed=("memory", "redis", "tarantool"),
+        flag=True,
+    )
     redis: RedisPresenceManager = nested(
         RedisPresenceManager, "Settings of the redis presence manager."
+    )
+    tarantool: TarantoolEngine = nested(
+        TarantoolEngine, "Settings of the tarantool presence manager."
     )
 
 
@@ -188,11 +265,19 @@ class PostgresController:
 
 
 @section
+class PostgresControllerSection(PostgresController):
+    """The same, with what the original does not have."""
+
+    connect_timeout: Duration = opt(2.0, "Longest wait for a connection.")
+    io_timeout: Duration = opt(4.0, "Longest wait for an answer.")
+
+
+@section
 class ControllerConfig:
     """Messages between nodes, for brokers that carry none."""
 
     enabled: bool = opt(False, "Use a controller.")
     type: str = opt("", "Kind of controller.", allowed=("postgres",))
-    postgres: PostgresController = nested(
-        PostgresController, "Settings of the postgres controller."
+    postgres: PostgresControllerSection = nested(
+        PostgresControllerSection, "Settings of the postgres controller."
     )

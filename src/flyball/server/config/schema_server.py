@@ -38,6 +38,9 @@ class HTTPServer:
     internal_tls: TLSConfig = nested(TLSConfig, "TLS of the internal listener.")
     http3: HTTP3 = nested(HTTP3, "HTTP/3 on the external listener.")
     h2c_external: bool = opt(False, "Serve HTTP/2 without TLS on the external listener.")
+    workers: int = opt(
+        1, "Processes that share the ports and act as one.", flag=True, short="--workers"
+    )
 
     @property
     def external(self) -> tuple[str, str]:
@@ -249,7 +252,7 @@ class Admin:
     handler_prefix: str = opt("", _PREFIX)
     password: str = opt("", "Password of the operator.", secret=True)
     secret: str = opt("", "Secret that signs the operator's session.", secret=True)
-    insecure: bool = opt(False, "Ask for no password.", flag=True)
+    insecure: bool = opt(False, "Ask for no password.", flag=True, insecure=True)
     web_path: str = opt("", "Directory with another web interface to serve.")
     web_proxy_address: str = opt("", "Address of another web interface to pass requests to.")
     external: bool = opt(False, "Serve it on the external listener.", flag=True)

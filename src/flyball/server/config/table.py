@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
+from flyball.server.common import worker_place
 from flyball.server.common.durations import format_duration
 from flyball.server.common.option import META_KEY, Int, Meta, Scalar
 from flyball.server.config.schema import Config
 
-ENV_PREFIXES: Final = ("FLYBALL_", "CENTRIFUGO_")
+OWN_PREFIX: Final = "FLYBALL_"
+ENV_PREFIXES: Final = (OWN_PREFIX, "CENTRIFUGO_")
 """Prefixes of environment variables; the first one that is set wins."""
 
-PROCESS_VARIABLES: Final = frozenset({"FLYBALL_ACME_DIRECTORY", "FLYBALL_ACME_CA_FILE"})
+PROCESS_VARIABLES: Final = frozenset(
+    {
+        *("FLYBALL_ACME_DIRECTORY", "FLYBALL_ACME_CA_FILE"),
+        worker_place.VARIABLE,
+    }
+)
 """Variables that are no options: read where the server is put together."""
 
 NAMED_LISTS: Final = ("channel.namespaces", "rpc.namespaces", "proxies", "consumers")

@@ -15,18 +15,15 @@ from flyball.server.config.schema import Config
 from flyball.server.config.validate_common import scopes
 
 BUILT: Final = {
-    "engine": ("memory", "redis"),
-    "broker": ("memory", "redis"),
-    "presence_manager": ("memory", "redis"),
+    "engine": ("memory", "redis", "tarantool"),
+    "broker": ("memory", "redis", "nats", "redisnats", "postgres", "tarantool"),
+    "presence_manager": ("memory", "redis", "tarantool"),
     "map_broker": ("memory",),
-    "controller": (),
+    "controller": ("postgres",),
 }
 """Sections that name an engine, and the ``type`` that this version has."""
 
 SWITCHES: Final = (
-    "grpc_api.enabled",
-    "admin.enabled",
-    "swagger.enabled",
     "debug.enabled",
     "opentelemetry.enabled",
     "graphite.enabled",
@@ -34,7 +31,6 @@ SWITCHES: Final = (
 """Switches, and options with a default of off, whose parts are missing."""
 
 UNBUILT_PROXIES: Final = (
-    ProxyKind.SUBSCRIBE_STREAM,
     ProxyKind.MAP_PUBLISH,
     ProxyKind.MAP_REMOVE,
     ProxyKind.SHARED_POLL_REFRESH,
@@ -67,9 +63,4 @@ def unbuilt_options(config: Config) -> list[str]:
         ]
         if scope.options.subscription_type in SUBSCRIPTION_TYPES:
             found.append(f"{scope.key}.subscription_type")
-    found += [
-        f"consumers[{index}].enabled"
-        for index, consumer in enumerate(config.consumers)
-        if consumer.enabled
-    ]
     return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from flyball.core.errors import ConfigError
 from flyball.server.channels.names import split_channel
 from flyball.server.channels.options import MAP_TYPES, SHARED_POLL, ChannelOptions, MapOptions
+from flyball.server.channels.publication_schema import read_schema
 from flyball.server.common.durations import format_duration
 from flyball.server.common.patterns import compile_pattern
 from flyball.server.config.problems import Problem
@@ -105,6 +107,16 @@ def _channel_regex(config: Config) -> Iterator[Problem]:
             except ConfigError as error:
                 text = str(error).removeprefix(f"{key}: ")
                 yield scope.problem("channel_regex", text)
+
+
+def _publication_schema(config: Config) -> Iterator[Problem]:
+    for scope in scopes(config):
+        if scope.options.publication_schema:
+            key = f"{scope.key}.publication_schema"
+            try:
+                read_schema(scope.options.publication_schema, key, "*", defaultdict(int))
+            except ConfigError as error:
+                yield scope.problem("publication_schema", str(error).removeprefix(f"{key}: "))
 
 
 def _stream_proxy(config: Config) -> Iterator[Problem]:
@@ -284,6 +296,7 @@ CHANNEL_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _global_history,
     _allowed_values,
     _channel_regex,
+    _publication_schema,
     _stream_proxy,
     _map,
     _presence_prefixes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,8 +11,11 @@ from flyball.core.errors import ConfigError
 from flyball.server.common.tls import TLSConfig, read_pem, tls_server_context
 from flyball.server.config.problems import Notice, Problem
 from flyball.server.config.schema import Config
+from flyball.server.config.schema_server import GrpcAPI, UniGRPC
 
 MAX_PORT: Final = 65535
+MAX_WORKERS: Final = 128
+"""What can be told apart by the first byte of a connection id of QUIC."""
 
 
 def ports(config: Config) -> Iterator[Problem]:
@@ -21,12 +25,58 @@ def ports(config: Config) -> Iterator[Problem]:
         ("http_server.port", server.port),
         ("http_server.internal_port", server.internal_port or 0),
     ]
-    if config.uni_grpc.enabled:
-        found.append(("uni_grpc.port", config.uni_grpc.port))
+    found += [(f"{key}.port", section.port) for key, section in grpc_sections(config)]
     for key, value in found:
         text = str(value)
         if not (text.isascii() and text.isdecimal() and int(text) <= MAX_PORT):
             yield Problem(key, f'"{value}" is not allowed; use a port from 0 to {MAX_PORT}')
+
+
+def workers(config: Config) -> Iterator[Problem]:
+    """Finds what cannot be shared by several processes."""
+    server = config.http_server
+    key = "http_server.workers"
+    if not 1 <= server.workers <= MAX_WORKERS:
+        yield Problem(key, f"{server.workers} is not allowed; use 1 to {MAX_WORKERS}")
+    if server.workers <= 1:
+        return
+    if not hasattr(socket, "SO_REUSEPORT"):
+        yield Problem(key, "this system lets no two processes share a port; use 1")
+    autocert = server.tls_autocert
+    if autocert.enabled and not autocert.cache_dir:
+        yield Problem(
+            "http_server.tls_autocert.cache_dir",
+            "several workers share their certificates in this directory; name one",
+        )
+    listening = {"http_server.port": str(server.port)}
+    if server.is_split:
+        listening["http_server.internal_port"] = server.internal[1]
+    listening |= {f"{name}.port": str(section.port) for name, section in grpc_sections(config)}
+    for port_key, port in listening.items():
+        if port == "0":
+            yield Problem(port_key, f"it is 0; {server.workers} workers need one port, name it")
+    yield from _engine_of_workers(config)
+
+
+def _engine_of_workers(config: Config) -> Iterator[Problem]:
+    """Finds engines that leave each worker alone, and so lose what they promise."""
+    broker, presence = config.broker, config.presence_manager
+    alone = "is in the memory of each worker alone; use another type, or switch it off"
+    if broker.enabled and broker.type == "memory":
+        yield Problem("broker.type", f'"memory" {alone}')
+    if presence.enabled and presence.type == "memory":
+        yield Problem("presence_manager.type", f'"memory" {alone}')
+    if broker.enabled and broker.type == "postgres" and not config.controller.enabled:
+        yield Problem(
+            "controller.enabled",
+            'workers with broker.type "postgres" reach each other by it only; switch it on',
+        )
+
+
+def grpc_sections(config: Config) -> list[tuple[str, GrpcAPI | UniGRPC]]:
+    """The sections of ports that speak GRPC, where they are switched on, with their keys."""
+    sections = (("grpc_api", config.grpc_api), ("uni_grpc", config.uni_grpc))
+    return [(key, section) for key, section in sections if section.enabled]
 
 
 def certificates(config: Config) -> Iterator[Problem]:
@@ -41,11 +91,11 @@ def certificates(config: Config) -> Iterator[Problem]:
 
 def origins(config: Config) -> Iterator[Problem]:
     """Finds patterns of origins that cannot be read."""
-    from flyball.transports.common.origin import glob_to_regex
+    from flyball.transports.common.origin import origin_regex
 
     for index, pattern in enumerate(config.client.allowed_origins):
         try:
-            glob_to_regex(pattern.lower())
+            origin_regex(pattern.lower())
         except ConfigError as error:
             yield Problem(f"client.allowed_origins[{index}]", str(error))
 
@@ -59,6 +109,7 @@ def listener_notices(config: Config, now: dt.datetime | None = None) -> list[Not
     """
     return [
         *_idle(config),
+        *_lone_presence(config),
         *(
             notice
             for key, tls in _used_tls(config)
@@ -73,15 +124,15 @@ def _used_tls(config: Config) -> Iterator[tuple[str, TLSConfig]]:
         yield "http_server.tls", server.tls
     if server.internal_tls.enabled and server.is_split:
         yield "http_server.internal_tls", server.internal_tls
-    if config.uni_grpc.enabled and config.uni_grpc.tls.enabled:
-        yield "uni_grpc.tls", config.uni_grpc.tls
+    for key, section in grpc_sections(config):
+        if section.tls.enabled:
+            yield f"{key}.tls", section.tls
 
 
 def _idle(config: Config) -> Iterator[Notice]:
     server = config.http_server
     sections = [("http_server.tls", server.tls), ("http_server.internal_tls", server.internal_tls)]
-    if config.uni_grpc.enabled:
-        sections.append(("uni_grpc.tls", config.uni_grpc.tls))
+    sections += [(f"{key}.tls", section.tls) for key, section in grpc_sections(config)]
     for key, tls in sections:
         if tls.cert_pem and not tls.enabled:
             yield Notice(
@@ -98,6 +149,22 @@ def _idle(config: Config) -> Iterator[Notice]:
             "option does nothing",
             "http_server.internal_tls",
             "internal endpoints are on the external port; set http_server.internal_port",
+        )
+
+
+def _lone_presence(config: Config) -> Iterator[Notice]:
+    broker = config.broker
+    has_presence = broker.type == "nats" and broker.nats.jetstream.enabled
+    if (
+        config.http_server.workers > 1
+        and config.engine.type == "memory"
+        and broker.enabled
+        and not (has_presence or config.presence_manager.enabled)
+    ):
+        yield Notice(
+            "each worker tells the presence of its own clients only",
+            "presence_manager",
+            f'broker.type "{broker.type}" comes without one that is shared; choose one',
         )
 
 

@@ -19,7 +19,13 @@ from flyball.server.config.schema import Config
 from flyball.server.config.unbuilt import BUILT, UNBUILT_DECIDERS
 from flyball.server.config.validate_autocert import autocert
 from flyball.server.config.validate_common import allowed, choices, scopes
-from flyball.server.config.validate_listeners import certificates, origins, ports
+from flyball.server.config.validate_listeners import (
+    certificates,
+    grpc_sections,
+    origins,
+    ports,
+    workers,
+)
 
 
 def _engine_types(config: Config) -> Iterator[Problem]:
@@ -134,6 +140,14 @@ def _unreleased(config: Config) -> Iterator[Problem]:
         )
 
 
+def _databases(config: Config) -> Iterator[Problem]:
+    for name in ("broker", "controller"):
+        section = getattr(config, name)
+        if section.enabled and section.type == "postgres" and not section.postgres.dsn:
+            key = f"{name}.postgres.dsn"
+            yield Problem(key, "it is empty; set it, as in postgres://user:password@host/database")
+
+
 def _token_sources(config: Config) -> Iterator[Problem]:
     client = config.client
     sections: dict[str, TokenOptions] = {"client.token": client.token}
@@ -174,8 +188,7 @@ def _addresses(config: Config) -> Iterator[Problem]:
     found = [("http_server.address", server.address)]
     if server.is_split:
         found.append(("http_server.internal_address", server.internal_address))
-    if config.uni_grpc.enabled:
-        found.append(("uni_grpc.address", config.uni_grpc.address))
+    found += [(f"{key}.address", section.address) for key, section in grpc_sections(config)]
     for key, address in found:
         try:
             if address:
@@ -200,9 +213,11 @@ START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _http3,
     _paths,
     ports,
+    workers,
     certificates,
     origins,
     autocert,
     _stream_endpoints,
     _unreleased,
+    _databases,
 )

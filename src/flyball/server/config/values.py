@@ -44,6 +44,8 @@ def read_scalar(scalar: Scalar, raw: Any, *, text_only: bool) -> Any:
             return read_bool(raw)
         case "string" | "pem":
             return read_string(raw)
+        case "schema":
+            return json.dumps(raw) if isinstance(raw, Mapping) else read_string(raw)
         case "duration":
             return read_duration(raw, text_only=text_only)
         case _:
@@ -65,6 +67,11 @@ def read_bool(raw: Any) -> bool:
 def read_string(raw: Any) -> str:
     """Reads text; numbers count as their digits."""
     if isinstance(raw, str):
+        try:
+            raw.encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair in JSON, or bytes of a variable that are no UTF-8.
+            raise ValueError("text in UTF-8") from None
         return raw
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
         return str(int(raw)) if _whole(raw) else str(raw)
@@ -116,7 +123,7 @@ def read_duration(raw: Any, *, text_only: bool) -> float:
 def read_strings(raw: Any) -> tuple[str, ...]:
     """Reads a list of strings from a file; a lone string is a list of one."""
     if isinstance(raw, str):
-        return (raw,) if raw else ()
+        return (read_string(raw),) if raw else ()
     if isinstance(raw, list):
         try:
             return tuple(read_string(item) for item in raw)
@@ -133,7 +140,7 @@ def read_map(raw: Any, *, lower: bool) -> dict[str, str]:
     try:
         if isinstance(raw, Mapping):
             return {
-                (str(key).lower() if lower else str(key)): read_string(value)
+                read_string(str(key).lower() if lower else str(key)): read_string(value)
                 for key, value in raw.items()
             }
         if isinstance(raw, list):

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from flyball.http.messages import NO_SNIFF, Response, plain_error
+from flyball.http.messages import Response, plain_error
 from flyball.http.routes import Route
 from flyball.http.static import METHODS, content_type, static_route
 from flyball.server.auth.make import sign
 from flyball.server.http.endpoints import JSON
+from flyball.server.http.pages import PAGE_HEADERS, content_policy
 
 if TYPE_CHECKING:
     from flyball.http.messages import RequestHead
@@ -29,33 +30,12 @@ if TYPE_CHECKING:
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.demo")
 
 CENTRIFUGE_JS: Final = "vendor/centrifuge-5.8.0/centrifuge.js"
-"""The browser build of centrifuge-js inside the package; see scripts/vendor_centrifuge.py."""
+"""The browser build of centrifuge-js inside the package; see scripts/vendor.py."""
 USER_PREFIX: Final = "demo-"
 TOKEN_TTL: Final = 3600
 """Seconds."""
 MAX_BODY: Final = 1024
 
-_CSP: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self' {sockets}",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-_PAGE_HEADERS: Final = (
-    NO_SNIFF,
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
-)
-_HOST: Final = re.compile(r"[\w.-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 _FILES: Final = {
     "app.js": "demo/app.js",
     "style.css": "demo/style.css",
@@ -100,7 +80,7 @@ def demo_routes(options: DemoOptions = DemoOptions()) -> list[Route]:
                 f"{options.path}/{name}",
                 _read(file),
                 content_type(name),
-                headers=_PAGE_HEADERS,
+                headers=PAGE_HEADERS,
                 option=_OPTION,
             )
         )
@@ -140,20 +120,13 @@ def _page(options: DemoOptions) -> Handler:
 
     def page(head: RequestHead, _body: bytes) -> Response:
         headers = (
-            *_PAGE_HEADERS,
-            ("Content-Security-Policy", _policy(head)),
+            *PAGE_HEADERS,
+            content_policy(head),
             ("Cache-Control", "no-store"),
         )
         return Response(body, content_type="text/html; charset=utf-8", headers=headers)
 
     return page
-
-
-def _policy(head: RequestHead) -> str:
-    """The page's policy. Older browsers do not take ``'self'`` to mean WebSockets of the host."""
-    host = head.headers.get("host", "")
-    sockets = f"ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
-    return _CSP.format(sockets=sockets).replace(" ;", ";")
 
 
 def _tokens(options: DemoOptions) -> Handler:
@@ -176,7 +149,7 @@ def _tokens(options: DemoOptions) -> Handler:
         }
         signed = sign(claims, options.token_secret)
         answer = msgspec.json.encode({"token": signed, "user": USER_PREFIX + asked.user})
-        headers = (*_PAGE_HEADERS, ("Cache-Control", "no-store"))
+        headers = (*PAGE_HEADERS, ("Cache-Control", "no-store"))
         return Response(answer, content_type=JSON, headers=headers)
 
     return token

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from flyball.core.errors import Error
 from flyball.http.messages import NO_SNIFF, Response
 from flyball.http.routes import Route
 from flyball.server.metrics import CONTENT_TYPE, exposition
@@ -17,72 +16,55 @@ if TYPE_CHECKING:
 
     from prometheus_client.registry import Collector
 
-    from flyball.core.node import Node
     from flyball.http.messages import RequestHead
+    from flyball.server.http.siblings import Siblings
 
-WORKER_METRICS: Final = "flyball_worker_metrics"
-"""Name of the survey."""
 JSON: Final = "application/json; charset=utf-8"
 _HEADERS: Final = (NO_SNIFF, ("Cache-Control", "no-store"))
+_HEALTHY: Final = Response(b"{}", content_type=JSON, headers=_HEADERS)
 
 
-def health_route(path: str = "/health", problems: Callable[[], list[str]] = list) -> Route:
+def health_route(
+    path: str = "/health",
+    problems: Callable[[], list[str]] = list,
+    siblings: Siblings | None = None,
+) -> Route:
     """Answers 200 as long as the process serves requests and its engine works.
 
-    Otherwise 503, with what ``problems()`` says.
+    Otherwise 503, with what ``problems()`` says. Of several workers each answers for all.
     """
-    healthy = Response(b"{}", content_type=JSON, headers=_HEADERS)
 
-    def health(_head: RequestHead, _body: bytes) -> Response:
-        found = problems()
-        if not found:
-            return healthy
-        body = msgspec.json.encode({"problems": found})
-        return Response(body, 503, content_type=JSON, headers=_HEADERS)
+    async def of_all(workers: Siblings) -> Response:
+        return health_answer(await workers.problems(problems()))
+
+    def health(_head: RequestHead, _body: bytes) -> Response | Awaitable[Response]:
+        return health_answer(problems()) if siblings is None else of_all(siblings)
 
     return Route(path, health, internal=True, option="health.handler_prefix")
 
 
-class WorkerMetrics:
-    """Metrics of all workers that share a port: whoever is asked asks the others, and adds up.
-
-    Args:
-        node: of this worker.
-        collectors: its metrics.
-        group: what the workers have in common; other nodes are not theirs.
-    """
-
-    def __init__(self, node: Node, collectors: Sequence[Collector], group: str) -> None:
-        self._node = node
-        self._collectors = collectors
-        self._group = group.encode()
-        node.on_survey(WORKER_METRICS, self._answer)
-
-    def _answer(self, group: bytes) -> bytes:
-        return exposition(self._collectors) if group == self._group else b""
-
-    async def page(self) -> bytes:
-        """The sum; this worker's alone if the others cannot be asked, with a line that says so."""
-        try:
-            answers = await self._node.survey(WORKER_METRICS, self._group)
-        except (TimeoutError, Error) as error:
-            reason = str(error).replace("\n", " ")
-            return exposition(self._collectors) + f"# this worker only: {reason}\n".encode()
-        return merge(answer.data for answer in answers.values() if answer.data)
+def health_answer(problems: list[str]) -> Response:
+    """Says what is wrong, if anything is."""
+    if not problems:
+        return _HEALTHY
+    body = msgspec.json.encode({"problems": problems})
+    return Response(body, 503, content_type=JSON, headers=_HEADERS)
 
 
 def metrics_route(
-    collectors: Sequence[Collector], path: str = "/metrics", workers: WorkerMetrics | None = None
+    collectors: Sequence[Collector], path: str = "/metrics", siblings: Siblings | None = None
 ) -> Route:
     """Metrics of all collectors, or of all workers, in Prometheus' text format."""
 
-    async def summed() -> Response:
-        assert workers is not None
-        return Response(await workers.page(), content_type=CONTENT_TYPE, headers=_HEADERS)
+    async def summed(workers: Siblings) -> Response:
+        pages, silent = await workers.metrics()
+        missing = [f"# {reason}\n".encode() for reason in silent]
+        page = merge([exposition(collectors), *pages]) + b"".join(missing)
+        return Response(page, content_type=CONTENT_TYPE, headers=_HEADERS)
 
     def metrics(_head: RequestHead, _body: bytes) -> Response | Awaitable[Response]:
-        if workers is not None:
-            return summed()
+        if siblings is not None:
+            return summed(siblings)
         return Response(exposition(collectors), content_type=CONTENT_TYPE, headers=_HEADERS)
 
     return Route(path, metrics, internal=True, option="prometheus.handler_prefix")

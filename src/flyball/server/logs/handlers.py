@@ -37,6 +37,14 @@ class _Bearing(logging.Handler):
             self._lost = 0
             super().emit(_told(f"{lost} log records could not be written"))
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; half a surrogate pair, which is no UTF-8, as JSON escapes it."""
+        try:
+            text = super().format(record)
+        except Exception as error:  # noqa: BLE001 - whatever a value raises that is to be shown
+            text = super().format(_unreadable(record, error))
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Says once on the terminal's error stream why records are lost."""
         error = sys.exc_info()[1]
@@ -54,6 +62,14 @@ class _Bearing(logging.Handler):
             sys.stderr.flush()
         except OSError:
             return  # the same place, or as full: the count is in the metrics
+
+
+def _unreadable(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
+    """The record without its values: showing one of them failed."""
+    said = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+    text = f"{said} (its values cannot be shown: {type(error).__name__})"
+    place = (record.name, record.levelno, record.pathname, record.lineno)
+    return logging.LogRecord(*place, text, None, None)
 
 
 def _told(text: str) -> logging.LogRecord:

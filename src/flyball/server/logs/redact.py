@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from flyball.server.logs.shorten import text_of
+
 if TYPE_CHECKING:
     from structlog.typing import EventDict
 
@@ -91,11 +93,11 @@ def _clean(value: Any, depth: int) -> Any:
         if not depth:
             return REDACTED
         return {
-            str(name): REDACTED if item and is_secret_name(str(name)) else _clean(item, depth - 1)
-            for name, item in value.items()
+            name: REDACTED if item and is_secret_name(name) else _clean(item, depth - 1)
+            for name, item in ((text_of(key), item) for key, item in value.items())
         }
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(item, depth - 1) for item in value] if depth else REDACTED
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    return redact_text(str(value))
+    return redact_text(text_of(value))

@@ -33,10 +33,11 @@ _CHATTY: Final = (
     *("grpc", "nats"),
 )
 """Libraries that are heard from ``info`` on, unless the level is trace."""
-_TALKATIVE: Final = ("quic",)
+_TALKATIVE: Final = ("quic", "asynctnt", "azure")
 """Libraries with a line at ``info`` for each connection: from ``warn`` on, unless it is trace."""
-_INDISCREET: Final = ("hpack",)
-"""Loggers that show header fields, and so keys and tokens, in debug messages: never let to."""
+_INDISCREET: Final = ("hpack", "aiobotocore", "botocore", "google", "msal")
+"""Loggers that show header fields or answers, and so keys and tokens, in debug messages: never let
+to."""
 
 
 @dataclass(frozen=True, slots=True)

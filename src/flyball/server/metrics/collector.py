@@ -14,7 +14,17 @@ from flyball.core.metrics import Histogram
 from flyball.server.logs import lost_records
 from flyball.server.metrics.exposition import number_text
 from flyball.server.metrics.quantiles import Window, quantile
-from flyball.server.metrics.table import API, CORE, NODE, PREFIX, PROXIES, SERVER, MetricKind, Spec
+from flyball.server.metrics.table import (
+    API,
+    CORE,
+    NODE,
+    POSTGRES,
+    PREFIX,
+    PROXIES,
+    SERVER,
+    MetricKind,
+    Spec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -103,8 +113,8 @@ class NodeCollector(Collector):
     """Metrics of one node. A ``prometheus_client`` collector; register it in any registry.
 
     ``api`` counts calls of the server API, ``server`` the HTTP side, ``proxies`` what backends
-    are asked, ``num_nodes`` tells how many
-    nodes are known. ``parts`` give further families, for components of their own.
+    are asked, ``postgres`` a broker of that kind, ``num_nodes`` tells how many nodes are known.
+    ``others`` are further objects that count, with their metrics.
     """
 
     def __init__(
@@ -115,8 +125,9 @@ class NodeCollector(Collector):
         api: object | None = None,
         server: ServerMetrics | None = None,
         proxies: object | None = None,
+        postgres: object | None = None,
         num_nodes: Callable[[], int] = lambda: 1,
-        parts: Sequence[Callable[[], Iterable[Metric]]] = (),
+        others: Sequence[tuple[object, tuple[Spec, ...]]] = (),
         options: MetricsOptions = MetricsOptions(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -127,8 +138,10 @@ class NodeCollector(Collector):
             self._sources.append((server, SERVER))
         if proxies is not None:
             self._sources.append((proxies, PROXIES))
+        if postgres is not None:
+            self._sources.append((postgres, POSTGRES))
+        self._sources += others
         self._num_nodes = num_nodes
-        self._parts = parts
         self._options = options
         self._monotonic = monotonic
         self._windows: dict[tuple[str, tuple[str, ...]], Window] = {}
@@ -155,8 +168,6 @@ class NodeCollector(Collector):
                 ):
                     continue
                 yield from self._families(spec, getattr(source, spec.source))
-        for part in self._parts:
-            yield from part()
 
     def _families(self, spec: Spec, value: object) -> Iterator[Metric]:
         name, rows = spec.full_name, list(_rows(spec, value))
@@ -194,7 +205,7 @@ class NodeCollector(Collector):
         return family
 
 
-_Row = tuple[tuple[str, ...], dict[str, str], int | Histogram]
+_Row = tuple[tuple[str, ...], dict[str, str], float | Histogram]
 
 
 def _rows(spec: Spec, value: object) -> Iterator[_Row]:

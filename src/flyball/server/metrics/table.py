@@ -271,6 +271,14 @@ CORE: Final = (
         prefix=OWN_PREFIX,
     ),
     Spec(
+        "payload_faults_total",
+        MetricKind.COUNTER,
+        "Payloads of publications and calls that do not fit their schema, by where the fault is.",
+        "payload_faults",
+        ("pattern", "path"),
+        prefix=OWN_PREFIX,
+    ),
+    Spec(
         "strangers_dropped_total",
         MetricKind.COUNTER,
         "Connections and requests dropped because clients that are not connected yet held too much"
@@ -394,3 +402,46 @@ PROXIES: Final = (
     ),
 )
 """Read from the counters of the backends that decide."""
+
+CONSUMERS: Final = (
+    Spec(
+        "consumers_messages_processed_total",
+        MetricKind.COUNTER,
+        "Messages that a consumer is done with, those it dropped among them.",
+        "processed",
+        ("consumer_name",),
+    ),
+    Spec(
+        "consumers_errors_total",
+        MetricKind.COUNTER,
+        "Messages that a consumer dropped, attempts to do one that failed, and failures of its source.",
+        "errors",
+        ("consumer_name",),
+    ),
+)
+"""Read from the counters of the consumers."""
+
+POSTGRES: Final = (
+    Spec(
+        "broker_postgres_cleanup_removed_total",
+        MetricKind.COUNTER,
+        "Rows and partitions that this node removed because they were over.",
+        "removed",
+        ("broker_name", "pass"),
+    ),
+    Spec(
+        "broker_postgres_outbox_cursor_lag_seconds",
+        MetricKind.GAUGE,
+        "Time since when a shard has more new rows than are read at once.",
+        "lags",
+        ("broker_name", "shard"),
+    ),
+    Spec(
+        "broker_postgres_partitions",
+        MetricKind.GAUGE,
+        "Partitions of the table with publications.",
+        "partitions",
+        ("broker_name",),
+    ),
+)
+"""Read from the figures of a PostgreSQL broker."""

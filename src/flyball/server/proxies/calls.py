@@ -11,7 +11,13 @@ from msgspec import Raw
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import RefreshResult
-from flyball.core.types import NO_DATA, Credentials, PublishOptions, SubscribeOptions
+from flyball.core.types import (
+    NO_DATA,
+    Credentials,
+    PublishOptions,
+    PublishResult,
+    SubscribeOptions,
+)
 from flyball.protocol import codes
 from flyball.protocol.codes import is_close_code
 from flyball.server.channels import ProxyKind, overrides_of
@@ -20,6 +26,7 @@ from flyball.server.common.base64 import decode_payload
 from flyball.server.proxies import kinds
 from flyball.server.proxies import messages as m
 from flyball.server.proxies.errors import BackendError
+from flyball.server.proxies.streams import BackendStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +41,6 @@ if TYPE_CHECKING:
         Subscribing,
     )
     from flyball.core.node import Node
-    from flyball.core.types import PublishResult
     from flyball.server.channels import ChannelRules, Namespace
     from flyball.server.channels.options import RpcOptions
     from flyball.server.proxies.backend import Backend
@@ -44,6 +50,8 @@ __all__ = ["ProxyCalls"]
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.proxies")
 
+STREAMED: Final = ("presence", "join_leave", "push_join_leave")
+"""Options of the namespace that hold for a stream of a backend too."""
 KEPT_AFTER_FAILURE: Final = 60.0
 """Seconds that a connection or subscription lives on if nobody can be asked whether it may."""
 
@@ -70,7 +78,7 @@ class ProxyCalls:
         """
         backend = self._backend(ProxyKind.CONNECT)
         request = m.ConnectRequest(
-            **_client(event.connection),
+            **_client(backend, event.connection),
             **_payload(backend, event),
             name=event.name,
             version=event.version,
@@ -92,7 +100,7 @@ class ProxyCalls:
     async def refresh(self, event: Refreshing) -> RefreshResult:
         """Whether the connection lives on; it does for a while if nobody can be asked."""
         connection, backend = event.connection, self._backend(ProxyKind.REFRESH)
-        request = m.RefreshRequest(**_client(connection), **_user(backend, connection))
+        request = m.RefreshRequest(**_client(backend, connection), **_user(backend, connection))
         try:
             return _refreshed((await backend.ask(kinds.REFRESH, request, connection)).result)
         except (BackendError, Error) as error:
@@ -104,15 +112,9 @@ class ProxyCalls:
         Raises:
             Error, Disconnect: it is refused, or (100) nobody can be asked.
         """
-        connection = event.connection
         backend = self._backend(ProxyKind.SUBSCRIBE, namespace.options.subscribe_proxy_name)
-        request = m.SubscribeRequest(
-            **_client(connection),
-            **_user(backend, connection),
-            **_payload(backend, event),
-            channel=event.channel,
-        )
-        answer = await self._ask(backend, kinds.SUBSCRIBE, request, connection)
+        request = _subscribe_request(backend, event)
+        answer = await self._ask(backend, kinds.SUBSCRIBE, request, event.connection)
         result = answer.result or m.SubscribeResult()
         return namespace.shaped_options(
             overrides_of(result.override),
@@ -120,6 +122,48 @@ class ProxyCalls:
             data=_decoded(result.data, result.b64data, "b64data"),
             expire_at=max(result.expire_at, 0),
         )
+
+    async def subscribe_stream(self, event: Subscribing, namespace: Namespace) -> SubscribeOptions:
+        """How the subscription behaves, with the backend's stream as its feed.
+
+        Raises:
+            Error, Disconnect: it is refused, or (100) nobody can be asked.
+        """
+        options = namespace.options
+        backend = self._backend(ProxyKind.SUBSCRIBE_STREAM, options.subscribe_stream_proxy_name)
+        request, both = (
+            _subscribe_request(backend, event),
+            options.subscribe_stream_proxy_bidirectional,
+        )
+        try:
+            answer, stream = await backend.open(request, event.connection, bidirectional=both)
+        except BackendError as error:
+            raise _unanswered(ProxyKind.SUBSCRIBE_STREAM, backend, error) from None
+        try:
+            self._check(ProxyKind.SUBSCRIBE_STREAM, backend, answer, event.connection)
+            return _streamed(answer.result or m.SubscribeResult(), namespace, stream)
+        except BaseException:
+            await stream.aclose()
+            raise
+
+    async def publish_to_stream(self, event: Publishing, namespace: Namespace) -> PublishResult:
+        """Gives what a subscriber publishes to the backend's stream.
+
+        Raises:
+            Error: 108 there is no such stream, 100 the backend does not take it.
+        """
+        sub = event.connection.subscription(event.channel)
+        stream = sub.options.feed if sub is not None else None
+        if not isinstance(stream, BackendStream) or not stream.bidirectional:
+            detail = f"publish to {event.channel!r} is refused: there is no stream to publish to"
+            raise log_refusal(event.connection, Error(codes.NOT_AVAILABLE, detail=detail))
+        try:
+            await stream.send(event.raw)
+        except BackendError as error:
+            name = namespace.options.subscribe_stream_proxy_name
+            backend = self._backend(ProxyKind.SUBSCRIBE_STREAM, name)
+            raise _unanswered(ProxyKind.SUBSCRIBE_STREAM, backend, error) from None
+        return PublishResult()
 
     async def publish(
         self, event: Publishing, namespace: Namespace
@@ -132,7 +176,7 @@ class ProxyCalls:
         connection = event.connection
         backend = self._backend(ProxyKind.PUBLISH, namespace.options.publish_proxy_name)
         request = m.PublishRequest(
-            **_client(connection),
+            **_client(backend, connection),
             **_user(backend, connection),
             **_payload(backend, event),
             channel=event.channel,
@@ -160,7 +204,7 @@ class ProxyCalls:
         connection = event.connection
         backend = self._backend(ProxyKind.SUB_REFRESH, namespace.options.sub_refresh_proxy_name)
         request = m.SubRefreshRequest(
-            **_client(connection), **_user(backend, connection), channel=event.channel
+            **_client(backend, connection), **_user(backend, connection), channel=event.channel
         )
         try:
             return _refreshed((await backend.ask(kinds.SUB_REFRESH, request, connection)).result)
@@ -177,7 +221,7 @@ class ProxyCalls:
         connection = event.connection
         backend = self._backend(ProxyKind.RPC, namespace.proxy_name)
         request = m.RPCRequest(
-            **_client(connection),
+            **_client(backend, connection),
             **_user(backend, connection),
             **_payload(backend, event),
             method=event.method,
@@ -205,14 +249,22 @@ class ProxyCalls:
         """The answer, if it is neither an error nor a disconnect."""
         try:
             answer = await backend.ask(question, request, connection)
-            problem = _problem(answer)  # type: ignore[arg-type]  # all of them have these fields
         except BackendError as error:
-            detail = f"{question.kind} proxy {backend.options.key}: {error}"
-            raise Error(codes.INTERNAL, detail=detail) from None
-        if problem is not None:
-            problem.detail = f"refused by the {question.kind} proxy {backend.options.key}"
-            raise log_refusal(connection, problem)
+            raise _unanswered(question.kind, backend, error) from None
+        self._check(question.kind, backend, answer, connection)  # type: ignore[arg-type]  # all of them have these fields
         return answer
+
+    def _check(
+        self, kind: ProxyKind, backend: Backend, answer: Response, connection: Connection
+    ) -> None:
+        """Raises Error or Disconnect where the backend refuses."""
+        try:
+            problem = _problem(answer)
+        except BackendError as error:
+            raise _unanswered(kind, backend, error) from None
+        if problem is not None:
+            problem.detail = f"refused by the {kind} proxy {backend.options.key}"
+            raise log_refusal(connection, problem)
 
     def _kept(self, backend: Backend, error: BackendError | Error) -> RefreshResult:
         if isinstance(error, Error):  # told of by the backend otherwise
@@ -221,13 +273,13 @@ class ProxyCalls:
         return RefreshResult(expire_at=now + KEPT_AFTER_FAILURE)
 
 
-def _client(connection: Connection) -> dict[str, Any]:
-    json = connection.protocol == "json"
+def _client(backend: Backend, connection: Connection) -> dict[str, Any]:
     return {
         "client": connection.client_id,
         "transport": connection.transport,
         "protocol": connection.protocol,
-        "encoding": "json" if json else "binary",
+        # Of the payloads in this question, not those of the client.
+        "encoding": "binary" if backend.options.binary_encoding else "json",
     }
 
 
@@ -236,6 +288,33 @@ def _user(backend: Backend, connection: Connection) -> dict[str, Any]:
     if backend.options.include_meta and connection.meta is not None:
         known["meta"] = Raw(msgspec.json.encode(connection.meta))
     return known
+
+
+def _subscribe_request(backend: Backend, event: Subscribing) -> m.SubscribeRequest:
+    return m.SubscribeRequest(
+        **_client(backend, event.connection),
+        **_user(backend, event.connection),
+        **_payload(backend, event),
+        channel=event.channel,
+    )
+
+
+def _streamed(
+    result: m.SubscribeResult, namespace: Namespace, stream: BackendStream
+) -> SubscribeOptions:
+    """Nothing of history, positions and deltas: the stream has none of it."""
+    plain, given = namespace.subscribe_options(), overrides_of(result.override)
+    return SubscribeOptions(
+        **{name: given.get(name, getattr(plain, name)) for name in STREAMED},
+        info=_decoded(result.info, result.b64info, "b64info").copy(),
+        data=_decoded(result.data, result.b64data, "b64data"),
+        expire_at=max(result.expire_at, 0),
+        feed=stream,
+    )
+
+
+def _unanswered(kind: ProxyKind, backend: Backend, error: BackendError) -> Error:
+    return Error(codes.INTERNAL, detail=f"{kind} proxy {backend.options.key}: {error}")
 
 
 def _payload(

@@ -7,3 +7,6 @@ __all__ = ["BackendError"]
 
 class BackendError(Exception):
     """The backend gave no answer, or none that can be read. The message says why."""
+
+    logged = True
+    """The log hears of it from whoever asked, once for an outage."""

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from flyball.protocol.codec import DecodeError
+from flyball.server.proxies import messages as m
 from flyball.server.proxies.errors import BackendError
 from flyball.server.proxies.schema import PACKAGE, PROXY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grpc.aio import Channel
+    from grpc.aio import AioRpcError, Channel
 
     from flyball.server.proxies.kinds import A, Q, Question
     from flyball.server.proxies.options import GrpcOptions
+    from flyball.server.proxies.streams import StreamCall
 
 __all__ = ["GrpcCaller"]
 
 SERVICE: Final = f"{PACKAGE}.CentrifugoProxy"
+MAX_BACKOFF: Final = 5_000
+"""Milliseconds, at most, until a backend that was down is connected to again."""
+KEEPALIVE: Final = 330_000
+"""Milliseconds without a word until a backend with streams is pinged; servers take more than one
+ping in five minutes for an attack, unless told otherwise."""
+KEEPALIVE_TIMEOUT: Final = 20_000
+"""Milliseconds for the answer."""
 _KEY: Final = re.compile(r"[0-9a-z_.-]+")
 """What a metadata key may be."""
 
@@ -63,11 +73,28 @@ class GrpcCaller:
                 metadata=(*headers.items(), *self._credentials),
             )
         except grpc.aio.AioRpcError as error:
-            raise BackendError(f"{error.code().name}: {error.details()}") from None
-        try:
-            return PROXY.protobuf.read(question.response, text)
-        except DecodeError as error:
-            raise BackendError(f"the answer is malformed: {error}") from None
+            raise _failure(error) from None
+        return _read(question.response, text)
+
+    async def stream(
+        self,
+        question: Question[Any, m.StreamSubscribeResponse],
+        request: m.Message,
+        headers: Mapping[str, str],
+    ) -> StreamCall:
+        """Begins a stream, of both directions if its requests are a stream's.
+
+        Raises:
+            BackendError: it cannot begin.
+        """
+        both = question.request is m.StreamSubscribeRequest
+        method = self._methods.get(question.method) or self._method(question, both=both)
+        message, metadata = PROXY.protobuf.write(request), (*headers.items(), *self._credentials)
+        if not both:
+            return GrpcStream(method(message, metadata=metadata))
+        call = GrpcStream(method(metadata=metadata))
+        await call.write_bytes(message)
+        return call
 
     async def close(self) -> None:
         """Closes the connection; questions under way fail."""
@@ -76,9 +103,15 @@ class GrpcCaller:
         if channel is not None:
             await channel.close()
 
-    def _method(self, question: Question[Any, Any]) -> Any:
+    def _method(self, question: Question[Any, Any], *, both: bool | None = None) -> Any:
+        """The callable of a method; ``both`` tells the directions of a stream."""
         channel = self._channel or self._open()
-        found: Any = channel.unary_unary(f"/{SERVICE}/{question.method}")
+        kinds = {
+            None: channel.unary_unary,
+            False: channel.unary_stream,
+            True: channel.stream_stream,
+        }
+        found: Any = kinds[both](f"/{SERVICE}/{question.method}")
         self._methods[question.method] = found
         return found
 
@@ -87,7 +120,12 @@ class GrpcCaller:
         import grpc.aio
 
         options = self._options
-        settings: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
+        settings: list[tuple[str, Any]] = [
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.max_reconnect_backoff_ms", MAX_BACKOFF),
+            ("grpc.keepalive_time_ms", KEEPALIVE),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT),
+        ]
         if options.server_name:
             settings.append(("grpc.ssl_target_name_override", options.server_name))
         compression = grpc.Compression.Gzip if options.compression else None
@@ -104,3 +142,58 @@ class GrpcCaller:
             )
         self._channel = channel
         return channel
+
+
+class GrpcStream:
+    """A call that goes on after its first answer."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def read(self) -> m.StreamSubscribeResponse | None:
+        """The next message; None if the backend has ended the stream.
+
+        Raises:
+            BackendError: it broke.
+        """
+        import grpc.aio
+
+        try:
+            text = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error) from None
+        return None if text is grpc.aio.EOF else _read(m.StreamSubscribeResponse, text)
+
+    async def write(self, message: m.StreamSubscribeRequest) -> None:
+        """Sends a message once the backend has room for it.
+
+        Raises:
+            BackendError: the stream broke, or has ended.
+        """
+        await self.write_bytes(PROXY.protobuf.write(message))
+
+    async def write_bytes(self, message: bytes) -> None:
+        """The same of an encoded one."""
+        import grpc.aio
+
+        try:
+            await self._call.write(message)
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error) from None
+        except asyncio.InvalidStateError:
+            raise BackendError("the stream has ended") from None
+
+    def cancel(self) -> None:
+        """Ends the call, if it has not ended."""
+        self._call.cancel()
+
+
+def _failure(error: AioRpcError) -> BackendError:
+    return BackendError(f"{error.code().name}: {error.details()}")
+
+
+def _read(response: type[A], text: bytes) -> A:
+    try:
+        return PROXY.protobuf.read(response, text)
+    except DecodeError as error:
+        raise BackendError(f"the answer is malformed: {error}") from None

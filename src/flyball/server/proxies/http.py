@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from flyball.protocol.json_reader import JsonDecoder
     from flyball.server.proxies.kinds import A, Q, Question
     from flyball.server.proxies.options import HttpOptions
+    from flyball.server.proxies.streams import StreamCall
 
 __all__ = ["HttpCaller"]
 
 OK: Final = 200
 MAX_ANSWER_SIZE: Final = 4 * 1024 * 1024
 """Bytes of an answer, as over GRPC."""
-KEEP_ALIVE: Final = 90.0
-"""Seconds for which an idle connection is kept."""
+KEEP_ALIVE: Final = 4.0
+"""Seconds for which an idle connection is kept. Many servers close theirs after five: a question
+that met that moment would get no answer, and must not be asked twice."""
 RESERVED: Final = frozenset(
     {
         "accept-encoding",
@@ -94,6 +96,10 @@ class HttpCaller:
             return self._by_status(question, status)
         return self._decode(question, text)
 
+    async def stream(self, *_: object) -> StreamCall:
+        """Raises BackendError: there are no streams over HTTP."""
+        raise BackendError("streams need a GRPC endpoint")
+
     async def close(self) -> None:
         """Closes the connections; questions under way fail."""
         session, self._session = self._session, None
@@ -116,6 +122,7 @@ class HttpCaller:
                 "Content-Type": "application/json",
                 "User-Agent": f"flyball/{__version__}",
             },
+            skip_auto_headers=("Accept",),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
@@ -147,6 +154,9 @@ def _answer_of(problem: Error | Disconnect) -> dict[str, Any]:
 
 async def _read(answer: ClientResponse) -> bytes:
     """The body, if it is not too long."""
+    length = answer.content_length
+    if length is not None and length <= MAX_ANSWER_SIZE:
+        return await answer.read()
     parts, size = [], 0
     async for part in answer.content.iter_any():
         size += len(part)

@@ -14,6 +14,8 @@ __all__ = [
     "REFRESH",
     "RPC",
     "SUBSCRIBE",
+    "SUBSCRIBE_BIDIRECTIONAL",
+    "SUBSCRIBE_UNIDIRECTIONAL",
     "SUB_REFRESH",
     "Question",
     "Response",
@@ -38,7 +40,7 @@ A = TypeVar("A", bound=m.Message)
 
 @dataclass(frozen=True, slots=True)
 class Question(Generic[Q, A]):
-    """A kind of question with one answer."""
+    """A kind of question; a stream goes on after its answer."""
 
     kind: ProxyKind
     method: str
@@ -57,3 +59,15 @@ SUB_REFRESH: Final = Question(
     ProxyKind.SUB_REFRESH, "SubRefresh", m.SubRefreshRequest, m.SubRefreshResponse
 )
 RPC: Final = Question(ProxyKind.RPC, "RPC", m.RPCRequest, m.RPCResponse)
+SUBSCRIBE_UNIDIRECTIONAL: Final = Question(
+    ProxyKind.SUBSCRIBE_STREAM,
+    "SubscribeUnidirectional",
+    m.SubscribeRequest,
+    m.StreamSubscribeResponse,
+)
+SUBSCRIBE_BIDIRECTIONAL: Final = Question(
+    ProxyKind.SUBSCRIBE_STREAM,
+    "SubscribeBidirectional",
+    m.StreamSubscribeRequest,
+    m.StreamSubscribeResponse,
+)

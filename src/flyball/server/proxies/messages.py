@@ -31,7 +31,7 @@ class ClientRequest(Message, kw_only=True):
     protocol: str = ""
     """``json`` or ``protobuf``."""
     encoding: str = ""
-    """Of its payloads: ``json`` or ``binary``."""
+    """Of the payloads in the question: ``json``, or ``binary`` where they are in base64."""
 
 
 class Disconnect(Message):

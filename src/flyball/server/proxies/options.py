@@ -81,3 +81,5 @@ class BackendOptions:
     """Questions that may wait; more are refused at once."""
     max_wait: float = 10.0
     """Seconds for which a question may wait."""
+    max_streams: int = 20_000
+    """Streams into subscriptions that are open at a time; more are refused."""

@@ -116,7 +116,7 @@ class AsgiWebSocketTransport(OutboxTransport):
         self._closes[self.name, TOO_BIG] += 1
         session = self.session
         if session is not None:
-            session.connection_lost()
+            session.connection_lost(f"{TOO_BIG} message too big")
         self.disconnect = Disconnect(DisconnectCode(TOO_BIG, ""))
         self._rouse()
 

@@ -48,7 +48,7 @@ class OriginPolicy:
         self._why = why
         self._level = level
         self._allows_all = "*" in patterns
-        alternatives = "|".join(glob_to_regex(p.lower()) for p in patterns)
+        alternatives = "|".join(origin_regex(p) for p in patterns)
         self._match = _compile(alternatives).fullmatch if patterns else None
         # Sites have few origins: answers are remembered, up to a bound.
         self._allowed: dict[str, bool] = {}
@@ -85,6 +85,33 @@ def cors_headers(origins: OriginPolicy, headers: Mapping[str, str]) -> list[tupl
     return found
 
 
+def origin_regex(pattern: str) -> str:
+    """The source of a pattern for the whole Origin, in lower case.
+
+    Raises:
+        ConfigError: ``pattern`` is malformed, or can match no origin at all: browsers send a
+            scheme, a host and perhaps a port (RFC 6454), and nothing behind them.
+    """
+    scheme, mark, rest = pattern.partition("//")
+    host = (rest if mark else pattern).split("/")[0].strip()
+    if not host:
+        advice = "write 'https://' and the host"
+    elif (not mark and pattern != "null" and not _WILD.search(pattern)) or (
+        mark and len(scheme) < 2 and not _WILD.search(scheme)
+    ):
+        advice = f"origins have a scheme: write 'https://{host}'"
+    elif host != (rest if mark else pattern):
+        advice = f"origins have no path: write {f'{scheme}{mark}{host}'!r}"
+    else:
+        return glob_to_regex(pattern.lower())
+    raise ConfigError(f"allowed origin {pattern!r} matches no web page: {advice}")
+
+
+_WILD: Final = re.compile(r"[*?\[{]")
+
+
+# Not the globs of channels (``core/glob.py``), which follow the original's to its oddities: there
+# a class has one range, and an open brace ends with the glob. Here what is malformed is refused.
 def glob_to_regex(glob: str) -> str:
     r"""A glob as the source of a pattern (RE2 syntax) for the whole text.
 

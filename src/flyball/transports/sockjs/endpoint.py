@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 from flyball.http.address import remote_address
 from flyball.http.messages import NO_SNIFF, NOT_FOUND_TEXT, Response, empty
 from flyball.http.messages import TEXT_TYPE as PLAIN
+from flyball.http.relay import peer_of, relayed
 from flyball.http.routes import Route
-from flyball.http.streams import StreamingResponse
+from flyball.http.streams import AS_IT_COMES, StreamingResponse
 from flyball.transports.common.origin import OriginPolicy, cors_headers
 from flyball.transports.sockjs import pages
 from flyball.transports.sockjs.framing import ANOTHER_RECEIVER, OPEN, BadPayload, read_messages
@@ -38,7 +39,6 @@ NO_CACHE: Final = (
     "Cache-Control",
     "no-store, no-cache, no-transform, must-revalidate, max-age=0",
 )
-NO_BUFFERING: Final = ("X-Accel-Buffering", "no")
 FORBIDDEN: Final = Response(b"Forbidden\n", 403, PLAIN, (NO_SNIFF,))
 FORM: Final = "application/x-www-form-urlencoded"
 MESSAGES_IN_BODY: Final = 16
@@ -75,19 +75,34 @@ class SockJsEndpoint:
     def routes(self, prefix: str, option: str = "") -> list[Route]:
         """The routes below ``prefix``, which has no slash at its end and which ``option`` sets."""
         row = partial(self._route, option)
-        session = f"{prefix}/*/*"
         return [
             *(
                 row(path, "GET", lambda *_: pages.GREETING)
                 for path in {prefix or "/", f"{prefix}/"}
             ),
             row(f"{prefix}/info", "GET", self._info, preflight=True),
-            row(f"{session}/xhr_send", "POST", self._xhr_send, preflight=True),
-            row(f"{session}/jsonp_send", "POST", self._jsonp_send),
             *(
                 row(f"{prefix}/{name}", "GET", lambda head, _body: self._page.answer(head))
                 for name in pages.IFRAME_PATHS
             ),
+            *self._session_routes(prefix, option, self._found),
+        ]
+
+    def relayed_routes(self, prefix: str) -> list[Route]:
+        """The same for other processes that relay requests for sessions of this one."""
+        return self._session_routes(prefix, "", lambda action: action)
+
+    def _session_routes(
+        self, prefix: str, option: str, wrap: Callable[[Action], Action]
+    ) -> list[Route]:
+        session = f"{prefix}/*/*"
+
+        def row(path: str, method: str, action: Action, *, preflight: bool = False) -> Route:
+            return self._route(option, path, method, wrap(action), preflight=preflight)
+
+        return [
+            row(f"{session}/xhr_send", "POST", self._xhr_send, preflight=True),
+            row(f"{session}/jsonp_send", "POST", self._jsonp_send),
             *(
                 row(
                     f"{session}/{kind.name}",
@@ -98,6 +113,17 @@ class SockJsEndpoint:
                 for kind in KINDS
             ),
         ]
+
+    def _found(self, action: Action) -> Action:
+        """``action`` of the process that keeps the session, whichever it is."""
+
+        def find(head: RequestHead, body: bytes) -> Answer:
+            socket = self.options.elsewhere(session_id(head.path))
+            if socket is None:
+                return action(head, body)
+            return relayed(socket, self.sessions.node.timers, body)
+
+        return find
 
     def _route(
         self, option: str, path: str, method: str, action: Action, *, preflight: bool = False
@@ -215,13 +241,19 @@ class SockJsEndpoint:
     ) -> None:
         """The first receiver of a session."""
         headers = head.headers
-        transport = self.sessions.create(id_, headers, remote_address(stream.wire))
+        transport = self.sessions.create(id_, headers, self._address(stream, headers))
         if kind.streaming:
             self._stream(kind, transport, callback, stream, headers, OPEN)
         else:
             receiver = PollReceiver(transport, stream, kind, self._headers(headers), callback)
             receiver.write(OPEN)
             transport.detach()
+
+    def _address(self, stream: ResponseStream, headers: Mapping[str, str]) -> str:
+        relay_socket = self.options.relay_socket
+        if relay_socket and stream.wire.get_extra_info("sockname") == relay_socket:
+            return peer_of(headers)
+        return remote_address(stream.wire)
 
     def _attach(
         self,
@@ -248,7 +280,7 @@ class SockJsEndpoint:
         frame: bytes = b"",
     ) -> None:
         receiver = StreamReceiver(transport, stream, kind)
-        fields = (*self._headers(headers), NO_BUFFERING, ("Content-Type", kind.content_type))
+        fields = (*self._headers(headers), *AS_IT_COMES, ("Content-Type", kind.content_type))
         receiver.start(fields, opening_of(kind, callback), frame)
         transport.attach(receiver)
 

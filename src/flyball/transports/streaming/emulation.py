@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from flyball.core.errors import Error
 from flyball.http.messages import Response, empty
 from flyball.http.routes import Route
 from flyball.protocol.client import CLIENT
@@ -79,7 +80,7 @@ class EmulationEndpoint:
             return self._answer(404, headers)
         try:
             await node.survey(OP, CLIENT.protobuf.write(request), request.node)
-        except TimeoutError:
+        except (TimeoutError, Error):  # an engine's has told the log
             return self._answer(500, headers)
         return self._answer(204, headers)
 

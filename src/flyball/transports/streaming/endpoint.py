@@ -12,7 +12,7 @@ from flyball.http.head import kept
 from flyball.http.messages import STATUS_TEXTS, Response, empty
 from flyball.http.messages import TEXT_TYPE as TEXT
 from flyball.http.routes import Route
-from flyball.http.streams import StreamingResponse
+from flyball.http.streams import AS_IT_COMES, StreamingResponse
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.json_codec import JSON
 from flyball.protocol.protobuf_codec import PROTOBUF
@@ -48,10 +48,10 @@ EVENTS: Final = "text/event-stream; charset=utf-8"
 MAX_AGE: Final = "300"
 
 _STREAM_HEADERS: Final = (
-    ("Cache-Control", "private, no-cache, no-store, must-revalidate, max-age=0"),
+    ("Cache-Control", "private, no-cache, no-store, no-transform, must-revalidate, max-age=0"),
     ("Expire", "0"),  # sic: clients may know it by this name
     ("Pragma", "no-cache"),
-    ("X-Accel-Buffering", "no"),
+    *AS_IT_COMES,
 )
 
 

@@ -121,6 +121,9 @@ def from_another_process() -> None:
     with flyball.Publisher("http://localhost:8000/api", key="secret") as publisher:
         assert_type(publisher.publish("news", {"a": 1}, delta=True), flyball.PublishResult)
         assert_type(publisher.broadcast(["a", "b"], b"[]"), list[flyball.PublishResult])
+    with flyball.Publisher("redis://localhost:6379") as publisher:
+        publisher.publish("news", 1, history_size=1, history_ttl=9.5, idempotency_ttl=1.5)
+    flyball.Publisher(flyball.Engine())
 
 
 async def from_another_async_process() -> None:

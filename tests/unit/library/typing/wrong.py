@@ -106,7 +106,7 @@ def run() -> None:
 def threads() -> None:
     node.threadsafe.publish("x", 1, histroy_size=10)  # type: ignore[call-arg]
     node.threadsafe.publish(1, 1)  # type: ignore[arg-type]
-    publisher = flyball.Publisher("http://localhost:8000/api")  # type: ignore[call-arg]
+    publisher = flyball.Publisher("http://localhost:8000/api", kye="x")  # type: ignore[call-arg]
     publisher.publish("x", 1, tags=["a"])  # type: ignore[arg-type]
 
 

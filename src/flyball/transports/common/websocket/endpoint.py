@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from flyball.http.address import remote_address
 from flyball.http.head import kept
 from flyball.http.messages import empty, plain_error
 from flyball.transports.common.websocket.deflate import Inflater
@@ -42,8 +41,6 @@ class WebSocketOptions:
     """A wire that takes no byte for so long is given up (3009); 0 = never."""
     keep_headers: frozenset[str] | None = None
     """Request headers (lower case) that sessions keep; None = all. Few save memory."""
-    keep_remote_addr: bool = True
-    """Sessions know the client's address (costs a system call for each connection)."""
 
 
 class SocketEndpoint(ABC):
@@ -123,9 +120,8 @@ class SocketEndpoint(ABC):
         wire.set_protocol(transport)
         if acceptance.frame_pings:
             transport.start_frame_pings()
-        address = remote_address(wire) if self.options.keep_remote_addr else ""
         transport.session = self.node.open_session(
-            transport, kept(head.headers, self.options.keep_headers), address
+            transport, kept(head.headers, self.options.keep_headers)
         )
         return transport
 

@@ -14,7 +14,7 @@ from flyball.transports.common.origin import cors_headers
 from flyball.transports.common.websocket.extensions import UNCOMPRESSED, agree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from flyball.http.messages import RequestHead
     from flyball.transports.common.origin import OriginPolicy
@@ -122,8 +122,8 @@ def negotiate_connect(
 
 
 def _agreement(headers: Mapping[str, str], *, compression: bool) -> Agreement:
-    offers = headers.get("sec-websocket-extensions", "") if compression else ""
-    return agree(offers) or UNCOMPRESSED
+    offers = headers.get("sec-websocket-extensions") if compression else None
+    return (offers and agree(offers)) or UNCOMPRESSED
 
 
 def refuse(
@@ -178,8 +178,13 @@ class Encoding(NamedTuple):
     frame_pings: bool
 
 
-def choose_encoding(offered: Iterable[str], query: str) -> Encoding:
+_JSON: Final = Encoding("", protobuf=False, frame_pings=False)
+
+
+def choose_encoding(offered: Sequence[str], query: str) -> Encoding:
     """The first subprotocol that we know; it or the query may ask for Protobuf."""
+    if not offered and not query:
+        return _JSON
     names = (name.strip() for name in offered)
     chosen = next((name for name in names if name in _SUBPROTOCOLS), "")
     protobuf, frame_pings = _read_query(query) if query else (False, False)

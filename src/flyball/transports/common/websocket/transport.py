@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from flyball.aio.states import State
 from flyball.core.errors import Disconnect
 from flyball.core.transport import Transport
+from flyball.http.address import remote_address
 from flyball.http.timeouts import WriteDeadline
 from flyball.protocol import codes
 from flyball.transports.common.websocket import frames
@@ -132,6 +133,10 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         """Pings are WebSocket frames on this connection (call before the first message)."""
         self._pinger = FramePinger(self, self._context.node)
 
+    def remote_address(self) -> str:
+        """See :meth:`Transport.remote_address`."""
+        return remote_address(self._wire)
+
     # -- input
 
     def data_received(self, data: bytes) -> None:
@@ -202,7 +207,9 @@ class WebSocketTransport(Transport, asyncio.Protocol):
 
     def _drop_parser(self) -> None:
         self._parser = None
-        self._context.node.held.free(self)
+        held = self._context.node.held
+        if held.size:  # asked after every frame: most often nobody holds anything
+            held.free(self)
 
     def give_up(self) -> None:
         """See :meth:`Holder.give_up <flyball.aio.held.Holder.give_up>`."""
@@ -264,7 +271,10 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             return
         # The session only hears that the connection is lost: what it was closed for counts here.
         self._context.node.metrics.transport_closes[self.name, violation.code] += 1
-        self._say_last(frames.build_close(violation.code, violation.reason))
+        # A message that is too big is told so without words on the wire, as the original does.
+        words = violation.reason or violation.code.name.lower().replace("_", " ")
+        why = f"{violation.code:d} {words}"
+        self._say_last(frames.build_close(violation.code, violation.reason), why)
         if not self._wire.can_write_eof():  # TLS
             self._drop()
             return
@@ -274,13 +284,13 @@ class WebSocketTransport(Transport, asyncio.Protocol):
         self._wire.resume_reading()
         self._wire.write_eof()
 
-    def _say_last(self, frame: bytes) -> None:
+    def _say_last(self, frame: bytes, why: str = "") -> None:
         """Sends what is held back and ``frame``; the session is over."""
         self.uncork()
         self._wire.write(frame)
         session = self.session
         if session is not None:
-            session.connection_lost()
+            session.connection_lost(why)
         self.mark_closed()
 
     def eof_received(self) -> None:

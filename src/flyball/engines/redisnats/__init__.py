@@ -1,0 +1,5 @@
+"""Redis keeps what NATS delivers. Needs the extra ``redis``: ``flyball[redis]``."""
+
+from flyball.engines.redisnats.broker import RedisNatsBroker
+
+__all__ = ["RedisNatsBroker"]

@@ -1,0 +1,84 @@
+"""Consumers: each entry of ``consumers`` that is enabled, by its type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from flyball.core.errors import ConfigError
+from flyball.server.build.cloud_consumers import pubsub_consumer, service_bus_consumer, sqs_consumer
+from flyball.server.build.extras import missing
+from flyball.server.build.kafka_consumer import kafka_consumer
+from flyball.server.build.nats_consumer import nats_consumer
+from flyball.server.build.postgres_consumer import postgres_consumer
+from flyball.server.build.redis_consumer import redis_consumer
+from flyball.server.components import Component
+from flyball.server.consumers import Commands, PublicationDataMode, Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.server.api.service import ApiService
+    from flyball.server.config import Config
+    from flyball.server.config import schema_consumers as schema
+    from flyball.server.consumers import Consumer, ConsumerMetrics
+
+    Builder: TypeAlias = Callable[[str, str, Any, Workers], Consumer]
+    """Makes a consumer of its name, the path of its section, the section, and its loops."""
+
+_KINDS_OF_METADATA: Final = ("header", "value", "attribute", "property")
+
+
+def consumers(config: Config, api: ApiService, metrics: ConsumerMetrics) -> list[Component]:
+    """All consumers that are enabled; they come in by a door of the API of their own.
+
+    Raises:
+        ConfigError: an option is wrong, or what a consumer needs is not installed.
+    """
+    service = api.over("consuming")
+    found: list[Component] = []
+    for index, entry in enumerate(config.consumers):
+        if entry.enabled:
+            consumer = _consumer(f"consumers[{index}]", entry, service, metrics)
+            found.append(Component(start=consumer.start, stop=consumer.stop))
+    return found
+
+
+def _consumer(
+    key: str, entry: schema.Consumer, service: ApiService, metrics: ConsumerMetrics
+) -> Consumer:
+    section = getattr(entry, entry.type)
+    mode = getattr(section, "publication_data_mode", None)
+    data_mode = None if mode is None or not mode.enabled else _data_mode(mode)
+    commands = Commands(entry.name, service, metrics, data_mode)
+    workers = Workers(commands, service.node.clock)
+    builder, extra = BUILDERS[entry.type]
+    key = f"{key}.{entry.type}"
+    try:
+        return builder(entry.name, key, section, workers)
+    except ImportError as error:
+        raise missing(key, extra, error) from None
+    except ConfigError as error:  # of an option by its own name, or by the whole one
+        text = str(error)
+        raise ConfigError(text if text.startswith(key) else f"{key}.{text}") from None
+
+
+def _data_mode(mode: object) -> PublicationDataMode:
+    """Of a section whose options end in what the source calls its metadata."""
+    kind = next(k for k in _KINDS_OF_METADATA if hasattr(mode, f"channels_{k}"))
+    names = ("channels", "idempotency_key", "delta", "version", "version_epoch")
+    return PublicationDataMode(
+        **{name: getattr(mode, f"{name}_{kind}") for name in names},
+        tags_prefix=getattr(mode, f"tags_{kind}_prefix"),
+    )
+
+
+BUILDERS: Final[dict[str, tuple[Builder, str]]] = {
+    "postgresql": (postgres_consumer, "postgres"),
+    "redis_stream": (redis_consumer, "redis"),
+    "nats_jetstream": (nats_consumer, ""),
+    "kafka": (kafka_consumer, "kafka"),
+    "aws_sqs": (sqs_consumer, "sqs"),
+    "google_pub_sub": (pubsub_consumer, "pubsub"),
+    "azure_service_bus": (service_bus_consumer, "servicebus"),
+}
+"""How each type of consumer is made, and the extra that it needs, if any."""

@@ -1,0 +1,41 @@
+"""A bounded number of attempts, of sources that deliver again what is left with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flyball.server.consumers.errors import TryAgainError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flyball.server.consumers.base import Message
+    from flyball.server.consumers.workers import Worker
+
+
+async def attempt(
+    worker: Worker, message: Message, times: int, ours: Callable[[], bool] = lambda: True
+) -> None:
+    """Has a message done, in ``times`` attempts at most, with longer and longer waits between them.
+
+    Args:
+        worker: does it.
+        message: to be done.
+        times: attempts.
+        ours: whether nobody else may have the message by now; asked before each further attempt.
+
+    Raises:
+        TryAgainError: of the last attempt; the message stays with its source.
+        StoppedError: the consumer stops, and the message is not done.
+    """
+    for _ in range(times - 1):
+        try:
+            await worker.do(message)
+        except TryAgainError as error:
+            worker.failed(error)
+        else:
+            return
+        await worker.back_off()
+        if not ours():  # whoever has it may have done it by now, and what follows it
+            raise TryAgainError("its time is over: the source may have given it to somebody else")
+    await worker.do(message)
