@@ -94,11 +94,7 @@ def proxy(request, backend, tmp_path_factory):
 
 def as_installed(name, text):
     """The configuration in the words of the version that is here: Caddy renamed an option in 2.7."""
-    if name != "caddy":
-        return text
-    version = subprocess.check_output(["caddy", "version"], text=True)
-    major, minor = map(int, re.findall(r"\d+", version)[:2])
-    if (major, minor) >= (2, 7):
+    if name != "caddy" or not subprocess.check_output(["caddy", "version"]).startswith(b"2.6"):
         return text
     assert "request_buffers 64k" in text
     return text.replace("request_buffers 64k", "buffer_requests")
