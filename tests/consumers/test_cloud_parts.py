@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from azure.servicebus.amqp import AmqpMessageBodyType
 
+from flyball.server.consumers.attempts import OnceEach
 from flyball.server.consumers.errors import TryAgainError
 from flyball.server.consumers.lanes import Lanes
 from flyball.server.consumers.pubsub import PubSubClient, PubSubOptions
@@ -128,7 +129,7 @@ def of_service_bus(body, minute=0):
 
 
 async def test_a_queue_that_was_made_anew_gives_its_numbers_again():
-    bus = Loop("q", ServiceBusOptions(queues=("q",)), None, None, Recent())
+    bus = Loop("q", ServiceBusOptions(queues=("q",)), None, OnceEach(5))
     hands = Hands()
     for body, minute in (b"first", 0), (b"first", 0), (b"of another queue", 1):
         await bus._do_one(of_service_bus(body, minute), hands, lambda: True)
@@ -141,7 +142,7 @@ async def test_a_message_whose_lock_has_ended_is_not_tried_again():
     def lose():
         message.locked_until_utc = datetime.now(UTC)
 
-    bus = Loop("q", ServiceBusOptions(queues=("q",)), None, None, Recent())
+    bus = Loop("q", ServiceBusOptions(queues=("q",)), None, OnceEach(5))
     hands = Hands(failures=1, meanwhile=lose)
     left, failure = await bus._do([message], SimpleNamespace(session=None), hands)
     assert left == [message]
@@ -151,8 +152,7 @@ async def test_a_message_whose_lock_has_ended_is_not_tried_again():
 
 async def test_a_message_of_sqs_whose_time_is_over_is_not_tried_again(clock):
     options = SqsOptions(queues=("https://sqs/1/q.fifo",), visibility_timeout=30)
-    workers = SimpleNamespace(clock=clock)
-    loop = SqsLoop(options.queues[0], options, None, workers, Recent())
+    loop = SqsLoop(options.queues[0], options, None, clock, OnceEach(3))
 
     def wait():
         clock.now += 20

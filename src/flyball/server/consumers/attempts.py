@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flyball.server.consumers.errors import TryAgainError
+from flyball.server.consumers.errors import DroppedError, TryAgainError
+from flyball.server.consumers.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,3 +40,46 @@ async def attempt(
         if not ours():  # whoever has it may have done it by now, and what follows it
             raise TryAgainError("its time is over: the source may have given it to somebody else")
     await worker.do(message)
+
+
+class OnceEach:
+    """Has messages of one queue done that may be delivered again although they were: each once.
+
+    Args:
+        times: attempts that a message has each time that it is delivered.
+    """
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self._recent = Recent()
+
+    async def do(
+        self,
+        worker: Worker,
+        identity: object,
+        unread: Message,
+        read: Callable[[], Message],
+        ours: Callable[[], bool],
+    ) -> None:
+        """Returns when the queue need not keep the message: it was done, now or lately, or cannot be.
+
+        Args:
+            worker: does it.
+            identity: what no other message of the queue has.
+            unread: what the log is told of if it cannot be read.
+            read: makes what is to be done of it; :class:`DroppedError` if that cannot be.
+            ours: see :func:`attempt`.
+
+        Raises:
+            TryAgainError: of the last attempt.
+            StoppedError: the consumer stops, and the message is not done.
+        """
+        if identity in self._recent:
+            return
+        try:
+            message = read()
+        except DroppedError as error:
+            worker.drop(unread, str(error))
+        else:
+            await attempt(worker, message, self._times, ours)
+        self._recent.add(identity)

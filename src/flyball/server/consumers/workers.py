@@ -155,6 +155,10 @@ class Worker:
         await self._workers.commands.do(message)
         self.well()
 
+    def drop(self, message: Message, reason: str) -> None:
+        """Tells that a message will never be done."""
+        self._workers.commands.drop(message, reason)
+
     async def finish(
         self, message: Message, keep: Callable[[], Awaitable[object]] | None = None
     ) -> None:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from azure.servicebus.amqp import AmqpMessageBodyType
 
-from flyball.server.consumers.attempts import attempt
+from flyball.server.consumers.attempts import OnceEach
 from flyball.server.consumers.base import Consumer, Message
 from flyball.server.consumers.errors import (
     DroppedError,
     StoppedError,
     TryAgainError,
 )
-from flyball.server.consumers.recent import Recent
 from flyball.server.consumers.servicebus.client import NothingThereError, told
 
 if TYPE_CHECKING:
@@ -59,10 +58,9 @@ class ServiceBusConsumer(Consumer):
     async def start(self) -> None:
         """See :meth:`Consumer.start`."""
         for queue in self._options.queues:
-            recent = Recent()
+            once = OnceEach(ATTEMPTS)
             loops = [
-                Loop(queue, self._options, self._client, self._workers, recent)
-                for _ in range(self._options.loops)
+                Loop(queue, self._options, self._client, once) for _ in range(self._options.loops)
             ]
             self._loops += loops
             self._workers.start_alike(f"queue {queue}", [loop.turn for loop in loops])
@@ -82,8 +80,7 @@ class Loop:
         queue: its name.
         options: how it is read.
         client: the way there.
-        workers: who does messages.
-        recent: what loops of this queue have done.
+        once: has messages done; that of all loops of the queue.
     """
 
     def __init__(
@@ -91,14 +88,12 @@ class Loop:
         queue: str,
         options: ServiceBusOptions,
         client: BusClient,
-        workers: Workers,
-        recent: Recent,
+        once: OnceEach,
     ) -> None:
         self._queue = queue
         self._options = options
         self._client = client
-        self._workers = workers
-        self._recent = recent
+        self._once = once
         self._receiver: ServiceBusReceiver | None = None
 
     async def turn(self, worker: Worker) -> None:
@@ -173,23 +168,9 @@ class Loop:
     ) -> None:
         number = raw.sequence_number
         identity = number, raw.enqueued_time_utc  # a queue that is made anew begins with 1 again
-        if identity not in self._recent:
-            await self._attempt(raw, f"queue {self._queue}, message {number}", worker, ours)
-            self._recent.add(identity)
-
-    async def _attempt(
-        self,
-        raw: ServiceBusReceivedMessage,
-        place: str,
-        worker: Worker,
-        ours: Callable[[], bool],
-    ) -> None:
-        try:
-            message = _message(raw, place, self._options)
-        except DroppedError as error:
-            self._workers.commands.drop(Message(data=b"", place=place), str(error))
-        else:
-            await attempt(worker, message, ATTEMPTS, ours)
+        place = f"queue {self._queue}, message {number}"
+        read = partial(_message, raw, place, self._options)
+        await self._once.do(worker, identity, Message(data=b"", place=place), read, ours)
 
 
 def _locked_until(raw: ServiceBusReceivedMessage, receiver: ServiceBusReceiver) -> datetime:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from flyball.server.consumers.attempts import attempt
+from flyball.server.consumers.attempts import OnceEach
 from flyball.server.consumers.base import Consumer, Message
 from flyball.server.consumers.errors import (
     DroppedError,
@@ -14,11 +15,11 @@ from flyball.server.consumers.errors import (
     StoppedError,
     TryAgainError,
 )
-from flyball.server.consumers.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flyball.aio.clock import Clock
     from flyball.server.consumers.sqs.client import SqsClient
     from flyball.server.consumers.sqs.options import SqsOptions
     from flyball.server.consumers.workers import Worker, Workers
@@ -49,9 +50,9 @@ class SqsConsumer(Consumer):
     async def start(self) -> None:
         """See :meth:`Consumer.start`."""
         for url in self._options.queues:
-            recent = Recent()
+            once = OnceEach(ATTEMPTS)
             loops = [
-                Loop(url, self._options, self._client, self._workers, recent)
+                Loop(url, self._options, self._client, self._workers.clock, once)
                 for _ in range(self._options.concurrency)
             ]
             self._workers.start_alike(f"queue {loops[0].queue}", [loop.turn for loop in loops])
@@ -69,8 +70,8 @@ class Loop:
         url: of the queue.
         options: how it is read.
         client: the way there.
-        workers: who does messages.
-        recent: what loops of this queue have done.
+        clock: where time comes from.
+        once: has messages done; that of all loops of the queue.
     """
 
     def __init__(
@@ -78,16 +79,16 @@ class Loop:
         url: str,
         options: SqsOptions,
         client: SqsClient,
-        workers: Workers,
-        recent: Recent,
+        clock: Clock,
+        once: OnceEach,
     ) -> None:
         self.queue: str = url.rpartition("/")[2]
         self._url = url
         self._ordered = url.endswith(".fifo")
         self._options = options
         self._client = client
-        self._workers = workers
-        self._recent = recent
+        self._clock = clock
+        self._once = once
         self._done: dict[str, str] = {}
         """Messages that are to be deleted: id to receipt."""
 
@@ -111,10 +112,10 @@ class Loop:
         self, received: list[Any], worker: Worker
     ) -> tuple[list[Any], TryAgainError | None]:
         """The messages that are not done, and why the last of those that failed is not."""
-        end = self._workers.clock.monotonic() + self._options.visibility_timeout
+        end = self._clock.monotonic() + self._options.visibility_timeout
 
         def ours() -> bool:
-            return self._workers.clock.monotonic() < end
+            return self._clock.monotonic() < end
 
         left: list[Any] = []
         held: set[str] = set()  # groups whose next message is not done
@@ -135,21 +136,11 @@ class Loop:
 
     async def _do_one(self, raw: Any, worker: Worker, ours: Callable[[], bool]) -> None:
         identity: str = raw["MessageId"]
-        if identity not in self._recent:
-            await self._attempt(raw, f"queue {self.queue}, message {identity}", worker, ours)
-            self._recent.add(identity)
+        place = f"queue {self.queue}, message {identity}"
+        unread = Message(data=raw["Body"].encode(), place=place)
+        read = partial(_message, raw, place, self._options)
+        await self._once.do(worker, identity, unread, read, ours)
         self._done[identity] = raw["ReceiptHandle"]
-
-    async def _attempt(
-        self, raw: Any, place: str, worker: Worker, ours: Callable[[], bool]
-    ) -> None:
-        try:
-            message = _message(raw, place, self._options)
-        except DroppedError as error:
-            body = Message(data=raw["Body"].encode(), place=place)
-            self._workers.commands.drop(body, str(error))
-        else:
-            await attempt(worker, message, ATTEMPTS, ours)
 
     def _group(self, raw: Any) -> str:
         """What it must keep its order in; empty: in nothing."""
