@@ -23,7 +23,7 @@ from flyball.engines.nats import (
 )
 from flyball.engines.nats.jetstream import entries
 from flyball.engines.nats.jetstream.api import JetStream, WrongLastError
-from flyball.engines.nats.jetstream.store import MOST_TOGETHER
+from flyball.engines.nats.jetstream.wishes import MOST_TOGETHER
 
 KEPT = PublishOptions(history_size=10, history_ttl=60)
 MANY = PublishOptions(history_size=100_000, history_ttl=60)
@@ -268,7 +268,7 @@ class TestLimits:
         other = engine_at(nats.port).broker
         await other.start(Recorder())
         await publish(other, 2)
-        await until(lambda: not broker.store._ends)
+        await until(lambda: not broker.store._expiries)
         assert await offsets(other) == [1, 2] or await offsets(other) == [2]
         await other.close()
 

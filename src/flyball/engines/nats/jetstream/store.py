@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import OrderedDict, deque
-from dataclasses import dataclass
-from heapq import heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,24 +15,23 @@ from flyball.core.types import LONGEST_TTL, HistoryResult, PublishResult, Stream
 from flyball.engines.nats.connection import MOST_UNSENT, TooMuchError
 from flyball.engines.nats.jetstream import entries
 from flyball.engines.nats.jetstream.api import BATCH, Ack, WrongLastError
+from flyball.engines.nats.jetstream.barrier import Barrier
+from flyball.engines.nats.jetstream.channels import Channels
 from flyball.engines.nats.jetstream.entries import Entry
+from flyball.engines.nats.jetstream.expiries import Expiries
+from flyball.engines.nats.jetstream.wishes import Wish, fail, settle, together
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from flyball.core.types import HistoryFilter, Publication, PublishOptions
     from flyball.engines.nats.jetstream.api import JetStream, Stored
+    from flyball.engines.nats.jetstream.channels import Channel
     from flyball.engines.nats.jetstream.streams import Streams
     from flyball.engines.nats.options import JetStreamOptions
 
 logger: Final = logging.getLogger("flyball.engine")
 
-MOST_CHANNELS: Final = 10_000
-"""Channels whose last message is remembered, so that a publish need not ask for it."""
-MOST_TOGETHER: Final = 100
-"""Publications in one message."""
-MOST_BYTES: Final = 64 << 10
-"""Bytes of publications in one message, unless the first one is longer."""
 MOST_TRIES: Final = 50
 """How often a write is tried while other nodes write the same channel."""
 SWEEP_AGAIN: Final = 5_000
@@ -43,8 +39,6 @@ SWEEP_AGAIN: Final = 5_000
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _NEVER: Final = "never"
 """No message has this id."""
-BARRIER_TTL: Final = "10s"
-"""For how long the server keeps a message that only shows how far it is; longer than any read."""
 READ_TRIES: Final = 20
 READ_DELAY: Final = 0.05
 """How often, and after how many seconds, a copy that lags is read again."""
@@ -56,39 +50,6 @@ class LaggingError(FlyballError):
 
 class CrowdedError(FlyballError):
     """Others were quicker, again and again."""
-
-
-@dataclass(slots=True)
-class Wish:
-    """A publication that waits to be written."""
-
-    stored: bytes
-    options: PublishOptions
-    done: asyncio.Future[PublishResult]
-
-
-class Channel:
-    """What is known of one channel, and what is to be written there."""
-
-    __slots__ = ("entry", "known", "name", "purged", "sequence", "subject", "task", "wishes")
-
-    def __init__(self, name: str, subject: bytes) -> None:
-        self.name = name
-        self.subject = subject
-        self.known = False
-        """Whether the next two are."""
-        self.sequence = 0
-        """Place of its last message; 0: there is none."""
-        self.entry: Entry | None = None
-        """Its last message."""
-        self.purged = 0
-        """Messages before this place are removed."""
-        self.wishes: deque[Wish] = deque()
-        self.task: asyncio.Task[None] | None = None
-
-    def learn(self, sequence: int, entry: Entry | None) -> None:
-        """The last message is this one."""
-        self.known, self.sequence, self.entry = True, sequence, entry
 
 
 class HistoryStore:
@@ -108,27 +69,16 @@ class HistoryStore:
     ) -> None:
         self._jetstream = jetstream
         self._stream = streams.history
-        self._subject_of = streams.history_subject
-        self._barrier_subject = streams.barrier_subject()
+        self._barrier = Barrier(jetstream, streams.barrier_subject())
         self._options = options
-        self._channels: OrderedDict[str, Channel] = OrderedDict()
-        self._ends: dict[str, int] = {}
-        """When the publications of channels expire that were written here."""
-        self._heap: list[tuple[int, str]] = []
-        """The same, by time; one for each channel."""
+        self._channels = Channels(streams.history_subject)
+        self._expiries = Expiries()
+        """Of channels that were written here."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         """Bytes of publications that wait to be stored."""
         self._copies = options.replicas > 1
         self._writer = entries.new_writer()
-        self._barriers = 0
-        """How many were sent."""
-        self._passed = 0
-        """Number of the last one that was stored."""
-        self._passed_at = 0
-        """Where it was stored."""
-        self._barrier: asyncio.Future[None] | None = None
-        """The one under way."""
 
     def now(self) -> int:
         """Unix milliseconds."""
@@ -141,13 +91,11 @@ class HistoryStore:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._channels.clear()
-        self._ends.clear()
-        self._heap.clear()
+        self._expiries.clear()
 
     def forget(self) -> None:
         """Another server may answer now: nothing is known."""
-        for channel in self._channels.values():
-            channel.known = False
+        self._channels.forget()
 
     # -- writing
 
@@ -155,7 +103,7 @@ class HistoryStore:
         """Adds a publication. What comes while one is written goes together, in the next message."""
         if self._waiting + len(stored) > MOST_UNSENT:
             raise TooMuchError(f"more than {MOST_UNSENT} bytes wait to be stored")
-        channel = self._channel(name)
+        channel = self._channels[name]
         wish = Wish(stored, options, asyncio.get_running_loop().create_future())
         channel.wishes.append(wish)
         if channel.task is None:
@@ -171,15 +119,15 @@ class HistoryStore:
         wishes: list[Wish] = []
         try:
             while channel.wishes:
-                wishes = _together(channel.wishes)
+                wishes = together(channel.wishes)
                 try:
                     await self._write(channel, wishes)
                 except FlyballError as error:
                     channel.known = False  # whether it was written is not known
-                    _fail(wishes, error)
+                    fail(wishes, error)
         finally:
             channel.task = None
-            _fail([*wishes, *channel.wishes], FlyballError("the node stops"))
+            fail([*wishes, *channel.wishes], FlyballError("the node stops"))
             channel.wishes.clear()
 
     async def _write(self, channel: Channel, wishes: list[Wish]) -> None:
@@ -210,7 +158,7 @@ class HistoryStore:
                     repeat = ack.sequence
                     continue
                 results = [known]
-            _settle(wishes, results)
+            settle(wishes, results)
             return
         raise CrowdedError(f"{channel.name!r} is written by too many nodes at once")
 
@@ -329,14 +277,14 @@ class HistoryStore:
         stored = await self._newest(channel)
         after = channel.sequence
         if stored is None or stored.sequence == after:
-            _learn(channel, stored)
+            channel.see(stored)
             raise WrongLastError(0, "another message is the last one")
         following = stored
         if entries.read_entry(stored.data).number != entry.number:
             following = await self._after(channel, after)
         if entries.read_entry(following.data).is_same(entry):
             return following.sequence
-        _learn(channel, stored)
+        channel.see(stored)
         raise WrongLastError(0, "another message is the last one")
 
     async def _newest(self, channel: Channel) -> Stored | None:
@@ -374,9 +322,7 @@ class HistoryStore:
             channel.purged = below
             self._spawn(self._purge(channel.subject, below), "trim")
         if entry.top > bottom:
-            if channel.name not in self._ends:
-                heappush(self._heap, (entry.expires, channel.name))
-            self._ends[channel.name] = entry.expires
+            self._expiries.set(channel.name, entry.expires)
 
     async def _purge(self, subject: bytes, below: int) -> None:
         try:
@@ -387,21 +333,14 @@ class HistoryStore:
     async def sweep(self) -> None:
         """Removes publications of channels whose time is over. To be called now and then."""
         now = self.now()
-        while self._heap and self._heap[0][0] <= now:
-            _, name = heappop(self._heap)
-            ends = self._ends[name]
-            if ends > now:
-                heappush(self._heap, (ends, name))
-                continue
-            del self._ends[name]
+        while (name := self._expiries.take(now)) is not None:
             try:
-                await self._expire(self._channel(name))
+                await self._expire(self._channels[name])
             except WrongLastError:
                 continue  # whoever wrote there sees to it
             except FlyballError as error:
                 logger.debug("nats: %r is not cleared: %s", name, error)
-                self._ends[name] = now + SWEEP_AGAIN
-                heappush(self._heap, (now + SWEEP_AGAIN, name))
+                self._expiries.postpone(name, now + SWEEP_AGAIN)
                 return
 
     async def _expire(self, channel: Channel) -> None:
@@ -412,7 +351,7 @@ class HistoryStore:
 
     async def remove(self, name: str) -> None:
         """Drops the publications; offset and epoch live on."""
-        channel = self._channel(name)
+        channel = self._channels[name]
         for _ in range(MOST_TRIES):
             last = await self._last(channel, fresh=True)
             now = self.now()
@@ -429,7 +368,7 @@ class HistoryStore:
 
     async def history(self, name: str, query: HistoryFilter) -> HistoryResult:
         """Reads part of a stream; an untouched channel gets an epoch."""
-        channel = self._channel(name)
+        channel = self._channels[name]
         tries = READ_TRIES if self._copies else 3
         while True:
             last, sequence = await self._alive(channel, query.meta_ttl)
@@ -443,44 +382,22 @@ class HistoryStore:
             found.reverse()
         return HistoryResult(found, StreamPosition(last.top, last.epoch))
 
-    async def _pass_barrier(self) -> None:
-        """Returns once a message was stored behind all that was acknowledged before.
-
-        Of servers with copies any may answer a read: one that lags, one that has just become the
-        leader, one that does not know that it is none any more. One that has this message has all
-        before it. One does for all reads that began before it was sent.
-        """
-        wanted = self._barriers + 1
-        while self._copies and self._passed < wanted:
-            if self._barrier is not None:
-                await asyncio.shield(self._barrier)
-                continue
-            self._barrier = asyncio.get_running_loop().create_future()
-            self._barriers = number = self._barriers + 1
-            try:
-                headers = {"Nats-TTL": BARRIER_TTL}
-                ack = await self._jetstream.publish(self._barrier_subject, b"", headers)
-                self._passed, self._passed_at = number, ack.sequence
-            finally:
-                self._barrier.set_result(None)
-                self._barrier = None
-
     async def _settled(self, channel: Channel) -> Entry | None:
         """The last message of a channel that a server has which has passed the barrier."""
         if not self._copies:
             return await self._last(channel, fresh=True)
-        await self._pass_barrier()
-        subjects = (channel.subject, self._barrier_subject)
+        await self._barrier.put()
+        subjects = (channel.subject, self._barrier.subject)
         for _ in range(READ_TRIES):
             found = await self._jetstream.last_of(self._stream, subjects)
             barrier = found.get(subjects[1].decode())
-            if barrier is not None and barrier.sequence >= self._passed_at:
+            if barrier is not None and barrier.sequence >= self._barrier.place:
                 stored = found.get(subjects[0].decode())
-                _learn(channel, stored)
+                channel.see(stored)
                 return channel.entry
             await asyncio.sleep(READ_DELAY)
             if barrier is None:
-                await self._pass_barrier()
+                await self._barrier.put()
         raise LaggingError(f"the copies of {channel.name!r} lag")
 
     async def _alive(self, channel: Channel, meta_ttl: float) -> tuple[Entry, int]:
@@ -526,7 +443,7 @@ class HistoryStore:
 
     async def unchanged(self, name: str, offset: int, epoch: str, stored_hash: int) -> bool:
         """Whether a stream still has a publication; if not it gets a fresh epoch."""
-        channel = self._channel(name)
+        channel = self._channels[name]
         last = await self._settled(channel)
         if last is None or last.epoch != epoch:
             return True  # whoever follows the stream finds that out by itself
@@ -544,7 +461,7 @@ class HistoryStore:
 
     async def renew(self, name: str, epoch: str, offset: int) -> None:
         """The stream went back behind ``offset``: it gets a fresh epoch, unless it has one."""
-        channel = self._channel(name)
+        channel = self._channels[name]
         for _ in range(MOST_TRIES):
             last = await self._last(channel, fresh=True)
             if last is None or last.epoch != epoch or last.top >= offset:
@@ -564,23 +481,10 @@ class HistoryStore:
 
     # -- details
 
-    def _channel(self, name: str) -> Channel:
-        channel = self._channels.get(name)
-        if channel is None:
-            channel = self._channels[name] = Channel(name, self._subject_of(name))
-            while len(self._channels) > MOST_CHANNELS:
-                oldest = next(iter(self._channels.values()))
-                if oldest.task is not None:
-                    break
-                del self._channels[oldest.name]
-        else:
-            self._channels.move_to_end(name)
-        return channel
-
     async def _last(self, channel: Channel, *, fresh: bool = False) -> Entry | None:
         """The last message of a channel; None if there is none."""
         if fresh or not channel.known:
-            _learn(channel, await self._jetstream.last(self._stream, channel.subject))
+            channel.see(await self._jetstream.last(self._stream, channel.subject))
         return channel.entry
 
     def _meta_ms(self, ttl: float) -> int:
@@ -591,14 +495,6 @@ class HistoryStore:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _learn(channel: Channel, stored: Stored | None) -> None:
-    """The last message of a channel is this one."""
-    if stored is None:
-        channel.learn(0, None)
-    else:
-        channel.learn(stored.sequence, entries.read_entry(stored.data))
 
 
 def _ms(seconds: float) -> int:
@@ -625,42 +521,6 @@ def _emptied(entry: Entry) -> Entry:
 def _is_enough(last: Entry, wishes: list[Wish]) -> bool:
     """Whether what is remembered of the last message does for these."""
     return not wishes[0].options.delta or bool(last.publications) or last.top <= last.floor
-
-
-def _together(wishes: deque[Wish]) -> list[Wish]:
-    """Takes those that are written next: one with an idempotency key, or several without."""
-    taken = [wishes.popleft()]
-    size = len(taken[0].stored)
-    if taken[0].options.idempotency_key:
-        return taken
-    while wishes and len(taken) < MOST_TOGETHER:
-        size += len(wishes[0].stored)
-        if size > MOST_BYTES or not _alike(wishes[0].options, taken[0].options):
-            break
-        taken.append(wishes.popleft())
-    return taken
-
-
-def _alike(one: PublishOptions, other: PublishOptions) -> bool:
-    """They want the same of the stream."""
-    return (
-        not one.idempotency_key
-        and one.history_size == other.history_size
-        and one.history_ttl == other.history_ttl
-        and one.history_meta_ttl == other.history_meta_ttl
-    )
-
-
-def _settle(wishes: list[Wish], results: list[PublishResult]) -> None:
-    for wish, result in zip(wishes, results, strict=True):
-        if not wish.done.done():
-            wish.done.set_result(result)
-
-
-def _fail(wishes: list[Wish], error: FlyballError) -> None:
-    for wish in wishes:
-        if not wish.done.done():
-            wish.done.set_exception(error)
 
 
 def _range(query: HistoryFilter, bottom: int, top: int) -> tuple[int, int]:
