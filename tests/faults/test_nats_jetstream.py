@@ -23,6 +23,7 @@ from flyball.engines.nats import (
 )
 from flyball.engines.nats.jetstream import entries
 from flyball.engines.nats.jetstream.api import JetStream, WrongLastError
+from flyball.engines.nats.jetstream.store import READ_TRIES
 from flyball.engines.nats.jetstream.wishes import MOST_TOGETHER
 
 KEPT = PublishOptions(history_size=10, history_ttl=60)
@@ -470,6 +471,39 @@ class TestHonesty:
             assert [bytes(p.data) for p in found] == expected[-10:]
             await broker.close()
             await other.close()
+        finally:
+            cluster.stop()
+
+    async def test_the_first_one_as_well_though_no_copy_has_it_yet(self):
+        cluster = await asyncio.to_thread(NatsCluster, kind="wheel")
+        try:
+            broker = engine_at(*(node.port for node in cluster.nodes), replicas=3).broker
+            await broker.start(Recorder())
+            api = broker._api
+            store, last, denied = api.publish, api.last, []
+
+            async def deny(*args):
+                ack = await store(*args)
+                if denied:
+                    return ack
+                denied.append(ack)
+                api.last = lags
+                raise WrongLastError(10071, "wrong last sequence")
+
+            async def lags(*args):
+                if len(denied) > READ_TRIES:
+                    api.last = last
+                denied.append(None)
+
+            api.publish = deny
+            result = await publish(broker, "true")
+            assert len(denied) > READ_TRIES
+            api.publish = store
+            await publish(broker, "null")
+            found = await broker.history("ch", HistoryFilter(limit=-1))
+            assert [bytes(p.data) for p in found.publications] == [b"true", b"null"]
+            assert found.position == StreamPosition(2, result.epoch)
+            await broker.close()
         finally:
             cluster.stop()
 

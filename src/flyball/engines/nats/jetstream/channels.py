@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
-from flyball.engines.nats.jetstream.entries import read_entry
+from flyball.engines.nats.jetstream.entries import new_epoch, read_entry
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,7 +22,17 @@ MOST_CHANNELS: Final = 10_000
 class Channel:
     """What is known of one channel, and what is to be written there."""
 
-    __slots__ = ("entry", "known", "name", "purged", "sequence", "subject", "task", "wishes")
+    __slots__ = (
+        "entry",
+        "known",
+        "name",
+        "next_epoch",
+        "purged",
+        "sequence",
+        "subject",
+        "task",
+        "wishes",
+    )
 
     def __init__(self, name: str, subject: bytes) -> None:
         self.name = name
@@ -33,6 +43,9 @@ class Channel:
         """Place of its last message; 0: there is none."""
         self.entry: Entry | None = None
         """Its last message."""
+        self.next_epoch = new_epoch()
+        """Of the stream that begins when there is none. It stays the same until that is seen: a first
+        message that was stored and denied is known again by it."""
         self.purged = 0
         """Messages before this place are removed."""
         self.wishes: deque[Wish] = deque()
@@ -41,6 +54,8 @@ class Channel:
     def learn(self, sequence: int, entry: Entry | None) -> None:
         """The last message is this one."""
         self.known, self.sequence, self.entry = True, sequence, entry
+        if entry is not None and entry.epoch == self.next_epoch:
+            self.next_epoch = new_epoch()
 
     def see(self, stored: Stored | None) -> None:
         """The last message is this one, as it is stored."""

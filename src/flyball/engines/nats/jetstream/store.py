@@ -140,7 +140,7 @@ class HistoryStore:
             if not fresh and last is not None and not _is_enough(last, wishes):
                 channel.known = False
                 continue
-            entry, results = self._next(last, channel.sequence, wishes)
+            entry, results = self._next(channel, last, wishes)
             if not fresh and any(result.suppressed for result in results):
                 channel.known = False  # others may have changed what it was compared with
                 continue
@@ -187,11 +187,11 @@ class HistoryStore:
         return PublishResult(entry.top, entry.epoch, "idempotency")
 
     def _next(
-        self, last: Entry | None, sequence: int, wishes: list[Wish]
+        self, channel: Channel, last: Entry | None, wishes: list[Wish]
     ) -> tuple[Entry, list[PublishResult]]:
         """The message that follows, and what becomes of each wish."""
         now, options = self.now(), wishes[-1].options
-        entry = self._state(last, sequence, now)
+        entry = self._state(channel, last, now)
         if now >= entry.expires:
             entry.floor = entry.top
         previous = last.publications[-1:] if last is not None and entry.top > entry.floor else []
@@ -216,12 +216,12 @@ class HistoryStore:
         entry.meta_expires = now + self._meta_ms(options.history_meta_ttl)
         return entry, results
 
-    def _state(self, last: Entry | None, sequence: int, now: int) -> Entry:
+    def _state(self, channel: Channel, last: Entry | None, now: int) -> Entry:
         """A message that changes nothing, to follow ``last``; a new stream if that is over."""
         if last is None or now >= last.meta_expires:
             meta = now + self._meta_ms(0)
             return Entry(
-                epoch=entries.new_epoch(),
+                epoch=channel.next_epoch,
                 top=0,
                 publications=[],
                 meta_expires=meta,
@@ -233,7 +233,7 @@ class HistoryStore:
             previous=b"",
             deltas=0,
             number=last.number + 1,
-            jumps=last.jumps_after(sequence),
+            jumps=last.jumps_after(channel.sequence),
             writer=self._writer,
         )
 
@@ -347,7 +347,7 @@ class HistoryStore:
         last = await self._last(channel, fresh=True)
         now = self.now()
         if last is not None and last.expires <= now < last.meta_expires and last.floor < last.top:
-            await self._put(channel, _emptied(self._state(last, channel.sequence, now)))
+            await self._put(channel, _emptied(self._state(channel, last, now)))
 
     async def remove(self, name: str) -> None:
         """Drops the publications; offset and epoch live on."""
@@ -358,7 +358,7 @@ class HistoryStore:
             if last is None or now >= last.meta_expires:
                 return
             try:
-                await self._put(channel, _emptied(self._state(last, channel.sequence, now)))
+                await self._put(channel, _emptied(self._state(channel, last, now)))
             except WrongLastError:
                 continue
             return
@@ -407,7 +407,7 @@ class HistoryStore:
             now, wanted = self.now(), self._meta_ms(meta_ttl)
             if last is not None and last.meta_expires - now >= wanted / 2:
                 return last, channel.sequence
-            entry = self._state(last, channel.sequence, now)
+            entry = self._state(channel, last, now)
             entry.meta_expires = now + wanted
             try:
                 ack = await self._put(channel, entry)
@@ -466,7 +466,7 @@ class HistoryStore:
             last = await self._last(channel, fresh=True)
             if last is None or last.epoch != epoch or last.top >= offset:
                 return
-            entry = _emptied(self._state(last, channel.sequence, self.now()))
+            entry = _emptied(self._state(channel, last, self.now()))
             entry.epoch, entry.jumps, entry.number = entries.new_epoch(), [], 0
             try:
                 await self._put(channel, entry)
