@@ -31,6 +31,9 @@ def server(config_file, tmp_path_factory):
     config = json.loads(config_file.read_text())
     config["admin"] = {"enabled": True, "password": PASSWORD, "secret": "signs"}
     config["node"] = {"name": "node-1"}
+    # A crowd, and a browser beside it: whoever is slow for a while is still there.
+    slow = {"stale_close_delay": "60s", "ping_interval": "60s", "pong_timeout": "30s"}
+    config["client"] = {**config.get("client", {}), **slow}
     file = tmp_path_factory.mktemp("admin") / "config.json"
     file.write_text(json.dumps(config))
     with ServerProcess(file) as process:
@@ -217,8 +220,8 @@ async def test_what_turns_text_round_is_spelled_out(operator):
     await expect(operator.get_by_role("heading", name=r"chat:a\u202eb", exact=True)).to_be_visible()
 
 
-async def stay(http, url, number):
-    """A plain client that subscribes, and answers pings until it is cancelled."""
+async def stay(http, url, number, subscribed):
+    """A plain client that subscribes, says so, and answers pings until it is cancelled."""
     commands = [
         {"id": 1, "connect": {"token": token(f"one-{number}")}},
         {"id": 2, "subscribe": {"channel": "chat:crowd"}},
@@ -226,15 +229,21 @@ async def stay(http, url, number):
     async with http.ws_connect(url) as socket:
         await socket.send_str("\n".join(map(json.dumps, commands)))
         async for message in socket:
-            if message.data == "{}":
+            if '"id":2' in message.data:
+                subscribed.release()
+            elif message.data == "{}":
                 await socket.send_str("{}")
+        raise AssertionError(f"client {number} was disconnected with {socket.close_code}")
 
 
 async def test_a_crowd_is_counted_but_not_listed(operator, server):
     url = f"ws://127.0.0.1:{server.port}/connection/websocket"
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as tasks:
-        crowd = [tasks.create_task(stay(http, url, number)) for number in range(201)]
+        subscribed = asyncio.Semaphore(0)
+        crowd = [tasks.create_task(stay(http, url, n, subscribed)) for n in range(201)]
+        for _ in crowd:
+            await subscribed.acquire()
         await operator.goto(f"{operator.home}#/channels?channel=chat:crowd")
         await expect(
             operator.get_by_text("201 clients: too many to be listed here.")

@@ -3,14 +3,17 @@ import { call, Expired, type Obj } from "./api";
 
 export type Loaded<T> = { data: T | undefined; error: string; reload: () => void };
 
-/** Loads something now, again when `key` changes, and every `seconds` while the page is seen. */
+/**
+ * Loads something now, again when `key` changes, and every `seconds` while the page is seen.
+ * What was there stays until the answer is: rows keep a question that was asked of them.
+ */
 export function useLoad<T>(load: () => Promise<T>, key: string, seconds = 0): Loaded<T> {
   const [data, setData] = useState<T>();
   const [error, setError] = useState("");
   const [turn, setTurn] = useState(0);
   const latest = useRef(load);
   latest.current = load;
-  useEffect(() => setData(undefined), [key]);
+  const loaded = useRef(key);
   useEffect(() => {
     let over = false;
     let timer = 0;
@@ -19,10 +22,12 @@ export function useLoad<T>(load: () => Promise<T>, key: string, seconds = 0): Lo
         try {
           const found = await latest.current();
           if (over) return;
+          loaded.current = key;
           setData(found);
           setError("");
         } catch (problem) {
           if (over || problem instanceof Expired) return;
+          if (loaded.current !== key) setData(undefined);
           setError(problem instanceof Error ? problem.message : String(problem));
         }
       }
@@ -65,16 +70,23 @@ export function useSettled<T>(value: T, ms = 300): T {
   return settled;
 }
 
+/** Where the page of a list begins that is shown: at the start again as soon as `asked` is another. */
+export function useCursor(asked: unknown): [cursor: string, goTo: (cursor: string) => void] {
+  const key = JSON.stringify(asked);
+  const [place, setPlace] = useState({ key, cursor: "" });
+  return [place.key === key ? place.cursor : "", (cursor) => setPlace({ key, cursor })];
+}
+
 /** Commands that change something: what was `done` last, or why it `failed`. */
 export function useAct(reload: () => void) {
   const [done, setDone] = useState("");
   const [failed, setFailed] = useState("");
   const act = (what: string, method: string, params: Obj) => {
     setDone("");
+    setFailed("");
     call(method, params).then(
       () => {
         setDone(what);
-        setFailed("");
         reload();
       },
       (problem: unknown) => setFailed(problem instanceof Error ? problem.message : String(problem)),

@@ -1,7 +1,7 @@
 import { Alert, Anchor, Button, Group, NativeSelect, SimpleGrid, Stack, Table, Text, TextInput, Title } from "@mantine/core";
 import { useEffect, useRef, useState } from "react";
 import { call, tail, type Json, type Obj, type Settings, type TailLine } from "../api";
-import { address, useLoad, useSettled } from "../hooks";
+import { address, useCursor, useLoad, useSettled } from "../hooks";
 import { Empty, Name, number, Pages, Panel, Problem, Rows, shortened, visible, Waiting } from "../parts";
 import { text } from "../text";
 
@@ -19,11 +19,10 @@ type ChannelsResult = { channels: Record<string, { num_clients?: number }>; curs
 function All() {
   const [pattern, setPattern] = useState("");
   const [order, setOrder] = useState("clients");
-  const [cursor, setCursor] = useState("");
   const settled = useSettled(pattern);
+  const [cursor, setCursor] = useCursor([settled, order]);
   const asked = { pattern: settled, order, limit: SHOWN, ...(cursor ? { cursor } : {}) };
   const { data, error, reload } = useLoad(() => call<ChannelsResult>("channels", asked), JSON.stringify(asked), 15);
-  useEffect(() => setCursor(""), [settled, order]);
   const rows = Object.entries(data?.channels ?? {}).map(([name, info]) => ({ name, clients: info.num_clients ?? 0 }));
   rows.sort((a, b) => (order === "clients" && b.clients - a.clients) || (a.name < b.name ? -1 : 1));
   return (
@@ -44,10 +43,7 @@ function All() {
             { value: "name", label: words.byName },
           ]}
           value={order}
-          onChange={(event) => {
-            setCursor("");
-            setOrder(event.currentTarget.value);
-          }}
+          onChange={(event) => setOrder(event.currentTarget.value)}
         />
         <Button variant="default" onClick={reload}>
           {text.refreshNow}
@@ -55,7 +51,12 @@ function All() {
       </Group>
       <Problem error={error} />
       {!data && !error && <Waiting />}
-      {data && !rows.length && <Empty>{words.empty}</Empty>}
+      {data && !rows.length && (
+        <>
+          <Empty>{words.empty}</Empty>
+          <Pages cursor={cursor} next="" onPage={setCursor} />
+        </>
+      )}
       {rows.length > 0 && (
         <div className="narrow">
           <Rows label={text.pages.channels} head={[words.channel, words.clients]} numbers={[words.clients]}>

@@ -1,7 +1,7 @@
 import { Alert, Anchor, Checkbox, Group, NativeSelect, Stack, Table, Text, TextInput } from "@mantine/core";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { call, type Obj, type Settings } from "../api";
-import { address, useAct, useLoad, useSettled } from "../hooks";
+import { address, useAct, useCursor, useLoad, useSettled } from "../hooks";
 import { duration, Empty, milliseconds, Name, number, Pages, Panel, Problem, Rows, Sure, Waiting } from "../parts";
 import { text } from "../text";
 
@@ -32,12 +32,11 @@ export default function Connections({ query }: { settings: Settings; query: URLS
     min_age: "",
   });
   const [anonymous, setAnonymous] = useState(false);
-  const [cursor, setCursor] = useState("");
   const settled = useSettled(filters);
+  const [cursor, setCursor] = useCursor([settled, anonymous]);
   const params: Obj = { limit: 100, cursor, anonymous, ...settled, min_age: Math.max(0, Math.floor(Number(settled.min_age) || 0)) };
   const { data, error, reload } = useLoad(() => call<Result>("connections", params), JSON.stringify(params), 5);
   const { act, done, failed } = useAct(reload);
-  useEffect(() => setCursor(""), [settled, anonymous]);
   const field = (name: keyof typeof filters, label: string) => (
     <TextInput
       label={label}

@@ -1,7 +1,7 @@
 import { Alert, Anchor, Group, Stack, Table, TextInput } from "@mantine/core";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { call, type Obj, type Settings } from "../api";
-import { address, useAct, useLoad, useSettled } from "../hooks";
+import { address, useAct, useCursor, useLoad, useSettled } from "../hooks";
 import { Empty, Name, number, Pages, Panel, Problem, Rows, Sure, Waiting } from "../parts";
 import { text } from "../text";
 
@@ -12,12 +12,11 @@ type Result = { users: Record<string, { num_clients: number }>; cursor?: string 
 /** Who is connected: one row for each user, however many connections that user has. */
 export default function Users({ query }: { settings: Settings; query: URLSearchParams }) {
   const [pattern, setPattern] = useState(query.get("pattern") ?? "");
-  const [cursor, setCursor] = useState("");
   const settled = useSettled(pattern);
+  const [cursor, setCursor] = useCursor(settled);
   const params: Obj = { limit: 100, cursor, pattern: settled };
   const { data, error, reload } = useLoad(() => call<Result>("users", params), JSON.stringify(params), 5);
   const { act, done, failed } = useAct(reload);
-  useEffect(() => setCursor(""), [settled]);
   const rows = Object.entries(data?.users ?? {});
   return (
     <Stack>

@@ -1,1 +1,0 @@
-import{z as a,D as o,j as r,M as t}from"./index-CnXRLitN.js";const s=a((e,n)=>{const p=o("TextInput",null,e);return r.jsx(t,{component:"input",ref:n,...p,__staticSelector:"TextInput"})});s.classes=t.classes;s.displayName="@mantine/core/TextInput";export{s as T};

@@ -1,0 +1,1 @@
+import{D as a,F as o,j as r,O as t}from"./index-DmWAXUfj.js";const s=a((e,n)=>{const p=o("TextInput",null,e);return r.jsx(t,{component:"input",ref:n,...p,__staticSelector:"TextInput"})});s.classes=t.classes;s.displayName="@mantine/core/TextInput";export{s as T};
