@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from flyball.aio.eager import OWN_TASK
 from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.protocol.codec import EncodeError
@@ -112,8 +113,7 @@ class Backend:
             Error: 100, a payload of the client cannot be sent; 107, a header of it cannot.
         """
         headers = self._headers(connection)
-        # Into a task of its own: timeouts need one, and eager handlers have none.
-        await asyncio.sleep(0)
+        await OWN_TASK  # timeouts need one, and eager handlers have none
         with _Counted(self, question.kind.value):
             await self._enter(connection)
             try:
@@ -131,7 +131,7 @@ class Backend:
         Raises what :meth:`ask` raises.
         """
         headers = self._headers(connection)
-        await asyncio.sleep(0)  # into a task of its own
+        await OWN_TASK
         with _Counted(self, ProxyKind.SUBSCRIBE_STREAM.value):
             await self._enter(connection)
             try:
