@@ -103,6 +103,15 @@ async def test_a_backend_that_breaks_off(tmp_path):
         assert (await ask(w))["code"] == FAILED
 
 
+async def test_an_answer_without_a_body(tmp_path):
+    backend = HttpBackend()
+    backend.answers["rpc"] = (204, "")
+    async with world(tmp_path, backend, "rpc") as w:
+        assert (await ask(w))["code"] == FAILED
+        backend.answers["rpc"] = {"result": {"data": 1}}
+        assert await ask(w) == {"data": 1}
+
+
 async def test_redirects_are_not_followed(tmp_path):
     backend = HttpBackend()
     backend.answers["rpc"] = (307, "")

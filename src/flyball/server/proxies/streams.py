@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, Self
 
-from flyball.core.received import Publication
 from flyball.aio.eager import OWN_TASK
+from flyball.core.received import Publication
 from flyball.server.proxies import messages as m
 from flyball.server.proxies.errors import BackendError
 
