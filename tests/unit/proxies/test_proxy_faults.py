@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 
+import grpc
 import pytest
 import structlog
 from proxy_world import GrpcBackend, HttpBackend, world
@@ -68,6 +69,19 @@ async def test_a_slow_backend(tmp_path, make):
     async with world(tmp_path, backend, "rpc", timeout="50ms") as w:
         assert (await ask(w))["code"] == FAILED
         released.set()
+
+
+async def test_a_grpc_backend_that_compresses(tmp_path):
+    backend = GrpcBackend()
+    backend.compression = grpc.Compression.Gzip
+    async with world(tmp_path, backend, "rpc") as w:
+        backend.answers["rpc"] = {"result": {"data": "a" * 9000}}
+        assert await ask(w) == {"data": "a" * 9000}
+        backend.answers["rpc"] = {"result": {"data": "a" * (MAX_ANSWER_SIZE + 1)}}
+        with capture_logs() as lines:  # the bound is on what it becomes, not on what comes
+            assert (await ask(w))["code"] == FAILED
+    (line,) = [line for line in lines if line["event"] == "backend gives no answer"]
+    assert "RESOURCE_EXHAUSTED" in line["reason"]
 
 
 @pytest.mark.parametrize("make", [HttpBackend, GrpcBackend])
