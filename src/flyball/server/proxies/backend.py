@@ -54,7 +54,10 @@ class Caller(Protocol):
         """Whether a header or key (lower case) may be sent along."""
 
     async def call(self, question: Question[Q, A], request: Q, headers: Mapping[str, str]) -> A:
-        """The answer, or BackendError; EncodeError where a payload cannot be written."""
+        """The answer, or BackendError; EncodeError where a payload cannot be written.
+
+        There may be no task before its first wait: one that needs one gets it by ``OWN_TASK``.
+        """
 
     async def stream(
         self,
@@ -113,7 +116,6 @@ class Backend:
             Error: 100, a payload of the client cannot be sent; 107, a header of it cannot.
         """
         headers = self._headers(connection)
-        await OWN_TASK  # timeouts need one, and eager handlers have none
         with _Counted(self, question.kind.value):
             await self._enter(connection)
             try:
@@ -143,6 +145,7 @@ class Backend:
         """Waits for room; what follows must leave it."""
         if self._admission.enter_at_once():
             return
+        await OWN_TASK  # timeouts need one, and eager handlers have none
         await self._admission.enter()
         if connection.closed:  # it went away while it waited: nobody needs the answer
             self._admission.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from flyball.aio.eager import OWN_TASK
 from flyball.aio.limits import TimeLimit
 from flyball.aio.timers import TimerWheel
 from flyball.core.errors import Disconnect
@@ -79,6 +80,7 @@ class HttpCaller:
         import aiohttp
 
         body = PROXY.json_writer.encode(request)
+        await OWN_TASK  # time limits need one, and eager handlers have none
         session = self._session or self._open()
         try:
             with TimeLimit(self._timers, self._options.timeout):
