@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -22,20 +22,40 @@ def start_eagerly(coroutine: Coroutine[Any, Any, T]) -> T | asyncio.Task[T]:
     """The coroutine's result, or a task with the rest of it if it had to wait.
 
     Until its first wait the coroutine runs outside of any task: it must not use
-    ``asyncio.timeout`` or ``asyncio.current_task`` there.
+    ``asyncio.timeout`` or ``asyncio.current_task`` there. ``await OWN_TASK`` gets it into one.
     """
     try:
         waits_for = coroutine.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
-    return asyncio.get_running_loop().create_task(_finish(coroutine, waits_for))
+    loop = asyncio.get_running_loop()
+    if waits_for is None:
+        # It waits for its next turn, which is the first one of a task: nothing stands between.
+        return loop.create_task(coroutine)
+    return loop.create_task(_finish(coroutine, waits_for))
 
 
 async def _finish(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> T:
     # Tasks take true coroutines only (since Python 3.12), so the generator below is wrapped.
     result: T = await _Rest(coroutine, waits_for)
     return result
+
+
+class _OwnTask:
+    """See :data:`OWN_TASK`."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+OWN_TASK: Final = _OwnTask()
+"""To be awaited before the first wait of what may run eagerly and needs a task, as timeouts do.
+
+What runs in a task already gives up one turn.
+"""
 
 
 class _Rest:

@@ -343,7 +343,7 @@ class Session:
         self._busy += 1
         work = start_eagerly(self._run(method, request, handler(self, request, item.id), item.id))
         if work is not None:
-            self._runtime.tasks.track_task(work, f"{method} {self!r}")
+            self._runtime.tasks.track_task(work, f"{method} of client {self.client_id}")
 
     def _count_received(self, kind: str, size: int) -> None:
         if size:  # the request of a unidirectional connection is no message

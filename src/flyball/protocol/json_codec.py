@@ -85,6 +85,9 @@ class JsonCodec(Codec):
         Raises:
             EncodeError: a payload is not valid JSON.
         """
+        rpc = reply.rpc
+        if rpc is not None and rpc.data:  # the one payload in it
+            return _encode_with(reply, (rpc.data,))
         return _encode(reply)
 
     def encode_push(self, push: Push) -> bytes:
@@ -216,8 +219,10 @@ def _has_twins(line: bytes, command: Command) -> bool:
 
     The text of a payload may look like one: then the tolerant reader is asked for nothing.
     """
-    if command.publish is not None:  # the usual one, whose payload is an object in its own right
+    if command.publish is not None:  # a usual one, whose payload is an object in its own right
         return line.count(b'"publish"') > 1
+    if command.rpc is not None:
+        return line.count(b'"rpc"') > 1
     names = _OBJECTS.findall(line)
     return len(names) > len(set(names))
 

@@ -217,8 +217,10 @@ class JsonWriter:
             return self.write(message)
         if _NEWLINE in line or (_is_doubtful(line) and not self._is_cleared(line, payloads)):
             return self.write(message)
-        if self._canonical and any(_SPACES.search(payload) for payload in payloads):
-            return self.write(message)
+        if self._canonical:
+            for payload in payloads:
+                if _SPACES.search(payload) is not None:
+                    return self.write(message)
         if not line.isascii():
             try:
                 line.decode()

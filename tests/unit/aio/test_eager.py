@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from flyball.aio.clock import LoopClock
-from flyball.aio.eager import call_handler, eager, start_eagerly
+from flyball.aio.eager import OWN_TASK, call_handler, eager, start_eagerly
 
 
 async def test_the_result_is_there_at_once():
@@ -34,6 +34,16 @@ async def test_the_rest_is_a_task():
     gates[0].set_result(1)
     gates[1].set_result(2)
     assert await task == [1, 2]
+
+
+async def test_a_task_of_its_own_is_one_turn_away():
+    async def work():
+        await OWN_TASK
+        return asyncio.current_task()
+
+    task = start_eagerly(work())
+    await asyncio.sleep(0)
+    assert task.result() is task
 
 
 async def test_what_it_waits_for_may_fail():

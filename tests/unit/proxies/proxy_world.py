@@ -89,10 +89,13 @@ class GrpcBackend(Backend):
 
     protocol = "grpc"
 
+    compression = None
+    """Of its answers."""
+
     async def start(self, port=0):
         import grpc.aio
 
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(compression=self.compression)
         generic = grpc.method_handlers_generic_handler(SERVICE, self.handlers())
         self._server.add_generic_rpc_handlers((generic,))
         self.port = self.listen(self._server, port)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 
+import grpc
 import pytest
 import structlog
 from proxy_world import GrpcBackend, HttpBackend, world
@@ -70,6 +71,19 @@ async def test_a_slow_backend(tmp_path, make):
         released.set()
 
 
+async def test_a_grpc_backend_that_compresses(tmp_path):
+    backend = GrpcBackend()
+    backend.compression = grpc.Compression.Gzip
+    async with world(tmp_path, backend, "rpc") as w:
+        backend.answers["rpc"] = {"result": {"data": "a" * 9000}}
+        assert await ask(w) == {"data": "a" * 9000}
+        backend.answers["rpc"] = {"result": {"data": "a" * (MAX_ANSWER_SIZE + 1)}}
+        with capture_logs() as lines:  # the bound is on what it becomes, not on what comes
+            assert (await ask(w))["code"] == FAILED
+    (line,) = [line for line in lines if line["event"] == "backend gives no answer"]
+    assert "RESOURCE_EXHAUSTED" in line["reason"]
+
+
 @pytest.mark.parametrize("make", [HttpBackend, GrpcBackend])
 async def test_a_backend_that_is_down_and_comes_back(tmp_path, make):
     backend = make()
@@ -101,6 +115,15 @@ async def test_a_backend_that_breaks_off(tmp_path):
 
     async with server, world(tmp_path, HttpBackend(), "rpc", change=change) as w:
         assert (await ask(w))["code"] == FAILED
+
+
+async def test_an_answer_without_a_body(tmp_path):
+    backend = HttpBackend()
+    backend.answers["rpc"] = (204, "")
+    async with world(tmp_path, backend, "rpc") as w:
+        assert (await ask(w))["code"] == FAILED
+        backend.answers["rpc"] = {"result": {"data": 1}}
+        assert await ask(w) == {"data": 1}
 
 
 async def test_redirects_are_not_followed(tmp_path):

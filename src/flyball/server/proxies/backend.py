@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from flyball.aio.eager import OWN_TASK
 from flyball.core.errors import Error
 from flyball.protocol import codes
 from flyball.protocol.codec import EncodeError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from flyball.aio.clock import Clock
     from flyball.core.connection import Connection
     from flyball.server.proxies.kinds import A, Q, Question
-    from flyball.server.proxies.metrics import ProxyMetrics
+    from flyball.server.proxies.metrics import Key, ProxyMetrics
     from flyball.server.proxies.options import BackendOptions
     from flyball.server.proxies.streams import StreamCall
 
@@ -53,7 +54,10 @@ class Caller(Protocol):
         """Whether a header or key (lower case) may be sent along."""
 
     async def call(self, question: Question[Q, A], request: Q, headers: Mapping[str, str]) -> A:
-        """The answer, or BackendError; EncodeError where a payload cannot be written."""
+        """The answer, or BackendError; EncodeError where a payload cannot be written.
+
+        There may be no task before its first wait: one that needs one gets it by ``OWN_TASK``.
+        """
 
     async def stream(
         self,
@@ -112,8 +116,6 @@ class Backend:
             Error: 100, a payload of the client cannot be sent; 107, a header of it cannot.
         """
         headers = self._headers(connection)
-        # Into a task of its own: timeouts need one, and eager handlers have none.
-        await asyncio.sleep(0)
         with _Counted(self, question.kind.value):
             await self._enter(connection)
             try:
@@ -131,7 +133,7 @@ class Backend:
         Raises what :meth:`ask` raises.
         """
         headers = self._headers(connection)
-        await asyncio.sleep(0)  # into a task of its own
+        await OWN_TASK
         with _Counted(self, ProxyKind.SUBSCRIBE_STREAM.value):
             await self._enter(connection)
             try:
@@ -143,6 +145,7 @@ class Backend:
         """Waits for room; what follows must leave it."""
         if self._admission.enter_at_once():
             return
+        await OWN_TASK  # timeouts need one, and eager handlers have none
         await self._admission.enter()
         if connection.closed:  # it went away while it waited: nobody needs the answer
             self._admission.leave()
@@ -192,33 +195,35 @@ class Backend:
         return await self.caller.stream(kinds.SUBSCRIBE_BIDIRECTIONAL, first, headers)
 
     def _broken_stream(self, reason: str) -> None:
-        self._failed(ProxyKind.SUBSCRIBE_STREAM.value, reason)
+        self._failed(self.key(ProxyKind.SUBSCRIBE_STREAM.value), reason)
 
     def _closed_stream(self) -> None:
         self.streams -= 1
 
     # -- what is counted
 
-    def begun(self, kind: str) -> float:
+    def key(self, kind: str) -> Key:
+        """What questions of a kind are counted by."""
+        return self.caller.protocol, kind, self.options.name
+
+    def begun(self, key: Key) -> float:
         """A question is under way; returns when it began."""
-        self._metrics.inflight[self._key(kind)] += 1
+        self._metrics.inflight[key] += 1
         return self._clock.monotonic()
 
-    def ended(self, kind: str, began: float, error: BaseException | None) -> None:
+    def ended(self, key: Key, began: float, error: BaseException | None) -> None:
         """It is not any more: answered, or failed with ``error``."""
-        metrics, key, now = self._metrics, self._key(kind), self._clock.monotonic()
+        metrics, now = self._metrics, self._clock.monotonic()
         metrics.inflight[key] -= 1
         metrics.durations[key].observe(now - began)
         if error is None:
             self._outages.answered(now)
         elif isinstance(error, BackendError):
-            self._failed(kind, str(error))
+            self._failed(key, str(error))
 
-    def _key(self, kind: str) -> tuple[str, str, str]:
-        return self.caller.protocol, kind, self.options.name
-
-    def _failed(self, kind: str, reason: str) -> None:
-        self._metrics.errors[self._key(kind)] += 1
+    def _failed(self, key: Key, reason: str) -> None:
+        self._metrics.errors[key] += 1
+        _, kind, _ = key
         self._outages.failed(reason, self._clock.monotonic(), type=kind)
 
     # -- what is passed on of the client's own headers
@@ -238,19 +243,19 @@ class Backend:
 class _Counted:
     """Counts one question; ``with`` is cheaper than another coroutine around it."""
 
-    __slots__ = ("_backend", "_began", "_kind")
+    __slots__ = ("_backend", "_began", "_key")
 
     def __init__(self, backend: Backend, kind: str) -> None:
         self._backend = backend
-        self._kind = kind
+        self._key = backend.key(kind)
 
     def __enter__(self) -> None:
-        self._began = self._backend.begun(self._kind)
+        self._began = self._backend.begun(self._key)
 
     def __exit__(
         self, _kind: object, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        self._backend.ended(self._kind, self._began, error)
+        self._backend.ended(self._key, self._began, error)
 
 
 def _sendable(names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from flyball._version import __version__
+from flyball.aio.eager import OWN_TASK
+from flyball.aio.limits import TimeLimit
+from flyball.aio.timers import TimerWheel
 from flyball.core.errors import Disconnect
 from flyball.protocol.codec import DecodeError
 from flyball.server.proxies import messages as m
@@ -27,9 +29,8 @@ __all__ = ["HttpCaller"]
 OK: Final = 200
 MAX_ANSWER_SIZE: Final = 4 * 1024 * 1024
 """Bytes of an answer, as over GRPC."""
-KEEP_ALIVE: Final = 4.0
-"""Seconds for which an idle connection is kept. Many servers close theirs after five: a question
-that met that moment would get no answer, and must not be asked twice."""
+RESOLUTION: Final = 0.05
+"""Seconds, at most, by which a question may end later than its time limit."""
 RESERVED: Final = frozenset(
     {
         "accept-encoding",
@@ -58,11 +59,12 @@ class HttpCaller:
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._session: ClientSession | None = None
+        self._timers = TimerWheel(resolution=min(options.timeout / 10, RESOLUTION))
         self._decoders: dict[type[m.Message], JsonDecoder[Any]] = {}
 
     def prepare(self) -> None:
         """Loads what calls need, so that the first one does not hold up the event loop."""
-        import aiohttp  # noqa: F401 - takes long, and few configurations need it
+        import flyball.server.proxies.http_session  # noqa: F401 - see there
 
     def passes_on(self, name: str) -> bool:
         """Whether a header (lower case) may be sent along."""
@@ -78,15 +80,17 @@ class HttpCaller:
         import aiohttp
 
         body = PROXY.json_writer.encode(request)
+        await OWN_TASK  # time limits need one, and eager handlers have none
         session = self._session or self._open()
         try:
-            async with session.post(
-                self._options.url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,  # only configured hosts are called
-                server_hostname=self._options.server_name or None,
-            ) as answer:
+            with TimeLimit(self._timers, self._options.timeout):
+                answer = await session.post(
+                    self._options.url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,  # only configured hosts are called
+                    server_hostname=self._options.server_name or None,
+                )
                 status, text = answer.status, await _read(answer)
         except TimeoutError:
             raise BackendError(f"no answer within {self._options.timeout:g} s") from None
@@ -107,25 +111,10 @@ class HttpCaller:
             await session.close()
 
     def _open(self) -> ClientSession:
-        import aiohttp
+        from flyball.server.proxies.http_session import open_session
 
-        options = self._options
-        # How many are used at a time is bounded by the backend.
-        connector = aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=KEEP_ALIVE, ssl=options.tls or True
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=options.timeout),
-            headers={
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-                "User-Agent": f"flyball/{__version__}",
-            },
-            skip_auto_headers=("Accept",),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
+        self._session = open_session(self._options)
+        self._timers.restart()
         return self._session
 
     def _by_status(self, question: Question[Q, A], status: int) -> A:
@@ -153,15 +142,18 @@ def _answer_of(problem: Error | Disconnect) -> dict[str, Any]:
 
 
 async def _read(answer: ClientResponse) -> bytes:
-    """The body, if it is not too long."""
+    """The body, if it is not too long. With its end, or a failure, the connection is given back."""
     length = answer.content_length
     if length is not None and length <= MAX_ANSWER_SIZE:
         return await answer.read()
     parts, size = [], 0
-    async for part in answer.content.iter_any():
-        size += len(part)
-        if size > MAX_ANSWER_SIZE:
-            answer.close()
-            raise BackendError(f"the answer is longer than {MAX_ANSWER_SIZE} bytes")
-        parts.append(part)
+    try:
+        async for part in answer.content.iter_any():
+            size += len(part)
+            if size > MAX_ANSWER_SIZE:
+                raise BackendError(f"the answer is longer than {MAX_ANSWER_SIZE} bytes")
+            parts.append(part)
+    except BaseException:
+        answer.close()
+        raise
     return b"".join(parts)

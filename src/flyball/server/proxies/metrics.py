@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from flyball.core.metrics import Histogram
 
-__all__ = ["ProxyMetrics"]
+__all__ = ["Key", "ProxyMetrics"]
 
 Key: TypeAlias = tuple[str, str, str]
 """protocol, type, name"""

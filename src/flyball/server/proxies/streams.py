@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, Self
 
+from flyball.aio.eager import OWN_TASK
 from flyball.core.received import Publication
 from flyball.server.proxies import messages as m
 from flyball.server.proxies.errors import BackendError
@@ -85,7 +86,7 @@ class BackendStream:
             BackendError: the backend does not take it in time, or the stream broke. It is over.
         """
         message = m.StreamSubscribeRequest(publication=m.Publication(data))
-        await asyncio.sleep(0)  # into a task of its own: timeouts need one
+        await OWN_TASK  # timeouts need one
         try:
             async with asyncio.timeout(self._timeout), self._one_at_a_time:
                 await self._call.write(message)

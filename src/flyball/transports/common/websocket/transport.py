@@ -80,7 +80,7 @@ class WebSocketTransport(Transport, asyncio.Protocol):
     """Messages in WebSocket frames over one TCP or TLS connection.
 
     At rest it is one slotted object: no task, no timer of its own, no parser. A chunk that
-    is exactly one small frame, the usual case, is handled without a parser; anything else
+    is exactly one frame of 64 KB at most, the usual case, is handled without a parser; anything else
     makes one, which is thrown away at the next message boundary.
 
     The wire's write buffer limit is as good as 0 (TLS transports take 0 for always full), so that the wire either takes a frame at once with
@@ -157,8 +157,21 @@ class WebSocketTransport(Transport, asyncio.Protocol):
             self.cork()
             self._deliver(payload)
             self.uncork()
+        elif self._plain and self._is_longer_frame(data):
+            payload = frames.unmask(data[8:], data[4:8])
+            self.cork()
+            self._deliver(payload)
+            self.uncork()
         elif self._state in _READING:
             self._feed(data)
+
+    def _is_longer_frame(self, data: bytes) -> bool:
+        """Whether ``data`` is exactly one whole message of 126 to 65535 bytes."""
+        size = len(data) - 8
+        if size < 126 or data[1] != 0xFE or (data[0] != 0x81 and data[0] != 0x82):
+            return False
+        limit = self._context.message_size_limit
+        return data[2] << 8 | data[3] == size and (not limit or size <= limit)
 
     def _deliver(self, payload: bytes) -> None:
         """Gives one message to the session."""
