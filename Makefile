@@ -12,6 +12,7 @@ endif
 BIN    := $(VENV)/bin
 PORT   := 8000
 MINUTES := 10
+PROCESSES := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 UV     := $(shell command -v uv 2>/dev/null)
 NPM    := npm
 SDK_JS := tests/sdk/js
@@ -25,11 +26,11 @@ PEBBLE         := $(VENV)/pebble/$(PEBBLE_VERSION)
 H2SPEC_VERSION := v2.2.1+incompatible
 H2SPEC         := $(VENV)/h2spec/$(H2SPEC_VERSION)
 
-# As many tests at a time as there are cores. Quick are those that need no browser, Node.js or Go, and
+# Two tests more at a time than there are cores: those of servers mostly wait. Quick are those that need no browser, Node.js or Go, and
 # that kill no servers: what a fault does to us is the same on every Python.
 # COVERAGE=1: branches that run are counted, in servers that tests start too. It takes a quarter
 # longer, so that a whole run can be had with it; from Python 3.14 on coverage uses sys.monitoring.
-PYTEST  = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest --numprocesses auto --dist worksteal
+PYTEST  = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest --numprocesses $(PROCESSES) --dist worksteal
 QUICK  := --ignore=$(dir $(SDK_JS)) --ignore=tests/faults --ignore=tests/consumers --ignore=tests/packages \
 	--ignore=tests/autocert/test_pebble.py \
 	--deselect=tests/conformance/test_conformance.py::test_http2
