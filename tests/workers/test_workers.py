@@ -123,6 +123,14 @@ def test_a_client_that_sends_no_more_is_answered_by_any_worker(tmp_path):
     assert workers.program.stop() == 0
 
 
+def test_a_long_folder_for_temporary_files(tmp_path):
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    workers = Workers(tmp_path, environ={"TMPDIR": str(long)})
+    wait_for(lambda: workers.health() == (200, []), "health of all")
+    assert workers.program.stop() == 0
+
+
 def answered(workers):
     """The health, asked for with little patience."""
     url = f"http://127.0.0.1:{workers.port}/health"

@@ -9,7 +9,6 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from flyball.core.errors import ConfigError
+from flyball.engines.common.socket_folder import socket_folder
 from flyball.server.acme import split_address
 from flyball.server.common.worker_place import VARIABLE, WorkerPlace
 from flyball.server.config import grpc_sections
@@ -33,6 +33,8 @@ logger: Final = structlog.get_logger("flyball.server")
 
 LOOK_EVERY: Final = 0.05
 """Seconds between looks at the processes."""
+LONGEST_SOCKET: Final = "128.sock"
+"""Of the last worker that there may be, see :meth:`WorkerPlace.socket_of`."""
 KILL_AFTER: Final = 5.0
 """Seconds beyond ``shutdown.timeout`` until a worker that does not end is killed."""
 
@@ -109,8 +111,12 @@ class Supervisor:
     async def run(self) -> int:
         """Returns the exit code."""
         self._take_signals()
-        with tempfile.TemporaryDirectory(prefix="flyball-workers-") as folder:
-            config = self._options.config
+        config = self._options.config
+        try:
+            folder = socket_folder("flyball-workers-", LONGEST_SOCKET)
+        except ConfigError as error:
+            return refuse(error)
+        with folder as name:
             try:
                 self._sockets = open_ports(config)
                 if config.engine.type == "memory" and not config.broker.enabled:
@@ -119,7 +125,7 @@ class Supervisor:
             except ConfigError as error:
                 self._release()
                 return refuse(error)
-            return await self._run(config, folder)
+            return await self._run(config, name)
 
     async def _run(self, config: Config, folder: str) -> int:
         pid_file = PidFile(config.pid_file)
