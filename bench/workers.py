@@ -2,15 +2,18 @@
 """Fan-out by two workers beside one, at saturation, with four load clients.
 
 All have the same Redis on a unix socket. Each load client has 250 connections to one channel; a
-fifth publishes into it as fast as it gets answers. Delivered is what all got together; where there
-are fewer cores than load clients, Redis and the workers fill, CPU for each delivery tells what more
-cores would give.
+fifth publishes into it as fast as it gets answers. Delivered is what all got together.
+
+What two workers can do at best is what two servers do that share nothing, on the same machine, with
+half of the clients each. Where there are fewer cores than load clients, Redis and the workers fill,
+these do not reach twice as much as one either: then the share of theirs tells what sharing costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
@@ -18,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from redis_rows import redis_server
 from run import API_KEY, BIN, Server, build, flyball_command, free_port, machine, write_config
@@ -29,6 +32,22 @@ CONNECTIONS: Final = 250
 RATE: Final = 1000
 """Publications in a second that are offered: more than any number of workers here delivers."""
 TARGET: Final = 1.7
+
+
+class Setup(NamedTuple):
+    """What serves the clients."""
+
+    name: str
+    servers: int
+    """That know nothing of each other; each has an equal part of the clients."""
+    workers: int
+    """Of each server."""
+
+
+ONE: Final = Setup("one worker", 1, 1)
+TWO: Final = Setup("two workers", 1, 2)
+APART: Final = Setup("two servers apart", 2, 1)
+SETUPS: Final = (ONE, TWO, APART)
 
 
 class Figures(NamedTuple):
@@ -42,45 +61,64 @@ class Figures(NamedTuple):
     """Cores that everything together used."""
 
 
-def run_once(workers: int, redis: str, seconds: int) -> Figures:
-    """Four clients, and a server with so many workers."""
-    with tempfile.TemporaryDirectory(prefix="flyball-bench-") as name:
-        folder, port = Path(name), free_port()
-        file = write_config(folder, port)
-        config = json.loads(file.read_text())
-        config["engine"] = {"type": "redis", "redis": {"address": f"unix://{redis}"}}
-        file.write_text(json.dumps(config))
-        command = [*flyball_command(), "-c", str(file), "--workers", str(workers)]
-        server = Server(command, port, folder, health=True)
-        try:
-            return _load(server, seconds)
-        finally:
-            server.stop()
+def run_once(setup: Setup, redis: str, seconds: int) -> Figures:
+    """Four clients, and what serves them."""
+    with contextlib.ExitStack() as stack:
+        servers = [_server(stack, number, setup, redis) for number in range(setup.servers)]
+        return _load(servers, seconds)
 
 
-def _load(server: Server, seconds: int) -> Figures:
-    base = [str(BIN / "rtload"), "--port", str(server.port), "--apikey", API_KEY]
-    base += ["--mode", "fanout", "--verbose"]
-    own = [*base, "--conns", str(CONNECTIONS), "--rate", "0", "--seconds", str(seconds)]
-    pids = [["--pid", str(server.process.pid)], *([] for _ in range(CLIENTS - 1))]
+def _server(stack: contextlib.ExitStack, number: int, setup: Setup, redis: str) -> Server:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flyball-bench-")))
+    port = free_port()
+    file = write_config(folder, port)
+    config = json.loads(file.read_text())
+    store = {"address": f"unix://{redis}", "prefix": f"bench{number}"}
+    config["engine"] = {"type": "redis", "redis": store}
+    file.write_text(json.dumps(config))
+    command = [*flyball_command(), "-c", str(file), "--workers", str(setup.workers)]
+    server = Server(command, port, folder, health=True)
+    stack.callback(server.stop)
+    return server
+
+
+def _load(servers: list[Server], seconds: int) -> Figures:
     before = os.times()
+    clients = [_clients(server, seconds, CLIENTS // len(servers)) for server in servers]
+    publishers = [_publisher(server, seconds) for server in servers]
+    answers = [[json.loads(c.communicate()[0]) for c in group] for group in clients]
+    for publisher in publishers:
+        publisher.communicate()
+    after = os.times()
+    if any(answer["failed"] for group in answers for answer in group):
+        sys.exit(f"bench: clients failed: {servers[0].tail()}")
+    ops = sum(answer["ops"] for group in answers for answer in group)
+    cpu = sum(group[0]["cpu_s"] for group in answers)
+    load = after.children_user + after.children_system
+    load -= before.children_user + before.children_system
+    return Figures(ops / seconds, cpu * 1e6 / ops, (cpu + load) / seconds)
+
+
+def _clients(server: Server, seconds: int, count: int) -> list[subprocess.Popen[str]]:
+    """Load clients of a server, subscribed; the first one measures its CPU."""
+    own = [*_rtload(server), "--conns", str(CONNECTIONS), "--rate", "0", "--seconds", str(seconds)]
+    pids = [["--pid", str(server.process.pid)], *([] for _ in range(count - 1))]
     clients = [_start([*own, *pid]) for pid in pids]
     for client in clients:  # says that all its connections are subscribed
         assert client.stderr is not None
         if not client.stderr.readline().startswith(f"ready {CONNECTIONS} "):
             sys.exit(f"bench: clients cannot connect: {server.tail()}")
+    return clients
+
+
+def _publisher(server: Server, seconds: int) -> subprocess.Popen[str]:
     rate = ["--conns", "1", "--rate", str(RATE), "--publishers", "4", "--patient"]
-    publisher = _start([*base, *rate, "--seconds", str(seconds + 1)])
-    answers: list[dict[str, Any]] = [json.loads(c.communicate()[0]) for c in clients]
-    publisher.communicate()
-    after = os.times()
-    if any(answer["failed"] for answer in answers):
-        sys.exit(f"bench: clients failed: {server.tail()}")
-    ops = sum(answer["ops"] for answer in answers)
-    cpu = answers[0]["cpu_s"]
-    load = after.children_user + after.children_system
-    load -= before.children_user + before.children_system
-    return Figures(ops / seconds, cpu * 1e6 / ops, (cpu + load) / seconds)
+    return _start([*_rtload(server), *rate, "--seconds", str(seconds + 1)])
+
+
+def _rtload(server: Server) -> list[str]:
+    base = [str(BIN / "rtload"), "--port", str(server.port), "--apikey", API_KEY]
+    return [*base, "--mode", "fanout", "--verbose"]
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:
@@ -88,33 +126,38 @@ def _start(command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
-async def compare(seconds: int, repeats: int) -> list[list[Figures]]:
-    """Figures of one worker and of two, in turn."""
-    found: list[list[Figures]] = [[], []]
+async def compare(seconds: int, repeats: int) -> dict[Setup, list[Figures]]:
+    """Figures of all setups, in turn."""
+    found: dict[Setup, list[Figures]] = {setup: [] for setup in SETUPS}
     async with redis_server() as path:
         for _ in range(repeats):
-            for workers, figures in enumerate(found, 1):
-                figures.append(await asyncio.to_thread(run_once, workers, path, seconds))
+            for setup, figures in found.items():
+                figures.append(await asyncio.to_thread(run_once, setup, path, seconds))
     return found
 
 
-def report(found: list[list[Figures]]) -> str:
+def report(found: dict[Setup, list[Figures]]) -> str:
     """The table, and what it means."""
-    rows = [Figures(*map(statistics.median, zip(*figures, strict=True))) for figures in found]
-    ratio, cores = rows[1].rate / rows[0].rate, os.cpu_count() or 1
-    room = 2 * rows[0].cpu / rows[1].cpu
+    rows = {
+        setup: Figures(*map(statistics.median, zip(*figures, strict=True)))
+        for setup, figures in found.items()
+    }
+    one, two, apart = rows[ONE], rows[TWO], rows[APART]
+    ratio, cores = two.rate / one.rate, os.cpu_count() or 1
     lines = [
         f"Fan-out to {CLIENTS * CONNECTIONS} clients at saturation, {machine()}:",
         "",
-        "| workers | delivered | server CPU for each | cores used by server and load |",
+        "| served by | delivered | server CPU for each | cores used by server and load |",
         "|---|---|---|---|",
         *(
-            f"| {workers} | {row.rate:,.0f}/s | {row.cpu:.1f} µs | {row.load:.1f} of {cores} |"
-            for workers, row in enumerate(rows, 1)
+            f"| {setup.name} | {row.rate:,.0f}/s | {row.cpu:.1f} µs | {row.load:.1f} of {cores} |"
+            for setup, row in rows.items()
         ),
         "",
-        f"Two workers deliver {ratio:.2f}× one's (target {TARGET:g}×).",
-        f"By CPU for each delivery they would deliver {room:.2f}× where cores are free.",
+        f"Two workers deliver {ratio:.2f}× one's (target {TARGET:g}×);",
+        f"by CPU for each delivery {2 * one.cpu / two.cpu:.2f}× where cores are free.",
+        f"Of two servers that share nothing they deliver {two.rate / apart.rate:.0%},",
+        f"by CPU for each delivery {apart.cpu / two.cpu:.0%}.",
     ]
     if cores < CLIENTS + 3 and ratio < TARGET:
         lines.append(f"{cores} cores limit it: workers, load clients and Redis share them.")

@@ -32,20 +32,52 @@ CREATE TABLE outbox (
 """
 
 
-class PostgresSource:
+class Source:
+    """A source that runs, and whatever tests do with it.
+
+    Those that follow have a ``kind``, the type of a consumer, a ``server``, ``partitions``, some an
+    ``environment`` by which servers find their way, and they say what is different with them.
+    """
+
+    def entry(self, **options):
+        """The entry of ``consumers``, without its name."""
+        return {"type": self.kind, self.kind: {**self.section(), **options}}
+
+    def put_malformed(self):
+        """Writes what no command can be."""
+        self.put(("publish", ["no", "request"]))
+
+    def left(self):
+        """Messages that are not done."""
+        return self.server.left()
+
+    def clear(self):
+        """As it was at the beginning."""
+        self.server.clear()
+
+    def kill(self):
+        self.server.kill()
+
+    def start(self):
+        self.server.start()
+
+    def stop(self):
+        self.server.stop()
+
+
+class PostgresSource(Source):
     """An outbox."""
 
+    kind = "postgresql"
     partitions = 2
 
     def __init__(self):
         self.server = PostgresServer("path")
         self.server.ask(TABLE)
 
-    def entry(self, **options):
-        """The entry of ``consumers``, without its name."""
+    def section(self):
         section = {"dsn": self.server.url, "outbox_table_name": "outbox", "num_partitions": 2}
-        section["partition_poll_interval"] = "20ms"
-        return {"type": "postgresql", "postgresql": {**section, **options}}
+        return {**section, "partition_poll_interval": "20ms"}
 
     def put(self, *commands, partition=0):
         """Writes commands, of one transaction."""
@@ -55,31 +87,17 @@ class PostgresSource:
         )
         self.server.ask(f"INSERT INTO outbox (method, payload, partition) VALUES {rows}")
 
-    def put_malformed(self):
-        """Writes what no command can be."""
-        self.put(("publish", ["no", "request"]))
-
     def left(self):
-        """Messages that are not done."""
         return int(self.server.ask("SELECT count(*) FROM outbox"))
 
     def clear(self):
-        """As it was at the beginning."""
         self.server.ask("TRUNCATE outbox")
 
-    def kill(self):
-        self.server.kill()
 
-    def start(self):
-        self.server.start()
-
-    def stop(self):
-        self.server.stop()
-
-
-class KafkaSource:
+class KafkaSource(Source):
     """A topic, a new one for each test."""
 
+    kind = "kafka"
     partitions = 2
 
     def __init__(self):
@@ -87,11 +105,9 @@ class KafkaSource:
         self.clear()
         self.left()  # a cluster makes what it keeps of groups when the first one asks
 
-    def entry(self, **options):
-        """The entry of ``consumers``, without its name."""
+    def section(self):
         section = {"brokers": [self.server.address()], "topics": [self.topic.name]}
-        section |= {"consumer_group": self.topic.group, "fetch_max_wait": "50ms"}
-        return {"type": "kafka", "kafka": {**section, **options}}
+        return section | {"consumer_group": self.topic.group, "fetch_max_wait": "50ms"}
 
     def put(self, *commands, partition=0):
         """Writes commands, each as an envelope."""
@@ -101,30 +117,19 @@ class KafkaSource:
         )
 
     def put_malformed(self):
-        """Writes what no command can be."""
         self.topic.put(b"no JSON")
 
     def left(self):
-        """Messages that are not done."""
         return self.topic.left()
 
     def clear(self):
-        """As it was at the beginning."""
         self.topic = Topic(self.server.address(), self.partitions)
 
-    def kill(self):
-        self.server.kill()
 
-    def start(self):
-        self.server.start()
-
-    def stop(self):
-        self.server.stop()
-
-
-class RedisSource:
+class RedisSource(Source):
     """Two streams."""
 
+    kind = "redis_stream"
     partitions = 2
     streams = ("first", "second")
     group = "flyball"
@@ -132,10 +137,9 @@ class RedisSource:
     def __init__(self):
         self.server = RedisServer("redis", "--appendonly", "yes", "--appendfsync", "always")
 
-    def entry(self, **options):
+    def section(self):
         section = {"address": [self.server.url], "io_timeout": "2s", "consumer_group": self.group}
-        section |= {"streams": list(self.streams), "visibility_timeout": "2s"}
-        return {"type": "redis_stream", "redis_stream": {**section, **options}}
+        return section | {"streams": list(self.streams), "visibility_timeout": "2s"}
 
     def put(self, *commands, partition=0):
         for method, payload in commands:
@@ -163,29 +167,20 @@ class RedisSource:
         for stream in self.streams:
             self.server.ask("XGROUP", "CREATE", stream, self.group, "0", "MKSTREAM")
 
-    def kill(self):
-        self.server.kill()
 
-    def start(self):
-        self.server.start()
-
-    def stop(self):
-        self.server.stop()
-
-
-class NatsSource:
+class NatsSource(Source):
     """A stream with a durable consumer."""
 
+    kind = "nats_jetstream"
     partitions = 1
     stream, durable = "commands", "flyball"
 
     def __init__(self, kind="any", config=""):
         self.server = NatsServer(config, jetstream=True, kind=kind)
 
-    def entry(self, **options):
+    def section(self):
         section = {"url": self.server.url, "stream_name": self.stream, "deliver_policy": "all"}
-        section["durable_consumer_name"] = self.durable
-        return {"type": "nats_jetstream", "nats_jetstream": {**section, **options}}
+        return {**section, "durable_consumer_name": self.durable}
 
     def put(self, *commands, partition=0):
         async def work(js):
@@ -227,94 +222,69 @@ class NatsSource:
 
         return asyncio.run(run())
 
-    def kill(self):
-        self.server.kill()
-
     def start(self):
-        self.server.start()
+        super().start()
         # It listens before it has its streams.
         self.js(lambda js: js.stream_info(self.stream))
 
-    def stop(self):
-        self.server.stop()
 
-
-class SqsSource:
+class SqsSource(Source):
     """A FIFO queue; its groups are the partitions."""
 
+    kind = "aws_sqs"
     partitions = 2
     environment = ENVIRONMENT
 
     def __init__(self):
         self.server = SqsServer()
-        self.clear, self.left = self.server.clear, self.server.left
-        self.kill, self.start, self.stop = self.server.kill, self.server.start, self.server.stop
 
-    def entry(self, **options):
+    def section(self):
         section = {"queues": [self.server.url], "localstack_endpoint": self.server.endpoint}
-        section |= {"region": REGION, "wait_time_time": "5s", "visibility_timeout": "1s"}
-        return {"type": "aws_sqs", "aws_sqs": {**section, **options}}
+        return section | {"region": REGION, "wait_time_time": "5s", "visibility_timeout": "1s"}
 
     def put(self, *commands, partition=0):
         messages = [(json.dumps(p), {"centrifugo-method": method}) for method, p in commands]
         self.server.put(messages, group=f"group {partition}")
 
-    def put_malformed(self):
-        self.put(("publish", ["no", "request"]))
 
-
-class PubSubSource:
+class PubSubSource(Source):
     """A subscription; its ordering keys are the partitions."""
 
+    kind = "google_pub_sub"
     partitions = 2
 
     def __init__(self):
         self.server = PubSubServer()
         self.environment = {"PUBSUB_EMULATOR_HOST": self.server.host}
-        self.clear, self.left = self.server.clear, self.server.left
-        self.kill, self.start, self.stop = self.server.kill, self.server.start, self.server.stop
 
-    def entry(self, **options):
-        section = {"project_id": PROJECT, "subscriptions": [SUBSCRIPTION], **options}
-        return {"type": "google_pub_sub", "google_pub_sub": section}
+    def section(self):
+        return {"project_id": PROJECT, "subscriptions": [SUBSCRIPTION]}
 
     def put(self, *commands, partition=0):
         messages = [(json.dumps(p).encode(), {"centrifugo-method": m}) for m, p in commands]
         self.server.put(messages, key=f"key {partition}")
 
-    def put_malformed(self):
-        self.put(("publish", ["no", "request"]))
 
-
-class ServiceBusSource:
+class ServiceBusSource(Source):
     """A queue with sessions, which are the partitions."""
 
+    kind = "azure_service_bus"
     partitions = 2
 
     def __init__(self):
         self.server = BusServer()
-        self.clear, self.left = self.server.clear, self.server.left
-        self.kill, self.start, self.stop = self.server.kill, self.server.start, self.server.stop
 
-    def entry(self, **options):
+    def section(self):
         section = {"connection_string": self.server.connection_string, "queues": ["commands"]}
-        section |= {"use_sessions": True, "max_concurrent_calls": 2, "max_receive_messages": 10}
-        return {"type": "azure_service_bus", "azure_service_bus": {**section, **options}}
+        return section | {
+            "use_sessions": True,
+            "max_concurrent_calls": 2,
+            "max_receive_messages": 10,
+        }
 
     def put(self, *commands, partition=0):
         messages = [(json.dumps(p), {"centrifugo-method": method}) for method, p in commands]
         self.server.put(messages, session=f"session {partition}")
 
-    def put_malformed(self):
-        self.put(("publish", ["no", "request"]))
 
-
-SOURCES = {
-    "postgresql": PostgresSource,
-    "kafka": KafkaSource,
-    "redis_stream": RedisSource,
-    "nats_jetstream": NatsSource,
-    "google_pub_sub": PubSubSource,
-    "aws_sqs": SqsSource,
-    "azure_service_bus": ServiceBusSource,
-}
+SOURCES = {source.kind: source for source in Source.__subclasses__()}

@@ -77,7 +77,8 @@ class World:
         self.node = Node(engine=Engine(self.broker), clients=False)
         self.api = ApiService(self.node, build.channel_rules(config))
         self.metrics = ConsumerMetrics()
-        (self.consumer,) = build.consumers(config, self.api, self.metrics)
+        self.consumers = build.consumers(config, self.api, self.metrics)
+        (self.consumer,) = self.consumers.components
 
     @property
     def processed(self):
@@ -86,6 +87,11 @@ class World:
     @property
     def errors(self):
         return self.metrics.errors[NAME]
+
+    @property
+    def problems(self):
+        """What health tells of it."""
+        return self.consumers.problems()
 
     async def seen(self, channel, count):
         """The numbers in a channel, when there are that many or more."""

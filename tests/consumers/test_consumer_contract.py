@@ -2,7 +2,7 @@
 
 import asyncio
 
-from consumer_world import publish, world
+from consumer_world import NAME, publish, world
 from waiting import until
 
 
@@ -67,10 +67,13 @@ async def test_a_source_that_goes_away_and_comes_back(source, tmp_path):
         await all_done(source)
         await asyncio.to_thread(source.kill)
         await until(lambda: w.errors >= 1)
+        await until(lambda: w.problems)
+        assert all(problem.startswith(f"consumer {NAME}, ") for problem in w.problems)
         await asyncio.to_thread(source.start)
         await asyncio.to_thread(source.put, *(publish(n) for n in range(5, 10)))
         assert await w.seen("ch", 10) == list(range(10))
         await all_done(source)
+        await until(lambda: not w.problems, lambda: f"end of {w.problems}")
 
 
 async def test_a_source_that_is_not_there_at_the_start(source, tmp_path):

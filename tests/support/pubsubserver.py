@@ -1,37 +1,23 @@
 """A stand-in for Google Pub/Sub that tests start, on loopback, and a client to fill it."""
 
-import shutil
-import sys
-import tempfile
-from pathlib import Path
-
 import grpc
 from google.pubsub_v1 import types
-from ports import accepts, free_port
-from processes import Program
-from waiting import PATIENCE, wait_for
+from standin import StandIn
+from waiting import PATIENCE
 
-SERVER = Path(__file__).with_name("pubsubstandin.py")
 PROJECT, SUBSCRIPTION = "project", "commands"
 
 
-class PubSubServer:
+class PubSubServer(StandIn):
     """The server, with one subscription, until :meth:`stop`."""
 
     def __init__(self):
-        self.port = free_port()
-        self.folder = tempfile.mkdtemp(prefix="flyball-pubsub-")
-        self.program = None
-        self.start()
+        super().__init__("pubsubstandin.py")
         self.clear()
 
     @property
     def host(self):
         return f"127.0.0.1:{self.port}"
-
-    def start(self):
-        self.program = Program(sys.executable, str(SERVER), str(self.port), self.folder)
-        wait_for(lambda: accepts(self.port), "server")
 
     def _call(self, method, request, answer):
         with grpc.insecure_channel(self.host) as channel:
@@ -62,10 +48,3 @@ class PubSubServer:
         self.kill()
         self.start()
         self.make(SUBSCRIPTION)
-
-    def kill(self):
-        self.program.kill()
-
-    def stop(self):
-        self.program.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,29 +1,19 @@
 """A stand-in for Azure Service Bus that tests start, on loopback, and Azure's client to fill it."""
 
 import json
-import shutil
 import socket
-import sys
-import tempfile
-from pathlib import Path
 
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
-from ports import accepts, free_port
-from processes import Program
-from waiting import wait_for
+from standin import StandIn
 
-SERVER = Path(__file__).with_name("servicebusstandin.py")
 KEY = "bmV2ZXItdG8tYmUtc2hvd24="
 
 
-class BusServer:
+class BusServer(StandIn):
     """The server, until :meth:`stop`."""
 
     def __init__(self):
-        self.port = free_port()
-        self.folder = tempfile.mkdtemp(prefix="flyball-bus-")
-        self.program = None
-        self.start()
+        super().__init__("servicebusstandin.py")
 
     @property
     def connection_string(self):
@@ -31,10 +21,6 @@ class BusServer:
             f"Endpoint=sb://127.0.0.1:{self.port};SharedAccessKeyName=reader;"
             f"SharedAccessKey={KEY};UseDevelopmentEmulator=true;"
         )
-
-    def start(self):
-        self.program = Program(sys.executable, str(SERVER), str(self.port), self.folder)
-        wait_for(lambda: accepts(self.port), "server")
 
     def put(self, messages, *, queue="commands", session=None):
         """Sends bodies, each with its properties."""
@@ -68,10 +54,3 @@ class BusServer:
         self.start()
         for queue in ("commands", "plain"):
             self.ask(clear=queue)
-
-    def kill(self):
-        self.program.kill()
-
-    def stop(self):
-        self.program.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)

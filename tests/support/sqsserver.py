@@ -3,19 +3,12 @@
 import functools
 import itertools
 import json
-import shutil
-import sys
-import tempfile
 import urllib.request
-from pathlib import Path
 
 import botocore.session
 from botocore.config import Config
-from ports import accepts, free_port
-from processes import Program
-from waiting import wait_for
+from standin import StandIn
 
-SERVER = Path(__file__).with_name("sqsstandin.py")
 REGION = "eu-west-1"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "somebody",
@@ -27,15 +20,12 @@ ENVIRONMENT = {
 """Who programs are that call it, and where they look for nothing."""
 
 
-class SqsServer:
+class SqsServer(StandIn):
     """The server, with one FIFO queue, until :meth:`stop`."""
 
     def __init__(self):
-        self.port = free_port()
-        self.folder = tempfile.mkdtemp(prefix="flyball-sqs-")
-        self.program = None
+        super().__init__("sqsstandin.py")
         self._ids = itertools.count()
-        self.start()
         self.clear()
 
     @property
@@ -46,10 +36,6 @@ class SqsServer:
     def url(self):
         """Of the queue."""
         return f"{self.endpoint}/123456789012/commands.fifo"
-
-    def start(self):
-        self.program = Program(sys.executable, str(SERVER), str(self.port), self.folder)
-        wait_for(lambda: accepts(self.port), "server")
 
     def make(self, name):
         """Makes a queue, an empty one if there was one; its URL."""
@@ -103,10 +89,3 @@ class SqsServer:
         """The next calls of these operations fail, so many of each."""
         body = json.dumps(operations).encode()
         urllib.request.urlopen(f"{self.endpoint}/test/fail", body).close()
-
-    def kill(self):
-        self.program.kill()
-
-    def stop(self):
-        self.program.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from manyworkers import KEY, Workers, alive
 from ports import free_port
 from processes import FLYBALL, Program
-from waiting import until, wait_for
+from waiting import PATIENCE, until, wait_for
 
 from flyball.cli.audit import AuditOptions, Auditor
 from flyball.server.config import load_config
@@ -108,6 +109,26 @@ def test_one_health_for_all(workers):
     assert told["restart_in"] < 1
     wait_for(lambda: workers.health() == (200, []), "health of all")
     assert workers.pid_of(2) != second
+
+
+def test_a_client_that_sends_no_more_is_answered_by_any_worker(tmp_path):
+    workers = Workers(tmp_path, sockjs={"enabled": True})
+    for number in range(16):  # sessions of either worker
+        with socket.create_connection(("127.0.0.1", workers.port), PATIENCE) as client:
+            path = f"/connection/sockjs/000/session-{number}/xhr_send"
+            head = f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+            client.sendall(head.encode() + b'["x"]')
+            client.shutdown(socket.SHUT_WR)
+            assert client.makefile("rb").read().startswith(b"HTTP/1.1 404 ")
+    assert workers.program.stop() == 0
+
+
+def test_a_long_folder_for_temporary_files(tmp_path):
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    workers = Workers(tmp_path, environ={"TMPDIR": str(long)})
+    wait_for(lambda: workers.health() == (200, []), "health of all")
+    assert workers.program.stop() == 0
 
 
 def answered(workers):

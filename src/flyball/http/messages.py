@@ -33,6 +33,7 @@ STATUS_TEXTS: Final = {
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
 """The original's words, which newer Pythons no longer have all of."""

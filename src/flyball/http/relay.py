@@ -2,13 +2,17 @@
 
 The answer is written to the client as it comes. It may be whole or a stream without end; where the
 client takes nothing, the other process is not read from and sees a full wire itself.
+
+A process that lives answers at once, or says at once that it has the request (:func:`had_at_once`):
+one that stands still is told from one that waits for something to answer with.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import httptools
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from flyball.aio.lines import RepeatedLines
     from flyball.aio.timers import TimerWheel
     from flyball.http.messages import RequestHead
     from flyball.http.streams import ResponseStream
@@ -30,14 +35,18 @@ logger: Final = logging.getLogger("flyball.transports")
 
 PEER_HEADER: Final = "x-flyball-peer"
 """Tells the other process the client's address. Believed on private sockets only."""
-CONNECT_TIMEOUT: Final = 5.0
-"""Seconds for the other process to take the connection, or a request that fills its wire."""
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds for the other process to take the request and to give a sign of life."""
 WRITE_TIMEOUT: Final = 10.0
 """Seconds after which a client that takes no byte of a full wire is given up: nobody else would see
 it, as the other process is not read from meanwhile."""
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds for the client to take the end of an answer."""
 UNREACHABLE: Final = plain_error(503)
+SILENT: Final = plain_error(504)
+UNSENDABLE: Final = plain_error(400)
+HAD: Final = b"HTTP/1.1 102 Processing\r\n\r\n"
+"""Says that the request is in the hands of its process, and that its answer may take long."""
 _OF_ONE_HOP: Final = frozenset(
     (
         *("connection", "content-length", "expect", "http2-settings", "keep-alive"),
@@ -49,25 +58,77 @@ _OWN: Final = frozenset(("content-type", "date", "alt-svc"))
 """Fields of answers that are written anew."""
 
 
-def relayed(socket: Path, timers: TimerWheel, body: bytes) -> StreamingResponse:
-    """The answer that the process listening at ``socket`` gives to a request with that body."""
-    return StreamingResponse(partial(_take, socket, timers, body))
+_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE: Final = re.compile(rf"{_NAME} [!-~]+ HTTP/1\.1")
+_FIELD_LINE: Final = re.compile(rf"{_NAME}: [^\x00-\x08\x0a-\x1f\x7f]*")
+"""Lines of a head (RFC 9112, sections 3 and 5), of which none ends early."""
 
 
-def _take(
-    socket: Path, timers: TimerWheel, body: bytes, stream: ResponseStream, head: RequestHead
-) -> None:
-    Relay(stream, timers).begin(socket, encode_request(head, body, remote_address(stream.wire)))
+@dataclass(frozen=True, slots=True)
+class OtherProcess:
+    """Who answers a request in place of this process."""
+
+    name: str
+    """What the log calls it: ``worker 2``."""
+    socket: Path
+    """Where it listens."""
+
+
+def relayed(
+    process: OtherProcess, timers: TimerWheel, lines: RepeatedLines, body: bytes
+) -> StreamingResponse:
+    """The answer that another process gives to a request with that body.
+
+    Args:
+        process: who answers.
+        timers: for its time limit.
+        lines: where the log hears of processes that do not answer.
+        body: of the request.
+    """
+
+    def take(stream: ResponseStream, head: RequestHead) -> None:
+        relay = Relay(stream, process, timers, lines)
+        try:
+            request = encode_request(head, body, remote_address(stream.wire))
+        except ValueError:
+            relay.refuse(UNSENDABLE)
+        else:
+            relay.begin(request)
+
+    return StreamingResponse(take)
+
+
+def had_at_once(answer: StreamingResponse) -> StreamingResponse:
+    """The same answer, of the process that a request is relayed to: who relays it knows at once
+    that it is in good hands, however long it takes.
+    """
+
+    def take(stream: ResponseStream, head: RequestHead) -> None:
+        statuses: list[int] = []
+        stream.tell_status(statuses.append)
+        answer.take(stream, head)
+        if not statuses and not stream.wire.is_closing():
+            stream.wire.write(HAD)
+
+    return StreamingResponse(take)
 
 
 def encode_request(head: RequestHead, body: bytes, peer: str) -> bytes:
-    """A request as bytes for the other process."""
+    """A request as bytes for the other process.
+
+    Raises:
+        ValueError: something in the head would end a line of it: a second request could be
+            hidden behind that.
+    """
     target = f"{head.path}?{head.query}" if head.query else head.path
     fields = {name: value for name, value in head.headers.items() if name not in _OF_ONE_HOP}
     fields.setdefault("host", "")  # HTTP/1.0 and HTTP/2 do without, HTTP/1.1 does not
     fields |= {PEER_HEADER: peer, "connection": "close", "content-length": str(len(body))}
-    lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-    return f"{head.method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1", "replace") + body
+    first = f"{head.method} {target} HTTP/1.1"
+    lines = [f"{name}: {value}" for name, value in fields.items()]
+    if not (_REQUEST_LINE.fullmatch(first) and all(map(_FIELD_LINE.fullmatch, lines))):
+        raise ValueError("no head of HTTP/1.1")
+    return "\r\n".join([first, *lines, "", ""]).encode("latin-1", "replace") + body
 
 
 def peer_of(headers: Mapping[str, str]) -> str:
@@ -78,8 +139,16 @@ def peer_of(headers: Mapping[str, str]) -> str:
 class Relay(asyncio.Protocol):
     """Has the client's wire while another process answers."""
 
-    def __init__(self, stream: ResponseStream, timers: TimerWheel) -> None:
+    def __init__(
+        self,
+        stream: ResponseStream,
+        process: OtherProcess,
+        timers: TimerWheel,
+        lines: RepeatedLines,
+    ) -> None:
         self._stream = stream
+        self._process = process
+        self._lines = lines
         self._wire = stream.wire
         self._source = _Source(self)
         self._deadline = WriteDeadline(timers, self._on_deadline, self._wire.get_write_buffer_size)
@@ -87,35 +156,52 @@ class Relay(asyncio.Protocol):
         self._is_full = False
         self._is_begun = False  # something of the answer is written
         self._is_over = False  # all of it is, or nothing more can be
+        self._is_had = False  # the answer may take as long as it likes
+        self._is_half_closed = False  # the client sends no more
         self._connecting: asyncio.Task[None] | None = None
         self._wire.set_protocol(self)
 
-    def begin(self, socket: Path, request: bytes) -> None:
+    def begin(self, request: bytes) -> None:
         """Sends the request on."""
-        work = self._connect(socket, request)
+        self._deadline.set(ANSWER_TIMEOUT)
+        work = self._connect(request)
         self._connecting = asyncio.get_running_loop().create_task(work, name="flyball relay")
 
-    async def _connect(self, socket: Path, request: bytes) -> None:
-        loop = asyncio.get_running_loop()
+    def refuse(self, response: Response) -> None:
+        """Answers in place of the other process, which does not hear of the request any more."""
+        self._answer(response)
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._source.abort()
+
+    async def _connect(self, request: bytes) -> None:
+        loop, socket = asyncio.get_running_loop(), str(self._process.socket)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await loop.create_unix_connection(lambda: self._source, str(socket))
+            await loop.create_unix_connection(lambda: self._source, socket)
         except OSError as error:
-            logger.warning("a request for another worker cannot be sent on: %s", error)
+            self.tell(f"cannot be reached: {error.strerror or error}")
             self._answer(UNREACHABLE)
         else:
             self._source.send(request)
 
     # -- what the other process says
 
-    def sending(self, *, is_full: bool) -> None:
-        """Whether it leaves so much of the request untaken that it must take some soon."""
-        if self._is_begun or self._is_over:
-            return  # the time limit is the client's
-        if is_full:
-            self._deadline.set(CONNECT_TIMEOUT)
-        else:
+    def tell(self, what: str) -> None:
+        """The log is told of the process, once a second for all requests to it."""
+        name = self._process.name
+        self._lines.log(logger, logging.WARNING, f"{name} {what}", "%s %s", name, what)
+
+    def had(self) -> None:
+        """It has the request, and takes its time to answer."""
+        if not self._is_over:
+            self._is_had = True
             self._deadline.clear()
+
+    def said(self) -> None:
+        """It said something, which has been dealt with."""
+        # As where nothing is relayed: who sends no more gets what is there, and waits for nothing.
+        if self._is_half_closed and (self._is_had or self._is_begun) and not self._is_over:
+            self._wire.close()
 
     def answered(self, status: int, fields: list[tuple[str, str]], length: int | None) -> None:
         """The head of its answer is there; ``length`` bytes follow, None: a stream."""
@@ -141,12 +227,13 @@ class Relay(asyncio.Protocol):
             self._leave()
         self._source.abort()  # it may be paused, and would never see the other end
 
-    def source_lost(self) -> None:
-        """The other process ended before its answer did."""
+    def source_lost(self, what: str) -> None:
+        """The other process ended before its answer did; ``what`` the log is told."""
         if self._is_begun and not self._is_over:
             self._is_over = True
             self._wire.abort()
-        else:
+        elif not self._is_over:
+            self.tell(what)
             self._answer(UNREACHABLE)
 
     def _answer(self, response: Response) -> None:
@@ -166,16 +253,24 @@ class Relay(asyncio.Protocol):
             self._wire.close()
 
     def _on_deadline(self) -> None:
-        if self._is_begun or self._is_over:
+        if self._is_begun or self._is_over or self._is_had:
             self._wire.abort()
         else:
-            self._source.abort()
+            self.tell(f"does not answer a request within {ANSWER_TIMEOUT:g} s")
+            self.refuse(SILENT)
 
     # -- asyncio's protocol, of the client's wire
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
         """Nothing may come before the answer: what did is lost, and the connection with it."""
         self._stream.disable_keep_alive()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still wait for what is answered at once."""
+        self._is_half_closed = True
+        self._stream.disable_keep_alive()
+        # TLS connections cannot stay half open. Who waits for something to come has left.
+        return not (self._is_had or self._is_begun) and self._wire.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone."""
@@ -216,12 +311,6 @@ class _Source(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = transport  # type: ignore[assignment]  # uvloop's are no asyncio.Transport
 
-    def pause_writing(self) -> None:
-        self._relay.sending(is_full=True)
-
-    def resume_writing(self) -> None:
-        self._relay.sending(is_full=False)
-
     def send(self, data: bytes) -> None:
         if self._wire is not None:
             self._wire.write(data)
@@ -242,11 +331,13 @@ class _Source(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            logger.error("another worker's answer cannot be read: %s", error)  # noqa: TRY400 - it is no failure of this code
+            self._relay.source_lost(f"gives an answer that cannot be read: {error}")
             self.abort()
+        else:
+            self._relay.said()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._relay.source_lost()
+        self._relay.source_lost("ended before it answered a request")
 
     # -- what httptools calls
 
@@ -264,7 +355,13 @@ class _Source(asyncio.Protocol):
     def _has_end(self) -> bool:
         return self._length is not None or self._parser.get_status_code() in (204, 304)
 
+    @property
+    def _is_interim(self) -> bool:
+        return bool(self._parser.get_status_code() < 200)
+
     def on_headers_complete(self) -> None:
+        if self._is_interim:
+            return
         fields = self._fields
         if self._content_type and not self._has_end:
             fields = [*fields, ("Content-Type", self._content_type)]
@@ -278,6 +375,10 @@ class _Source(asyncio.Protocol):
             self._relay.part(data)
 
     def on_message_complete(self) -> None:
+        if self._is_interim:
+            self._fields.clear()
+            self._relay.had()
+            return
         response = None
         if self._has_end:
             status, fields = self._parser.get_status_code(), tuple(self._fields)

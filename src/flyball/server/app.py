@@ -12,6 +12,7 @@ from flyball.server import build
 from flyball.server.api.service import ApiService
 from flyball.server.auth.jwks import JwksClient
 from flyball.server.client import ClientPolicy
+from flyball.server.common.health import Health
 from flyball.server.components import Component, Components
 from flyball.server.config import insecure_switches, unbuilt_options
 from flyball.server.consumers import ConsumerMetrics
@@ -105,7 +106,7 @@ class Server:
             *clients.public,
             *build.api_routes(config, self.api),
             *build.swagger_page(config, self.node.options.version),
-            *build.operator_routes(config, self.node, self.collector, worker),
+            *build.operator_routes(config, self.health, self.collector, worker),
             *(self._admin.routes() if self._admin is not None else ()),
             *(build.demo_page(config) if demo else ()),
         )
@@ -120,7 +121,7 @@ class Server:
             self.autocert,
             on_no_files=self.metrics.count_no_files,
             worker=worker,
-            for_workers=(*clients.relayed, *build.sibling_routes(self.node, self.collector)),
+            for_workers=(*clients.relayed, *build.sibling_routes(self.health, self.collector)),
         )
 
     def _parts(self, items: MetricItems) -> list[Component]:
@@ -141,7 +142,7 @@ class Server:
             Component(start=ports.open, stop=ports.stop_accepting),
             renewal,
             Component(start=items.start, stop=items.stop),
-            *self._consumers,
+            *self._consumers.components,
         ]
 
     # -- life
@@ -174,6 +175,10 @@ class Server:
         self.api.reload(rules, build.explained_policy(options, rules, (tokens, sub_tokens)))
         self.config = config
         self.sources = sources or {}
+
+    def health(self) -> Health:
+        """What does not work now."""
+        return Health(self.node.problems(), self._consumers.problems())
 
     @property
     def listeners(self) -> list[PortListener]:

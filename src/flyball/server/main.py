@@ -43,43 +43,71 @@ MIN_CONNECTIONS: Final = 10_000
 """What an operator who sets no ``client.connection_limit`` may expect at least."""
 
 
-class Process:
-    """One run of the server from the command line.
+class ConfigSource:
+    """Where the configuration of a process is, at its start and whenever it is read again.
 
     Args:
         path: the configuration file.
         flags: option path to text, of the flags given.
-        demo: serve the demo page.
     """
 
-    def __init__(self, path: str, flags: Mapping[str, str], *, demo: bool = False) -> None:
-        self._path = path
-        self._flags = flags
-        self._demo = demo
+    def __init__(self, path: str, flags: Mapping[str, str]) -> None:
+        self.path = path
+        self.flags = flags
         self._environ: Mapping[str, str] = os.environ
         self._used: Path | None = None  # the configuration file, if there was one at the start
-        self._stopping = asyncio.Event()
 
-    def _load(self, *, first: bool) -> LoadedConfig:
-        if first:
-            # Read once: a reload sees the variables of the start.
-            self._environ = read_dotenv(Path(".env"), os.environ)
-        loaded = load_config(self._path, environ=self._environ, flags=self._flags)
-        if first:
-            self._used = loaded.path
-        elif loaded.path is None and self._used is not None:
+    def read(self) -> LoadedConfig:
+        """The configuration of the start, checked; the log is set up by it.
+
+        Raises:
+            ConfigError: it cannot be read, or is wrong.
+        """
+        # Read once: a reload sees the variables of the start.
+        self._environ = read_dotenv(Path(".env"), os.environ)
+        loaded = self._load()
+        self._used = loaded.path
+        log = loaded.config.log
+        configure_logging(LogOptions(log.level, log.file, secret_options()))
+        return loaded
+
+    def read_again(self) -> LoadedConfig:
+        """The configuration as it is now, checked.
+
+        Raises:
+            ConfigError: it cannot be read, is wrong, or its file is gone.
+        """
+        return self._load()
+
+    def _load(self) -> LoadedConfig:
+        loaded = load_config(self.path, environ=self._environ, flags=self.flags)
+        if loaded.path is None and self._used is not None:
             # Without its file a configuration is all defaults: nobody can have meant that.
             raise ConfigError(f"{self._used}: there is no such file any more")
         check(loaded.config)
         return loaded
 
+
+class Process:
+    """One run of the server from the command line.
+
+    Args:
+        source: where the configuration is read again.
+        loaded: the configuration of the start, checked.
+        demo: serve the demo page.
+    """
+
+    def __init__(self, source: ConfigSource, loaded: LoadedConfig, *, demo: bool = False) -> None:
+        self._source = source
+        self._loaded = loaded
+        self._demo = demo
+        self._stopping = asyncio.Event()
+
     async def run(self) -> int:
         """Serves until a signal says stop. Returns the exit code."""
         place = worker_place(os.environ)
+        loaded, config = self._loaded, self._loaded.config
         try:
-            loaded = self._load(first=True)
-            config = loaded.config
-            configure_logging(LogOptions(config.log.level, config.log.file, secret_options()))
             tell_notices([*loaded.notices, *listener_notices(config)])
             tell_file_limit(config.client.connection_limit)
             server = Server(
@@ -89,9 +117,7 @@ class Process:
                 sources=loaded.sources,
             )
         except ConfigError as error:
-            configure_logging(LogOptions(secret_options=secret_options()))
-            logger.critical("error validating config", error=str(error))
-            return 1
+            return refuse(error)
         pid_file = PidFile(config.pid_file if place is None else "")
         try:
             await server.start()
@@ -121,7 +147,7 @@ class Process:
 
     def _reload(self, server: Server, started: Config) -> None:
         try:
-            loaded = self._load(first=False)
+            loaded = self._source.read_again()
             tell_notices(loaded.notices)
             server.reload(loaded.config, loaded.sources)
         except ConfigError as error:
@@ -185,15 +211,21 @@ class PidFile:
             self._path.unlink(missing_ok=True)
 
 
-def serve(path: str, flags: Mapping[str, str], *, demo: bool = False) -> int:
+def serve(source: ConfigSource, loaded: LoadedConfig, *, demo: bool = False) -> int:
     """Runs the server until it is told to stop; returns the exit code of the process."""
-    raise_file_limit()
 
     async def main() -> int:
-        return await Process(path, flags, demo=demo).run()
+        return await Process(source, loaded, demo=demo).run()
 
     code: int = run_on_fast_loop(main())
     return code
+
+
+def refuse(error: ConfigError) -> int:
+    """Says what is wrong with the configuration; returns the exit code for it."""
+    configure_logging(LogOptions(secret_options=secret_options()))
+    logger.critical("error validating config", error=str(error))
+    return 1
 
 
 def tell_file_limit(connection_limit: int) -> None:

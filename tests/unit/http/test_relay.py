@@ -6,10 +6,11 @@ import contextlib
 import pytest
 from waiting import PATIENCE, until
 
+from flyball.aio.lines import RepeatedLines
 from flyball.aio.timers import TimerWheel
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.messages import RequestHead
-from flyball.http.relay import encode_request, relayed
+from flyball.http.relay import HAD, OtherProcess, encode_request, had_at_once, relayed
 from flyball.http.routes import Route, Routes
 from flyball.http.streams import StreamingResponse
 from flyball.testing.clock import TestClock
@@ -46,19 +47,27 @@ class Stage:
         self.clock = clock
         self.path, self.other = path, Other()
         self.timers = TimerWheel(clock)
+        self.lines = RepeatedLines(self.timers)
         self.clients = []
         self.wires = []
+        self.head = None
+        """In place of the one that came."""
         rows = [Route("/x", self.relay)]
         self.listener = Listener(ListenerOptions("127.0.0.1"), Routes(rows), self.timers)
 
     def relay(self, _head, body):
-        answer = relayed(self.path, self.timers, body)
+        answer = relayed(OtherProcess("worker 2", self.path), self.timers, self.lines, body)
 
         def take(stream, head):
             self.wires.append(stream.wire)
-            answer.take(stream, head)
+            answer.take(stream, self.head or head)
 
         return StreamingResponse(take)
+
+    @property
+    def half_closed(self):
+        """The last client is known to send no more."""
+        return self.wires[-1].get_protocol()._is_half_closed
 
     async def dial(self, request=REQUEST):
         """Asks; returns the client's reader and writer once the other process was asked."""
@@ -144,7 +153,7 @@ async def test_a_client_of_http_1_0_gets_no_chunks(stage):
     assert await asyncio.wait_for(reader.read(), PATIENCE) == b"ab"
 
 
-async def test_a_process_that_is_not_there(stage):
+async def test_a_process_that_is_not_there(stage, caplog):
     stage.server.close()
     await stage.server.wait_closed()
     stage.server = None
@@ -152,15 +161,19 @@ async def test_a_process_that_is_not_there(stage):
     reader, _ = await stage.dial()
     head, _ = await answer(reader)
     assert head.startswith("HTTP/1.1 503 ")
+    assert "worker 2 cannot be reached: No such file or directory" in caplog.text
 
 
 @pytest.mark.parametrize("said", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Le"])
-async def test_a_process_that_ends_before_it_answers(stage, said):
+async def test_a_process_that_ends_before_it_answers(stage, caplog, said):
     reader, _ = await stage.dial()
     stage.other.say(said)
     stage.other.connections[-1].close()
     head, _ = await answer(reader)
     assert head.startswith("HTTP/1.1 503 ")
+    (record,) = caplog.records
+    reason = "gives an answer that cannot be read" if b"nonsense" in said else "ended before"
+    assert record.getMessage().startswith(f"worker 2 {reason}")
 
 
 async def test_a_process_that_ends_within_a_stream(stage):
@@ -174,6 +187,7 @@ async def test_a_process_that_ends_within_a_stream(stage):
 
 async def test_a_client_that_leaves_ends_the_request(stage):
     _, writer = await stage.dial()
+    stage.other.say(HAD)
     writer.transport.abort()
     await until(lambda: stage.other.ended == 1)
 
@@ -247,6 +261,112 @@ async def test_a_client_without_a_host_is_heard(stage):
     stage.other.connections[-1].close()
 
 
+async def test_a_process_that_stands_still(stage, caplog):
+    reader, _ = await stage.dial()
+    told = asyncio.ensure_future(answer(reader))
+    await until(told.done, "an answer", meanwhile=lambda: stage.clock.advance(1))
+    assert told.result()[0].startswith("HTTP/1.1 504 Gateway Timeout")
+    assert "worker 2 does not answer a request within 10 s" in caplog.text
+    await until(lambda: stage.other.ended == 1, "end of the relay")
+
+
+async def test_a_process_that_has_the_request_may_take_its_time(stage):
+    reader, _ = await stage.dial()
+    stage.other.say(HAD)
+    told = asyncio.ensure_future(answer(reader))
+    await until(lambda: not stage.timers.num_armed, meanwhile=lambda: stage.clock.advance(1))
+    stage.clock.advance(100)
+    assert not told.done()
+    stage.other.say(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+    assert (await told)[0].startswith("HTTP/1.1 200 ")
+    assert await reader.readexactly(3) == b"yes"
+    stage.other.connections[-1].close()
+
+
+@pytest.mark.parametrize("when", ["at once", "later", "never"])
+async def test_a_process_says_that_it_has_a_request(when):
+    class Stream:
+        def __init__(self):
+            self.written, self.listeners, self.wire = [], [], self
+            self.tell_status, self.write = self.listeners.append, self.written.append
+
+        def is_closing(self):
+            return when == "never"
+
+    def take(stream, _head):
+        if when == "at once":
+            stream.listeners[0](200)
+
+    stream = Stream()
+    had_at_once(StreamingResponse(take)).take(stream, None)
+    assert stream.written == ([HAD] if when == "later" else [])
+
+
+async def test_a_client_that_sends_no_more_is_answered(stage):
+    reader, writer = await stage.dial()
+    writer.write_eof()
+    await until(lambda: stage.half_closed, "its end")
+    stage.other.say(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+    head, fields = await answer(reader)
+    assert head.startswith("HTTP/1.1 200 ")
+    assert fields["Connection"] == "close"
+    assert await asyncio.wait_for(reader.read(), PATIENCE) == b"yes"
+
+
+async def test_a_client_that_sends_no_more_gets_what_a_stream_begins_with(stage):
+    reader, writer = await stage.dial()
+    writer.write_eof()
+    await until(lambda: stage.half_closed, "its end")
+    stage.other.say(STREAM)
+    await answer(reader)
+    assert await asyncio.wait_for(reader.read(), PATIENCE) == b"2\r\nab\r\n"
+    await until(lambda: stage.other.ended == 1, "end of the relay")
+
+
+@pytest.mark.parametrize("first", ["client", "process"])
+async def test_a_client_that_sends_no_more_waits_for_nothing(stage, first):
+    """A page that is closed ends so: what comes later must not be lost with it."""
+    reader, writer = await stage.dial()
+    if first == "process":
+        stage.other.say(HAD)
+        await until(lambda: not stage.timers.num_armed, meanwhile=lambda: stage.clock.advance(1))
+    writer.write_eof()
+    if first == "client":
+        await until(lambda: stage.half_closed, "its end")
+        stage.other.say(HAD)
+    assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+    await until(lambda: stage.other.ended == 1, "end of the relay")
+
+
+HOSTILE = "a\r\nX: y", "a\nX: y", "a\rb", "a\x00b", "a\x7fb"
+"""What would end a line, or be read in two ways."""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(RequestHead("GET", f"/{text}", headers={"host": "h"}) for text in (*HOSTILE, "a b")),
+        *(RequestHead("GET", "/p", text, headers={"host": "h"}) for text in (*HOSTILE, "a b")),
+        *(RequestHead(text, "/p", headers={"host": "h"}) for text in (*HOSTILE, "G /x", "")),
+        *(RequestHead("GET", "/p", headers={"x": text}) for text in HOSTILE),
+        *(RequestHead("GET", "/p", headers={text: "x"}) for text in (*HOSTILE, "a b", "a:b", "")),
+    ],
+    ids=repr,
+)
+def test_a_head_that_would_be_another(head):
+    with pytest.raises(ValueError, match="no head"):
+        encode_request(head, b"", "1.2.3.4:5")
+
+
+async def test_a_head_that_would_be_another_is_refused(stage):
+    stage.head = RequestHead("POST", "/x\r\n\r\nGET /y", headers={"host": "h"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.listener.port)
+    stage.clients.append(writer)
+    writer.write(REQUEST)
+    assert (await answer(reader))[0].startswith("HTTP/1.1 400 ")
+    assert not stage.other.requests
+
+
 async def test_a_process_that_does_not_take_the_request(stage, tmp_path):
     ends = []
     stage.path = tmp_path / "stands"
@@ -257,7 +377,7 @@ async def test_a_process_that_does_not_take_the_request(stage, tmp_path):
     await until(lambda: ends, "the request")
     told = asyncio.ensure_future(answer(reader))
     await until(told.done, "an answer", meanwhile=lambda: stage.clock.advance(1))
-    assert told.result()[0].startswith("HTTP/1.1 503 ")
+    assert told.result()[0].startswith("HTTP/1.1 504 ")
     for each in (writer, *ends):
         each.close()
         await asyncio.gather(each.wait_closed(), return_exceptions=True)

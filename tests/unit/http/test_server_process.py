@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import urllib.request
 
 import pytest
+from ports import free_port
 from processes import FLYBALL, Program
 from waiting import wait_for
 
@@ -91,6 +93,17 @@ def test_reload_says_what_waits_for_a_restart(start):
     server.process.send_signal(signal.SIGHUP)
     server.record("configuration reloaded", after=1)
     assert len(server.records(waits)) == 1
+
+
+def test_the_configuration_is_read_once_at_the_start(tmp_path):
+    pipe = tmp_path / "config.json"
+    os.mkfifo(pipe)
+    flags = ("--http_server.address", "127.0.0.1", "--http_server.port", str(free_port()))
+    with Program(FLYBALL, "-c", pipe, *flags, cwd=tmp_path) as server:
+        # Who opened it once more would wait for a second writer.
+        pipe.write_text('{"health": {"enabled": true}}')
+        server.record("started")
+        assert server.stop() == 0
 
 
 def test_a_reload_without_its_file_keeps_the_old_configuration(start):

@@ -9,6 +9,7 @@ from waiting import PATIENCE
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.messages import plain_error
 from flyball.http.routes import Route, Routes
+from flyball.server.common.health import Health
 from flyball.server.common.worker_place import WorkerPlace
 from flyball.server.http import HEALTH, METRICS, Siblings, health_route, metrics_route, siblings
 
@@ -30,7 +31,9 @@ async def place(tmp_path):
     """The first of three workers; the second is there."""
     place = WorkerPlace(1, 3, str(tmp_path))
     problems = ["redis: no answer"]
-    rows = [health_route(HEALTH, lambda: problems), metrics_route([Page(3)], METRICS)]
+    degraded = ["consumer a, group: away"]
+    health = Health(problems, degraded)
+    rows = [health_route(HEALTH, lambda: health), metrics_route([Page(3)], METRICS)]
     listener = Listener(ListenerOptions(path=str(place.socket_of(2))), Routes(rows))
     await listener.start()
     yield place
@@ -59,20 +62,23 @@ def answer(route):
 
 
 async def test_health(place):
-    route = health_route("/health", lambda: ["own"], Siblings(place))
+    route = health_route("/health", lambda: Health(["own"]), Siblings(place))
     told = await answer(route)
     assert told.status == 503
-    assert json.loads(told.body)["problems"] == [
-        "worker 1: own",
-        "worker 2: redis: no answer",
-        "worker 3 does not answer: No such file or directory",
-    ]
+    assert json.loads(told.body) == {
+        "problems": [
+            "worker 1: own",
+            "worker 2: redis: no answer",
+            "worker 3 does not answer: No such file or directory",
+        ],
+        "degraded": ["worker 2: consumer a, group: away"],
+    }
 
 
 async def test_a_worker_that_stands_is_not_waited_for(place, silent, monkeypatch):
     monkeypatch.setattr(siblings, "HEALTH_TIMEOUT", 0.01)
-    problems = await Siblings(place).problems([])
-    assert problems[-1] == "worker 3 does not answer within 0.01 s"
+    health = await Siblings(place).health(Health())
+    assert health.problems[-1] == "worker 3 does not answer within 0.01 s"
 
 
 async def test_a_worker_that_ends_within_its_answer(place):
@@ -83,8 +89,8 @@ async def test_a_worker_that_ends_within_its_answer(place):
         await writer.wait_closed()
 
     server = await asyncio.start_unix_server(serve, str(place.socket_of(3)))
-    problems = await Siblings(place).problems([])
-    assert problems[-1] == "worker 3 does not answer: it ended"
+    health = await Siblings(place).health(Health())
+    assert health.problems[-1] == "worker 3 does not answer: it ended"
     server.close()
 
 
@@ -110,7 +116,7 @@ async def broken(place):
 
 
 async def test_a_worker_that_fails_hides_no_other(place, broken):
-    problems = await Siblings(place).problems([])
+    problems = (await Siblings(place).health(Health())).problems
     assert problems == ["worker 2: redis: no answer", "worker 3 does not answer: status 500"]
     told = await answer(metrics_route([Page(4)], "/metrics", Siblings(place)))
     lines = told.body.decode().splitlines()

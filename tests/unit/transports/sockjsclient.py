@@ -14,6 +14,7 @@ from flyball.core import types
 from flyball.core.errors import Error
 from flyball.core.node import Node, NodeOptions
 from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.relay import OtherProcess
 from flyball.http.routes import Route, Routes
 from flyball.testing.clock import TestClock
 from flyball.transports.common.limits import ConnectionLimits
@@ -78,7 +79,7 @@ async def running(options, folder=None):
         path = folder / "sock"
         settings = dataclasses.replace(settings, relay_socket=str(path))
         endpoint = SockJsEndpoint(node, origins, settings, limits)
-        settings = dataclasses.replace(settings, elsewhere=lambda _id: path)
+        settings = dataclasses.replace(settings, elsewhere=lambda _id: OtherProcess("other", path))
         front = SockJsEndpoint(node, origins, settings, limits)
         rows = Routes(endpoint.relayed_routes("/s"))
         keeper = Listener(ListenerOptions(path=str(path)), rows, node.timers)

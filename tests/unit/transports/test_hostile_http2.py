@@ -51,6 +51,11 @@ PADDING = b"\xff" + head_of(method="GET", path="/health") + bytes(255)
 ANSWERS_STATUS = {
     "no path": (asked(method="CONNECT", path=None, scheme=None), 400),
     "too many headers": (asked(*((f"x-{n}", "y") for n in range(250))), 400),
+    "a path with a space": (asked(path="/a HTTP/1.1"), 400),
+    "a path with a control character": (asked(path="/a\x01"), 400),
+    "a method with a space": (asked(method="GET /a"), 400),
+    "a control character in a value": (asked(("x", "a\x0bb")), 400),
+    "a name that is none": (asked(("x(", "y")), 400),
     "padding": (h2_frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, PADDING), 200),
     "unknown frames": (
         h2_frame(0xBB, 0xFF, 0, b"x" * 100) + asked(method="GET", path="/health"),

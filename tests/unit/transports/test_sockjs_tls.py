@@ -13,6 +13,7 @@ from flyball.core import types
 from flyball.core.node import Node, NodeOptions
 from flyball.http.http3.listener import Http3Listener, Http3Options
 from flyball.http.listener import Listener, ListenerOptions
+from flyball.http.relay import OtherProcess
 from flyball.http.routes import Route, Routes
 from flyball.transports.common.origin import OriginPolicy
 from flyball.transports.sockjs.endpoint import SockJsEndpoint
@@ -50,7 +51,9 @@ async def stage(certificate, tmp_path, folder):
     if folder is not None:
         path = folder / "sock"
         endpoint = SockJsEndpoint(node, options=SockJsOptions(relay_socket=str(path)))
-        front = SockJsEndpoint(node, options=SockJsOptions(elsewhere=lambda _id: path))
+        front = SockJsEndpoint(
+            node, options=SockJsOptions(elsewhere=lambda _id: OtherProcess("other", path))
+        )
         rows = Routes(endpoint.relayed_routes("/s"))
         keeper = Listener(ListenerOptions(path=str(path)), rows, node.timers)
         await keeper.start()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from flyball.core.broker import Broker
 from flyball.engines.common.continuity import Continuity
-from flyball.engines.common.servers import SharedServers
+from flyball.engines.common.parts import ServersPart, V
 
 if TYPE_CHECKING:
     from flyball.core.broker import BrokerEvents
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FollowingBroker"]
 
-V = TypeVar("V", bound=SharedServers[Any, Any])
 M = TypeVar("M")
 
 
-class FollowingBroker(Broker, Generic[V, M]):
+class FollowingBroker(ServersPart[V], Broker, Generic[V, M]):
     """Tells of lost links, and of links that are back once the streams were looked at.
 
     Args:
@@ -27,15 +26,10 @@ class FollowingBroker(Broker, Generic[V, M]):
     """
 
     def __init__(self, servers: V) -> None:
-        self._servers: V = servers
+        super().__init__(servers)
         self._events: BrokerEvents | None = None
         max_wait = max(shard.io_timeout for shard in servers.options)
         self._continuity: Continuity[M] = Continuity(self._unchanged, self._deliver, max_wait)
-
-    @property
-    def problem(self) -> str:
-        """See :attr:`EnginePart.problem`."""
-        return self._servers.status.problem
 
     async def start(self, events: BrokerEvents) -> None:
         """See :meth:`Broker.start`."""

@@ -9,15 +9,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from flyball.core.errors import ConfigError
+from flyball.engines.common.socket_folder import socket_folder
 
 START_TIMEOUT: Final = 10.0
 """Seconds until a server that does not answer counts as broken."""
 LOOK_EVERY: Final = 0.02
+SOCKET: Final = "valkey.sock"
 NAMES: Final = ("valkey-server", "redis-server")
 
 
@@ -61,14 +62,14 @@ class EmbeddedServer:
     """A server in a folder that only this user can enter. Keeps everything in memory.
 
     Raises:
-        ConfigError: there is no program.
+        ConfigError: there is no program, or no place for its socket.
     """
 
     def __init__(self) -> None:
         self._program = find_server()
-        self._folder = tempfile.TemporaryDirectory(prefix="flyball-valkey-")
+        self._folder = socket_folder("flyball-valkey-", SOCKET)
         self._process: subprocess.Popen[bytes] | None = None
-        self.socket: Path = Path(self._folder.name) / "valkey.sock"
+        self.socket: Path = Path(self._folder.name) / SOCKET
         """Where it listens."""
 
     @property

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from flyball.core.broker import PresenceManager
 from flyball.core.errors import FlyballError
 from flyball.core.types import PresenceStats
+from flyball.engines.common.parts import ServersPresenceManager
 from flyball.engines.redis import layout, scripts
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ DEFAULT_TTL: Final = 60.0
 """Seconds."""
 
 
-class RedisPresenceManager(PresenceManager):
+class RedisPresenceManager(ServersPresenceManager["RedisServers"]):
     """Knows by Redis who is subscribed.
 
     Args:
@@ -40,29 +40,11 @@ class RedisPresenceManager(PresenceManager):
         user_mapping: bool = False,
         hash_field_ttl: bool = False,
     ) -> None:
-        self._servers = servers
+        super().__init__(servers)
         self._names = names
         self._ttl = presence_ttl
         self._users = user_mapping
         self._field_ttl = "1" if hash_field_ttl else "0"
-        self._started = False
-
-    @property
-    def problem(self) -> str:
-        """See :attr:`EnginePart.problem`."""
-        return self._servers.status.problem
-
-    async def start(self) -> None:
-        """See :meth:`PresenceManager.start`."""
-        if not self._started:
-            await self._servers.acquire()
-            self._started = True
-
-    async def close(self) -> None:
-        """See :meth:`EnginePart.close`."""
-        if self._started:
-            self._started = False
-            await self._servers.release()
 
     async def add_presence(self, channel: str, client_id: str, info: ClientInfo) -> None:
         """See :meth:`PresenceManager.add_presence`."""

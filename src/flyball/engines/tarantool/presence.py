@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flyball.core.broker import PresenceManager
 from flyball.core.errors import FlyballError
 from flyball.core.types import PresenceStats
+from flyball.engines.common.parts import ServersPresenceManager
 from flyball.engines.common.publications import read_info, write_info
 from flyball.engines.tarantool.connection import string_of, text_of
 from flyball.engines.tarantool.layout import stored
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flyball.engines.tarantool.servers import TarantoolServers
 
 
-class TarantoolPresenceManager(PresenceManager):
+class TarantoolPresenceManager(ServersPresenceManager["TarantoolServers"]):
     """Knows by Tarantool who is subscribed.
 
     Args:
@@ -31,27 +31,9 @@ class TarantoolPresenceManager(PresenceManager):
     """
 
     def __init__(self, servers: TarantoolServers, names: Names, options: TarantoolOptions) -> None:
-        self._servers = servers
+        super().__init__(servers)
         self._names = names
         self._ttl = options.presence_ttl
-        self._started = False
-
-    @property
-    def problem(self) -> str:
-        """See :attr:`EnginePart.problem`."""
-        return self._servers.status.problem
-
-    async def start(self) -> None:
-        """See :meth:`PresenceManager.start`."""
-        if not self._started:
-            await self._servers.acquire()
-            self._started = True
-
-    async def close(self) -> None:
-        """See :meth:`EnginePart.close`."""
-        if self._started:
-            self._started = False
-            await self._servers.release()
 
     async def add_presence(self, channel: str, client_id: str, info: ClientInfo) -> None:
         """See :meth:`PresenceManager.add_presence`."""

@@ -17,6 +17,7 @@ from flyball.server.admin.files import OPTION, ProxiedFiles, file_routes, read_f
 from flyball.server.admin.guard import ANSWER_HEADERS, Guard, answer, token_of
 from flyball.server.admin.stats import Stats
 from flyball.server.admin.tail import Tails
+from flyball.server.common.health import Health
 
 if TYPE_CHECKING:
     from flyball.core.node import Node
@@ -47,6 +48,8 @@ class AdminSources:
     """Makes a token for clients; raises ConfigError if it cannot."""
     check_token: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
     """Tells what the server thinks of a client's token."""
+    health: Callable[[], Health] = Health
+    """Tells what does not work."""
 
 
 class Admin:
@@ -76,7 +79,7 @@ class Admin:
         else:
             self._files = read_files(options.web_path)
         self.guard: Guard = Guard(options, node.clock)
-        self._stats = Stats(node, api.service.metrics)
+        self._stats = Stats(node, api.service.metrics, sources.health)
         self._tails = Tails(node)
         node.on_survey(SIGN_OUT, self._forget)
         self._warn()

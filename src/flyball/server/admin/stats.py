@@ -13,8 +13,11 @@ from flyball.core.errors import Error
 from flyball.server.api.shared import SharedAnswers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flyball.core.node import Node
     from flyball.server.api.metrics import ApiMetrics
+    from flyball.server.common.health import Health
 
 __all__ = ["NodeStats", "Stats", "StatsPage"]
 
@@ -54,7 +57,7 @@ class NodeStats(msgspec.Struct, kw_only=True):
     memory: int
     """Bytes of the process, 0 where the system does not tell."""
     problems: list[str]
-    """What keeps its engine from working now."""
+    """What does not work now: its engine, consumers."""
 
 
 class StatsPage(msgspec.Struct, kw_only=True):
@@ -73,11 +76,13 @@ class Stats:
     Args:
         node: this one.
         api: what the server API counts.
+        health: tells what does not work here.
     """
 
-    def __init__(self, node: Node, api: ApiMetrics) -> None:
+    def __init__(self, node: Node, api: ApiMetrics, health: Callable[[], Health]) -> None:
         self._node = node
         self._api = api
+        self._health = health
         self._shared = SharedAnswers(node.clock)
         self._decoder = msgspec.json.Decoder(NodeStats)
         node.on_survey(SURVEY, lambda _asked: msgspec.json.encode(self.here()))
@@ -105,7 +110,7 @@ class Stats:
             broadcast_seconds_total=spent.total,
             cpu_seconds_total=time.process_time(),
             memory=memory(),
-            problems=node.problems(),
+            problems=self._health().everything,
         )
 
     async def page(self) -> StatsPage:

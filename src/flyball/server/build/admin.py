@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from flyball.core.node import Node
     from flyball.server.auth.jwks import JwksClient
+    from flyball.server.common.health import Health
     from flyball.server.config import Config
 
 HIDDEN: Final = "••••••"
@@ -43,6 +44,9 @@ class ShownServer(Protocol):
     api: ApiService
     jwks: JwksClient
 
+    def health(self) -> Health:
+        """What does not work now."""
+
 
 def admin_page(server: ShownServer) -> Admin | None:
     """The page, if it is on.
@@ -58,6 +62,7 @@ def admin_page(server: ShownServer) -> Admin | None:
         config=lambda: list(shown_options(server.config, server.sources)),
         make_token=lambda asked: make_token(server, asked),
         check_token=lambda asked: check_token(server, asked),
+        health=server.health,
     )
     return Admin(
         AdminOptions(
@@ -85,7 +90,7 @@ def settings(server: ShownServer) -> dict[str, Any]:
         "api": "" if config.http_api.disabled else clean_path(config.http_api.handler_prefix),
         "insecure": insecure_switches(config),
         "unbuilt": unbuilt_options(config),
-        "problems": node.problems(),
+        "problems": server.health().everything,
         "engine": config.engine.type,
         "methods": [_method(name) for name, method in METHODS.items() if method.available],
         "namespaces": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flyball.core.errors import ConfigError
@@ -28,33 +29,42 @@ if TYPE_CHECKING:
 _KINDS_OF_METADATA: Final = ("header", "value", "attribute", "property")
 
 
-def consumers(config: Config, api: ApiService, metrics: ConsumerMetrics) -> list[Component]:
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """Those that are enabled."""
+
+    components: list[Component]
+    loops: list[Workers]
+    """Of each of them."""
+
+    def problems(self) -> list[str]:
+        """What keeps them from getting on now; empty if all do."""
+        return [problem for workers in self.loops for problem in workers.problems]
+
+
+def consumers(config: Config, api: ApiService, metrics: ConsumerMetrics) -> Consumers:
     """All consumers that are enabled; they come in by a door of the API of their own.
 
     Raises:
         ConfigError: an option is wrong, or what a consumer needs is not installed.
     """
     service = api.over("consuming")
-    found: list[Component] = []
+    found = Consumers([], [])
     for index, entry in enumerate(config.consumers):
         if entry.enabled:
-            consumer = _consumer(f"consumers[{index}]", entry, service, metrics)
-            found.append(Component(start=consumer.start, stop=consumer.stop))
+            commands = Commands(entry.name, service, metrics, _data_mode(entry))
+            workers = Workers(commands, service.node.clock)
+            consumer = _consumer(f"consumers[{index}]", entry, workers)
+            found.components.append(Component(start=consumer.start, stop=consumer.stop))
+            found.loops.append(workers)
     return found
 
 
-def _consumer(
-    key: str, entry: schema.Consumer, service: ApiService, metrics: ConsumerMetrics
-) -> Consumer:
-    section = getattr(entry, entry.type)
-    mode = getattr(section, "publication_data_mode", None)
-    data_mode = None if mode is None or not mode.enabled else _data_mode(mode)
-    commands = Commands(entry.name, service, metrics, data_mode)
-    workers = Workers(commands, service.node.clock)
+def _consumer(key: str, entry: schema.Consumer, workers: Workers) -> Consumer:
     builder, extra = BUILDERS[entry.type]
     key = f"{key}.{entry.type}"
     try:
-        return builder(entry.name, key, section, workers)
+        return builder(entry.name, key, getattr(entry, entry.type), workers)
     except ImportError as error:
         raise missing(key, extra, error) from None
     except ConfigError as error:  # of an option by its own name, or by the whole one
@@ -62,8 +72,11 @@ def _consumer(
         raise ConfigError(text if text.startswith(key) else f"{key}.{text}") from None
 
 
-def _data_mode(mode: object) -> PublicationDataMode:
-    """Of a section whose options end in what the source calls its metadata."""
+def _data_mode(entry: schema.Consumer) -> PublicationDataMode | None:
+    """Of a section whose options end in what the source calls its metadata; None: it is off."""
+    mode = getattr(getattr(entry, entry.type), "publication_data_mode", None)
+    if mode is None or not mode.enabled:
+        return None
     kind = next(k for k in _KINDS_OF_METADATA if hasattr(mode, f"channels_{k}"))
     names = ("channels", "idempotency_key", "delta", "version", "version_epoch")
     return PublicationDataMode(

@@ -19,11 +19,13 @@ from flyball.server.http import (
 from flyball.server.metrics import process_registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client.registry import Collector
 
-    from flyball.core.node import Node
     from flyball.http.routes import Route
     from flyball.server.api.service import ApiService
+    from flyball.server.common.health import Health
     from flyball.server.common.worker_place import WorkerPlace
     from flyball.server.config import Config
 
@@ -62,24 +64,27 @@ def api_document(config: Config, version: str) -> dict[str, Any]:
 
 
 def operator_routes(
-    config: Config, node: Node, collector: Collector, worker: WorkerPlace | None = None
+    config: Config,
+    health: Callable[[], Health],
+    collector: Collector,
+    worker: WorkerPlace | None = None,
 ) -> list[Route]:
     """Health and metrics, if they are on; each worker answers for all of them."""
     found = []
     siblings = None if worker is None else Siblings(worker)
     if config.health.enabled:
         path = clean_path(config.health.handler_prefix)
-        found.append(health_route(path, node.problems, siblings))
+        found.append(health_route(path, health, siblings))
     if config.prometheus.enabled:
         path = clean_path(config.prometheus.handler_prefix)
         found.append(metrics_route([collector, process_registry()], path, siblings))
     return found
 
 
-def sibling_routes(node: Node, collector: Collector) -> list[Route]:
+def sibling_routes(health: Callable[[], Health], collector: Collector) -> list[Route]:
     """What the other workers ask this one."""
     return [
-        health_route(HEALTH, node.problems),
+        health_route(HEALTH, health),
         metrics_route([collector, process_registry()], METRICS),
     ]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flyball.http.relay import OtherProcess
 from flyball.http.routes import Route
 from flyball.server.build.proxies import forwarded_headers
 from flyball.server.config.schema_server import (
@@ -28,8 +29,6 @@ from flyball.transports.websocket.endpoint import WebSocketEndpoint
 from flyball.transports.websocket.uni import UniWebSocketEndpoint, UniWebSocketOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flyball.core.node import Node
     from flyball.server.common.worker_place import WorkerPlace
     from flyball.server.config import Config
@@ -197,9 +196,11 @@ def _sockjs_routes(
     return public, endpoint.relayed_routes(prefix)
 
 
-def _keeper_elsewhere(worker: WorkerPlace, session_id: str) -> Path | None:
+def _keeper_elsewhere(worker: WorkerPlace, session_id: str) -> OtherProcess | None:
     keeper = worker.keeper_of(session_id)
-    return None if keeper == worker.number else worker.socket_of(keeper)
+    if keeper == worker.number:
+        return None
+    return OtherProcess(f"worker {keeper}", worker.socket_of(keeper))
 
 
 def _init_routes(config: Config, limits: ConnectionLimits, origins: OriginPolicy) -> list[Route]:

@@ -35,6 +35,7 @@ class Outages:
         "_spoken",
         "_told",
         "_untold",
+        "reason",
     )
 
     def __init__(
@@ -49,10 +50,13 @@ class Outages:
         self._began = 0.0
         self._spoken = float("-inf")
         self._untold = 0
+        self.reason: str = ""
+        """Why it failed last; empty: it worked since."""
 
     def failed(self, reason: str, now: float, **more: Any) -> None:
         """It failed once; ``now`` is monotonic seconds, ``more`` stands in the line too."""
         self._untold += 1
+        self.reason = reason
         if not self._failing:
             self._failing, self._told, self._began = True, False, now
         if now - self._spoken >= (REMIND if self._told else QUIET):
@@ -64,6 +68,7 @@ class Outages:
 
     def answered(self, now: float) -> None:
         """It worked once."""
+        self.reason = ""
         if not self._failing:
             return
         if now - self._spoken < QUIET:

@@ -43,6 +43,7 @@ class Workers:
         self.stopping: bool = False
         """The loops shall end."""
         self._workers: list[Worker] = []
+        self._parts: dict[str, Outages] = {}
 
     def start(self, what: str, turn: Turn) -> None:
         """Begins a loop; ``what`` tells it from the others in the log."""
@@ -56,7 +57,19 @@ class Workers:
     def _outages(self, what: str) -> Outages:
         begins = "consumer does not get on, and tries again"
         name = self.commands.name
-        return Outages(logger, begins, "consumer works again", consumer=name, loop=what)
+        found = Outages(logger, begins, "consumer works again", consumer=name, loop=what)
+        self._parts[what] = found
+        return found
+
+    @property
+    def problems(self) -> list[str]:
+        """Which loops do not get on now, and why."""
+        name = self.commands.name
+        return [
+            f"consumer {name}, {what}: {part.reason}"
+            for what, part in self._parts.items()
+            if part.reason
+        ]
 
     async def stop(self) -> None:
         """Ends all loops: those that wait at once, others after the message they have."""
@@ -72,6 +85,7 @@ class Workers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._workers.clear()
+        self._parts.clear()
 
 
 class Worker:

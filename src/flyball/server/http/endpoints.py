@@ -8,6 +8,7 @@ import msgspec
 
 from flyball.http.messages import NO_SNIFF, Response
 from flyball.http.routes import Route
+from flyball.server.common.health import Health
 from flyball.server.metrics import CONTENT_TYPE, exposition
 from flyball.server.metrics.merge import merge
 
@@ -21,34 +22,32 @@ if TYPE_CHECKING:
 
 JSON: Final = "application/json; charset=utf-8"
 _HEADERS: Final = (NO_SNIFF, ("Cache-Control", "no-store"))
-_HEALTHY: Final = Response(b"{}", content_type=JSON, headers=_HEADERS)
 
 
 def health_route(
     path: str = "/health",
-    problems: Callable[[], list[str]] = list,
+    health: Callable[[], Health] = Health,
     siblings: Siblings | None = None,
 ) -> Route:
     """Answers 200 as long as the process serves requests and its engine works.
 
-    Otherwise 503, with what ``problems()`` says. Of several workers each answers for all.
+    Otherwise 503, with what ``health()`` says. Of several workers each answers for all.
     """
 
     async def of_all(workers: Siblings) -> Response:
-        return health_answer(await workers.problems(problems()))
+        return health_answer(await workers.health(health()))
 
-    def health(_head: RequestHead, _body: bytes) -> Response | Awaitable[Response]:
-        return health_answer(problems()) if siblings is None else of_all(siblings)
+    def answer(_head: RequestHead, _body: bytes) -> Response | Awaitable[Response]:
+        return health_answer(health()) if siblings is None else of_all(siblings)
 
-    return Route(path, health, internal=True, option="health.handler_prefix")
+    return Route(path, answer, internal=True, option="health.handler_prefix")
 
 
-def health_answer(problems: list[str]) -> Response:
+def health_answer(health: Health) -> Response:
     """Says what is wrong, if anything is."""
-    if not problems:
-        return _HEALTHY
-    body = msgspec.json.encode({"problems": problems})
-    return Response(body, 503, content_type=JSON, headers=_HEADERS)
+    status = 503 if health.problems else 200
+    body = msgspec.json.encode(health)
+    return Response(body, status, content_type=JSON, headers=_HEADERS)
 
 
 def metrics_route(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from flyball.server.common.health import Health
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,26 +26,24 @@ class NoAnswer(Exception):
     """A worker does not answer; the text says why."""
 
 
-class _Health(msgspec.Struct):
-    problems: list[str] = []
-
-
 class Siblings:
     """The other workers. They are asked over their own sockets: that works without the engine."""
 
     def __init__(self, place: WorkerPlace) -> None:
         self.place: WorkerPlace = place
 
-    async def problems(self, own: list[str]) -> list[str]:
+    async def health(self, own: Health) -> Health:
         """What is wrong with any worker, with its number; ``own`` is what is wrong with this."""
-        found = [f"worker {self.place.number}: {problem}" for problem in own]
+        told, silent = {self.place.number: own}, []
         for number, answer in (await self._ask_all(HEALTH, HEALTH_TIMEOUT)).items():
             if isinstance(answer, NoAnswer):
-                found.append(f"worker {number} {answer}")
+                silent.append(f"worker {number} {answer}")
             else:
-                told = msgspec.json.decode(answer, type=_Health).problems
-                found += [f"worker {number}: {problem}" for problem in told]
-        return found
+                told[number] = msgspec.json.decode(answer, type=Health)
+        return Health(
+            [f"worker {n}: {text}" for n, each in told.items() for text in each.problems] + silent,
+            [f"worker {n}: {text}" for n, each in told.items() for text in each.degraded],
+        )
 
     async def metrics(self) -> tuple[list[bytes], list[str]]:
         """The pages of the others, and who gave none."""

@@ -13,7 +13,6 @@ from flyball.server.workers.supervisor import (
     own_names,
     run_server,
     supervise,
-    worker_count,
 )
 
-__all__ = ["WorkersOptions", "own_names", "run_server", "supervise", "worker_count"]
+__all__ = ["WorkersOptions", "own_names", "run_server", "supervise"]

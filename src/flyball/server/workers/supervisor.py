@@ -9,26 +9,18 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from flyball.core.errors import ConfigError
+from flyball.engines.common.socket_folder import socket_folder
 from flyball.server.acme import split_address
 from flyball.server.common.worker_place import VARIABLE, WorkerPlace
-from flyball.server.config import (
-    check,
-    grpc_sections,
-    load_config,
-    read_dotenv,
-    secret_options,
-)
-from flyball.server.logs import LogOptions, configure_logging
-from flyball.server.main import PidFile, raise_file_limit, serve
+from flyball.server.config import grpc_sections
+from flyball.server.main import ConfigSource, PidFile, raise_file_limit, refuse, serve
 from flyball.server.workers.process import Restarts, Worker
 from flyball.serving import run_on_fast_loop
 
@@ -41,6 +33,8 @@ logger: Final = structlog.get_logger("flyball.server")
 
 LOOK_EVERY: Final = 0.05
 """Seconds between looks at the processes."""
+LONGEST_SOCKET: Final = "128.sock"
+"""Of the last worker that there may be, see :meth:`WorkerPlace.socket_of`."""
 KILL_AFTER: Final = 5.0
 """Seconds beyond ``shutdown.timeout`` until a worker that does not end is killed."""
 
@@ -49,8 +43,10 @@ KILL_AFTER: Final = 5.0
 class WorkersOptions:
     """What is run."""
 
+    config: Config
+    """The configuration of the start, checked."""
     path: str
-    """Configuration file."""
+    """Its file."""
     flags: Mapping[str, str]
     """Option path to text, of the flags given."""
     demo: bool = False
@@ -115,27 +111,21 @@ class Supervisor:
     async def run(self) -> int:
         """Returns the exit code."""
         self._take_signals()
-        with tempfile.TemporaryDirectory(prefix="flyball-workers-") as folder:
+        config = self._options.config
+        try:
+            folder = socket_folder("flyball-workers-", LONGEST_SOCKET)
+        except ConfigError as error:
+            return refuse(error)
+        with folder as name:
             try:
-                config = self._load()
                 self._sockets = open_ports(config)
                 if config.engine.type == "memory" and not config.broker.enabled:
                     self._store = Store()
                     await self._store.start()
             except ConfigError as error:
-                configure_logging(LogOptions(secret_options=secret_options()))
-                logger.critical("error validating config", error=str(error))
                 self._release()
-                return 1
-            return await self._run(config, folder)
-
-    def _load(self) -> Config:
-        options = self._options
-        environ = read_dotenv(Path(".env"), os.environ)
-        config = load_config(options.path, environ=environ, flags=options.flags).config
-        check(config)
-        configure_logging(LogOptions(config.log.level, config.log.file, secret_options()))
-        return config
+                return refuse(error)
+            return await self._run(config, name)
 
     async def _run(self, config: Config, folder: str) -> int:
         pid_file = PidFile(config.pid_file)
@@ -274,27 +264,22 @@ def _no_port(host: str, port: int, key: str, error: OSError) -> ConfigError:
     return ConfigError(f"cannot listen on {host or '*'}:{port} ({key}): {error.strerror}")
 
 
-def worker_count(path: str, flags: Mapping[str, str], environ: Mapping[str, str]) -> int:
-    """How many workers a configuration wants; 1 if it cannot be read, which the server tells."""
-    if VARIABLE in environ:
-        return 1  # this is one of them
-    try:
-        environ = read_dotenv(Path(".env"), environ)
-        return load_config(path, environ=environ, flags=flags).config.http_server.workers
-    except ConfigError:
-        return 1
-
-
 def run_server(path: str, flags: Mapping[str, str], *, demo: bool = False) -> int:
     """Runs the server, of one process or several, until it is told to stop; the exit code."""
-    if worker_count(path, flags, os.environ) > 1:
-        return supervise(WorkersOptions(path=path, flags=flags, demo=demo))
-    return serve(path, flags, demo=demo)
+    source = ConfigSource(path, flags)
+    try:
+        loaded = source.read()
+    except ConfigError as error:
+        return refuse(error)
+    raise_file_limit()
+    is_worker = VARIABLE in os.environ
+    if is_worker or loaded.config.http_server.workers == 1:
+        return serve(source, loaded, demo=demo)
+    return supervise(WorkersOptions(config=loaded.config, path=path, flags=flags, demo=demo))
 
 
 def supervise(options: WorkersOptions) -> int:
     """Runs a server of several workers until it is told to stop; the exit code of the process."""
-    raise_file_limit()
 
     async def main() -> int:
         return await Supervisor(options).run()

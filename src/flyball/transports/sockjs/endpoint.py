@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from flyball.http.address import remote_address
 from flyball.http.messages import NO_SNIFF, NOT_FOUND_TEXT, Response, empty
 from flyball.http.messages import TEXT_TYPE as PLAIN
-from flyball.http.relay import peer_of, relayed
+from flyball.http.relay import had_at_once, peer_of, relayed
 from flyball.http.routes import Route
 from flyball.http.streams import AS_IT_COMES, StreamingResponse
 from flyball.transports.common.origin import OriginPolicy, cors_headers
@@ -90,7 +90,7 @@ class SockJsEndpoint:
 
     def relayed_routes(self, prefix: str) -> list[Route]:
         """The same for other processes that relay requests for sessions of this one."""
-        return self._session_routes(prefix, "", lambda action: action)
+        return self._session_routes(prefix, "", _said_at_once)
 
     def _session_routes(
         self, prefix: str, option: str, wrap: Callable[[Action], Action]
@@ -118,10 +118,11 @@ class SockJsEndpoint:
         """``action`` of the process that keeps the session, whichever it is."""
 
         def find(head: RequestHead, body: bytes) -> Answer:
-            socket = self.options.elsewhere(session_id(head.path))
-            if socket is None:
+            process = self.options.elsewhere(session_id(head.path))
+            if process is None:
                 return action(head, body)
-            return relayed(socket, self.sessions.node.timers, body)
+            node = self.sessions.node
+            return relayed(process, node.timers, node.failures, body)
 
         return find
 
@@ -330,6 +331,16 @@ def _origin_of(url: str) -> str:
 def opening_of(kind: ReceiverKind, callback: bytes) -> bytes:
     """What an answer of a kind begins with."""
     return kind.opening(callback) if kind.opening is not None else b""
+
+
+def _said_at_once(action: Action) -> Action:
+    """The same action, for other processes, which do not wait in doubt while a poll does."""
+
+    def act(head: RequestHead, body: bytes) -> Answer:
+        answer = action(head, body)
+        return answer if isinstance(answer, Response) else had_at_once(answer)
+
+    return act
 
 
 def session_id(path: str) -> str:

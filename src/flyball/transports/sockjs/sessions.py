@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.head import kept
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flyball.core.node import Node
+    from flyball.http.relay import OtherProcess
     from flyball.transports.common.limits import ConnectionLimits
 
 MAX_PENDING: Final = 10_000
@@ -35,8 +35,8 @@ class SockJsOptions:
     """Request headers (lower case) that sessions keep; None: all."""
     max_pending: int = MAX_PENDING
     """Sessions of the node that may not have connected yet; no more are made then (503)."""
-    elsewhere: Callable[[str], Path | None] = lambda _id: None
-    """The socket of the process that keeps the session of an id; None: it is this one."""
+    elsewhere: Callable[[str], OtherProcess | None] = lambda _id: None
+    """The process that keeps the session of an id; None: it is this one."""
     relay_socket: str = ""
     """This one's own, at which others relay requests; who asks there is believed."""
 
