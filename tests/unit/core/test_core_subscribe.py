@@ -510,20 +510,33 @@ class TestServerSide:
             assert wire.take() == [{"push": {"channel": "r9", "unsubscribe": ended}}]
             assert not node.hub.channels
 
-    async def test_recover_since_is_told_only(self, node):
+    @pytest.mark.parametrize(
+        ("options", "since", "epoch", "told"),
+        [
+            ({"recoverable": True}, 1, None, 1),
+            ({"recoverable": True}, 3, None, 3),
+            ({"recoverable": True}, 1, "", 1),
+            ({"recoverable": True}, 1, "other", 3),
+            ({"recoverable": True}, 0, None, 3),  # the first is gone
+            ({"recoverable": True}, 9, None, 3),
+            ({"positioned": True}, 1, None, 3),  # cannot recover from anywhere
+        ],
+    )
+    async def test_recover_since_is_told_only(self, node, options, since, epoch, told):
         wire = Wire(node)
         wire.connect()
         for i in range(3):
-            await node.publish("r1", i, **HISTORY)
-        epoch = node.broker._streams["r1"].epoch
+            await node.publish("r1", i, history_size=2, history_ttl=60)
+        epoch = node.broker._streams["r1"].epoch if epoch is None else epoch
         await node.subscribe_user(
             "u1",
             "r1",
-            flyball.SubscribeOptions(recoverable=True),
-            recover_since=flyball.StreamPosition(1, epoch),
+            flyball.SubscribeOptions(**options),
+            recover_since=flyball.StreamPosition(since, epoch),
         )
         (message,) = wire.take()
-        assert message["push"]["subscribe"]["offset"] == 1
+        assert message["push"]["subscribe"]["offset"] == told
+        assert "publications" not in message["push"]["subscribe"]
         await node.publish("r1", "live", **HISTORY)
         assert [p["offset"] for p in publications(wire.take())] == [4]
 

@@ -215,8 +215,7 @@ class ProxyCalls:
         """The answer to a call.
 
         Raises:
-            Error, Disconnect: it is refused, or (100) nobody can be asked, or there is no
-                answer for a client that reads JSON.
+            Error, Disconnect: it is refused, or (100) nobody can be asked.
         """
         connection = event.connection
         backend = self._backend(ProxyKind.RPC, namespace.proxy_name)
@@ -228,11 +227,7 @@ class ProxyCalls:
         )
         answer = await self._ask(backend, kinds.RPC, request, connection)
         result = answer.result or m.RPCResult()
-        found = _decoded(result.data, result.b64data, "b64data")
-        if not found and connection.protocol == "json":
-            detail = f"{backend.options.key}: the answer to RPC {event.method!r} has no data"
-            raise log_refusal(connection, Error(codes.INTERNAL, detail=detail))
-        return found
+        return _decoded(result.data, result.b64data, "b64data")
 
     # -- what they share
 
