@@ -30,7 +30,7 @@ from flyball.core.control import (
 from flyball.core.errors import Disconnect, Error
 from flyball.core.expiry import is_past
 from flyball.core.refresh import change_expiry
-from flyball.core.subscribe import SubscribeRun, go_live, push_of
+from flyball.core.subscribe import SubscribeRun, check_info, go_live, push_of
 from flyball.core.types import SubscribeOptions, SubscriptionSource, payload
 from flyball.protocol import codes, messages
 from flyball.protocol.codec import EncodeError
@@ -75,12 +75,9 @@ SurveyHandler: TypeAlias = "Callable[[bytes], bytes | Awaitable[bytes]]"
 
 def _check_sendable(session: Session, op: SubscribeUser) -> None:
     """Raises EncodeError if the session's client could not be sent the payloads of ``op``."""
-    info = messages.ClientInfo("", "", chan_info=payload(op.info))
-    for push in (
-        Push(subscribe=messages.Subscribe(data=payload(op.data))),
-        Push(join=messages.Join(info=info)),
-    ):
-        session.transport.framing.push_message(push)
+    framing = session.transport.framing
+    framing.push_message(Push(subscribe=messages.Subscribe(data=payload(op.data))))
+    check_info(session, messages.ClientInfo("", "", chan_info=payload(op.info)))
 
 
 def _request_of(op: SubscribeUser) -> messages.SubscribeRequest:

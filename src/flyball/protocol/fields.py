@@ -59,9 +59,9 @@ class MessageField:
     """``null`` in a list of messages stays None, and is no empty message."""
 
 
-GROWN: Final = frozenset(
-    (FieldKind.MESSAGE, FieldKind.MESSAGES, FieldKind.TEXT_MAP)
-    + (FieldKind.DECIMAL_MAP, FieldKind.MESSAGE_MAP)
+GROWN: Final = (
+    *(FieldKind.MESSAGE, FieldKind.MESSAGES),
+    *(FieldKind.TEXT_MAP, FieldKind.DECIMAL_MAP, FieldKind.MESSAGE_MAP),
 )
 """Kinds of which a second value under the same name in JSON adds to the first."""
 

@@ -170,11 +170,10 @@ def _given(message: Struct, paths: Paths) -> Iterator[bytes]:
         if value is None:
             continue
         yield _quoted(field.name)
-        match field.kind:
-            case FieldKind.MESSAGE:
-                yield from _given(value, paths)
-            case FieldKind.MESSAGE_MAP:
-                yield from chain.from_iterable(_given(v, paths) for v in value.values())
+        if field.kind is FieldKind.MESSAGE:
+            yield from _given(value, paths)
+        elif field.kind is FieldKind.MESSAGE_MAP:
+            yield from chain.from_iterable(_given(v, paths) for v in value.values())
 
 
 def _fits(message: Struct, wide: Paths) -> bool:
@@ -266,9 +265,7 @@ class _Cursor:
         value = _VALUES[field.kind](self, field)
         return {**before, **value} if before and field.kind in _MAPS else value
 
-    def messages(
-        self, field: MessageField, before: Sequence[Struct | None]
-    ) -> list[Struct | None]:
+    def messages(self, field: MessageField, before: Sequence[Struct | None]) -> list[Struct | None]:
         """A list; each item adds to the one in its place in the list before."""
         found: list[Struct | None] = []
         for _ in self._items():

@@ -265,6 +265,16 @@ async def test_tags_filter(node, wire):
 
 
 class TestPresence:
+    @pytest.mark.parametrize("shown", [{"presence": True}, {"join_leave": True}, {}])
+    async def test_info_that_nobody_could_be_told_is_refused(self, node, wire, shown):
+        @node.on_subscribe("binary:*")
+        def binary(_):
+            return flyball.SubscribeOptions(info=flyball.Raw(b"\x00"), **shown)
+
+        reply = wire.one(subscribe={"channel": "binary:1"})
+        assert reply.get("error", {}).get("code") == (100 if shown else None)
+        assert set(node.hub.channels) == (set() if shown else {"binary:1"})
+
     async def test_join_leave_and_presence(self, node, wire):
         reply, join = wire.ask(subscribe={"channel": "pres:1"})
         assert reply == {"id": 1, "subscribe": {}}
@@ -357,6 +367,8 @@ class TestExpiry:
         def refresh(event):
             if event.token == "expired":
                 return flyball.RefreshResult(expired=True)
+            if event.token == "over":
+                return flyball.RefreshResult(expire_at=clock.time() - 1)
             return flyball.RefreshResult(expire_at=clock.time() + 30)
 
     async def test_client_side(self, wire, clock, expiring):
@@ -380,6 +392,7 @@ class TestExpiry:
     async def test_expired_token_in_sub_refresh_keeps_the_old_deadline(self, wire, clock, expiring):
         wire.subscribe("exp:1")
         assert error(wire.one(sub_refresh={"channel": "exp:1", "token": "expired"})) == 109
+        assert error(wire.one(sub_refresh={"channel": "exp:1", "token": "over"})) == 110
         clock.advance(13)
         assert wire.take()[0]["push"]["unsubscribe"]["code"] == 2501
 

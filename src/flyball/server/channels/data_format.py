@@ -13,7 +13,7 @@ from flyball.protocol.json_reader import split_values
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CHECKS", "DATA_FORMATS"]
+__all__ = ["CHECKS", "DATA_FORMATS", "is_json"]
 
 
 class _Object(msgspec.Struct):
@@ -33,14 +33,15 @@ def _anything(data: Raw | bytes) -> bool:  # noqa: ARG001
     return True
 
 
-def _json(data: Raw | bytes) -> bool:
+def is_json(data: Raw | bytes) -> bool:
+    """Whether it is one JSON value."""
     return _decodes(_VALUE, data) or (_ESCAPE in bytes(data) and _one_value(data))
 
 
 def _json_object(data: Raw | bytes) -> bool:
     if _decodes(_OBJECT, data):
         return True
-    return bytes(data).lstrip().startswith(b"{") and _json(data)
+    return bytes(data).lstrip().startswith(b"{") and is_json(data)
 
 
 def _decodes(decoder: msgspec.json.Decoder[Any], data: Raw | bytes) -> bool:
@@ -61,7 +62,7 @@ def _one_value(data: Raw | bytes) -> bool:
 
 CHECKS: Final[dict[str, Callable[[Raw | bytes], bool]]] = {
     "": _not_empty,
-    "json": _json,
+    "json": is_json,
     "json_object": _json_object,
     "binary": _anything,
 }

@@ -21,6 +21,7 @@ from flyball.core.types import (
 from flyball.protocol import codes
 from flyball.protocol.codes import is_close_code
 from flyball.server.channels import ProxyKind, overrides_of
+from flyball.server.channels.data_format import is_json
 from flyball.server.client.refusals import log_refusal
 from flyball.server.common.base64 import decode_payload
 from flyball.server.proxies import kinds
@@ -322,8 +323,13 @@ def _payload(
 
 
 def _refreshed(result: m.RefreshResult | m.SubRefreshResult | None) -> RefreshResult:
-    """Whether what was asked about lives on."""
+    """Whether what was asked about lives on.
+
+    A connection needs a new time: the one that it has is over. A subscription lives on without.
+    """
     if result is None or result.expired:
+        return RefreshResult(expired=True)
+    if isinstance(result, m.RefreshResult) and result.expire_at <= 0:
         return RefreshResult(expired=True)
     info = _decoded(result.info, result.b64info, "b64info").copy()
     meta = _meta(result.meta) if isinstance(result, m.RefreshResult) else None
@@ -345,13 +351,15 @@ def _decoded(data: Raw, b64: str, name: str) -> Raw:
         raise Error(codes.INTERNAL, detail=detail) from None
 
 
-def _meta(meta: Raw) -> Any:
-    """Raises Error 100 if it is no JSON, as it can be over GRPC."""
-    try:
-        return msgspec.json.decode(meta) if meta else None
-    except msgspec.DecodeError as error:
-        detail = f"the proxy's answer: meta is no JSON: {error}"
-        raise Error(codes.INTERNAL, detail=detail) from None
+def _meta(meta: Raw) -> Raw | None:
+    """The text that later questions get as it is.
+
+    Raises:
+        Error: 100, it is no JSON, as it can be over GRPC.
+    """
+    if meta and not is_json(meta):
+        raise Error(codes.INTERNAL, detail="the proxy's answer: meta is no JSON")
+    return meta.copy() if meta else None
 
 
 def _server_side(result: m.ConnectResult, rules: ChannelRules) -> dict[str, SubscribeOptions]:
