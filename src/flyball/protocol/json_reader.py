@@ -22,6 +22,7 @@ from msgspec import Raw, Struct
 
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.fields import (
+    GROWN,
     MAX_U64,
     ZEROS,
     FieldKind,
@@ -247,7 +248,7 @@ class _Cursor:
                     self._skip()
                 elif field.kind is FieldKind.PAYLOAD or not self._null():
                     values[field.name] = self._value(field, values.get(field.name))
-                elif field.kind in _LISTS:  # alone of all kinds it forgets what was there before
+                elif field.kind in _HOLDERS:  # texts and numbers keep what was there before
                     values.pop(field.name, None)
         for field in self._table[message]:
             if field.always and field.name not in values:
@@ -397,6 +398,7 @@ _VALUES: Final[dict[FieldKind, Callable[[_Cursor, MessageField], Any]]] = {
 }
 """How each kind of value is read, but for messages and lists."""
 _LISTS: Final = (FieldKind.TEXTS, FieldKind.MESSAGES)
+_HOLDERS: Final = (*GROWN, FieldKind.TEXTS)
 _MAPS: Final = (FieldKind.TEXT_MAP, FieldKind.DECIMAL_MAP, FieldKind.MESSAGE_MAP)
 
 

@@ -126,15 +126,17 @@ M = messages
 TWINS = [
     (
         M.PublishRequest,
-        b'{"channel":"a","tags":{"a":"b"},"tags":{"c":"d"},"tags":null}',
+        b'{"channel":"a","tags":{"a":"b"},"tags":{"c":"d"},"channel":null}',
         M.PublishRequest("a", tags={"a": "b", "c": "d"}),
     ),
     (M.PublishRequest, b'{"tags":{"a":"b"},"data":{"tags":{}}}', M.PublishRequest(tags={"a": "b"})),
     (
         M.HistoryRequest,
-        b'{"since":{"offset":1},"since":{"epoch":"x"},"since":null}',
+        b'{"since":{"offset":1},"since":{"epoch":"x"}}',
         M.HistoryRequest(since=M.StreamPosition(1, "x")),
     ),
+    (M.HistoryRequest, b'{"since":{"offset":1},"since":{},"since":null}', M.HistoryRequest()),
+    (M.PublishRequest, b'{"tags":{"a":"b"},"tags":{},"tags":null}', M.PublishRequest()),
     (M.BroadcastRequest, b'{"channels":["a","b"],"channels":["c"]}', M.BroadcastRequest(["c"])),
     (M.BroadcastRequest, b'{"channels":["a","b"],"channels":null}', M.BroadcastRequest([])),
     (M.BroadcastRequest, b'{"channels":["a","b"],"channels":[null]}', M.BroadcastRequest(["a"])),
