@@ -341,17 +341,26 @@ async def test_refresh_prolongs(tmp_path, backend):
         assert json.loads(bytes(session.meta)) == {"m": 2}
 
 
+EXPIRED, SERVER_ERROR = codes.DISCONNECT_EXPIRED.code, codes.DISCONNECT_SERVER_ERROR.code
+
+
 @pytest.mark.parametrize(
-    "answer",
-    [{"result": {"expired": True}}, {}, {"error": {"code": 1000}}, {"result": {"info": 1}}],
+    ("answer", "code"),
+    [
+        ({"result": {"expired": True}}, EXPIRED),
+        ({}, EXPIRED),
+        ({"error": {"code": 1000}}, EXPIRED),
+        ({"result": {"info": 1}}, EXPIRED),  # no new time
+        ({"result": {"b64info": "!", "expire_at": 4102444800}}, SERVER_ERROR),
+    ],
 )
-async def test_refresh_ends(tmp_path, backend, answer):
+async def test_refresh_ends(tmp_path, backend, answer, code):
     backend.answers["connect"] = {"result": {"user": "u1", "expire_at": int(time.time()) + 2}}
     backend.answers["refresh"] = answer
     async with world(tmp_path, backend, "connect", "refresh") as w:
         client = await w.client()
         await client.connect()
-        assert await client.end() == codes.DISCONNECT_EXPIRED.code
+        assert await client.end() == code
 
 
 async def test_a_connection_lives_on_if_nobody_can_be_asked(tmp_path, backend):
@@ -390,7 +399,10 @@ async def test_sub_refresh_prolongs(tmp_path, backend, works):
         assert bool(sub.info.chan_info) is works
 
 
-@pytest.mark.parametrize("answer", [{"result": {"expired": True}}, {"error": {"code": 1000}}])
+@pytest.mark.parametrize(
+    "answer",
+    [{"result": {"expired": True}}, {"error": {"code": 1000}}, {"result": {"b64info": "!"}}],
+)
 async def test_sub_refresh_ends_the_subscription(tmp_path, backend, answer):
     backend.answers["subscribe"] = {"result": {"expire_at": int(time.time()) + 2}}
     backend.answers["sub_refresh"] = answer

@@ -99,13 +99,22 @@ class ProxyCalls:
         )
 
     async def refresh(self, event: Refreshing) -> RefreshResult:
-        """Whether the connection lives on; it does for a while if nobody can be asked."""
+        """Whether the connection lives on; it does for a while if nobody can be asked.
+
+        Raises:
+            Disconnect: 3004, the answer cannot be used.
+        """
         connection, backend = event.connection, self._backend(ProxyKind.REFRESH)
         request = m.RefreshRequest(**_client(backend, connection), **_user(backend, connection))
         try:
-            return _refreshed((await backend.ask(kinds.REFRESH, request, connection)).result)
+            answer = await backend.ask(kinds.REFRESH, request, connection)
         except (BackendError, Error) as error:
             return self._kept(backend, error)
+        try:
+            return _refreshed(answer.result)
+        except Error as error:
+            refusal = Disconnect(codes.DISCONNECT_SERVER_ERROR, detail=error.detail)
+            raise log_refusal(connection, refusal) from None
 
     async def subscribe(self, event: Subscribing, namespace: Namespace) -> SubscribeOptions:
         """How the subscription behaves.
@@ -201,16 +210,24 @@ class ProxyCalls:
         return await self._node.publish(event.channel, changed, options)
 
     async def sub_refresh(self, event: SubRefreshing, namespace: Namespace) -> RefreshResult:
-        """Whether the subscription lives on; it does for a while if nobody can be asked."""
+        """Whether the subscription lives on; it does for a while if nobody can be asked.
+
+        With an answer that cannot be used it does not.
+        """
         connection = event.connection
         backend = self._backend(ProxyKind.SUB_REFRESH, namespace.options.sub_refresh_proxy_name)
         request = m.SubRefreshRequest(
             **_client(backend, connection), **_user(backend, connection), channel=event.channel
         )
         try:
-            return _refreshed((await backend.ask(kinds.SUB_REFRESH, request, connection)).result)
+            answer = await backend.ask(kinds.SUB_REFRESH, request, connection)
         except (BackendError, Error) as error:
             return self._kept(backend, error)
+        try:
+            return _refreshed(answer.result)
+        except Error as error:
+            logger.warning("answer cannot be used", proxy=backend.options.key, reason=error.detail)
+            return RefreshResult(expired=True)
 
     async def rpc(self, event: Rpc, namespace: RpcOptions) -> Raw:
         """The answer to a call.
@@ -264,7 +281,7 @@ class ProxyCalls:
 
     def _kept(self, backend: Backend, error: BackendError | Error) -> RefreshResult:
         if isinstance(error, Error):  # told of by the backend otherwise
-            logger.warning("answer cannot be used", proxy=backend.options.key, reason=error.detail)
+            logger.warning("not asked", proxy=backend.options.key, reason=error.detail)
         now = self._node.clock.time()
         return RefreshResult(expire_at=now + KEPT_AFTER_FAILURE)
 
@@ -329,9 +346,9 @@ def _refreshed(result: m.RefreshResult | m.SubRefreshResult | None) -> RefreshRe
     """
     if result is None or result.expired:
         return RefreshResult(expired=True)
+    info = _decoded(result.info, result.b64info, "b64info").copy()
     if isinstance(result, m.RefreshResult) and result.expire_at <= 0:
         return RefreshResult(expired=True)
-    info = _decoded(result.info, result.b64info, "b64info").copy()
     meta = _meta(result.meta) if isinstance(result, m.RefreshResult) else None
     return RefreshResult(expire_at=max(result.expire_at, 0), info=info or None, meta=meta)
 
