@@ -30,7 +30,7 @@ from flyball.core.control import (
 from flyball.core.errors import Disconnect, Error
 from flyball.core.expiry import is_past
 from flyball.core.refresh import change_expiry
-from flyball.core.subscribe import SubscribeRun, go_live, push_of
+from flyball.core.subscribe import SubscribeRun, check_info, go_live, push_of
 from flyball.core.types import SubscribeOptions, SubscriptionSource, payload
 from flyball.protocol import codes, messages
 from flyball.protocol.codec import EncodeError
@@ -75,18 +75,23 @@ SurveyHandler: TypeAlias = "Callable[[bytes], bytes | Awaitable[bytes]]"
 
 def _check_sendable(session: Session, op: SubscribeUser) -> None:
     """Raises EncodeError if the session's client could not be sent the payloads of ``op``."""
-    info = messages.ClientInfo("", "", chan_info=payload(op.info))
-    for push in (
-        Push(subscribe=messages.Subscribe(data=payload(op.data))),
-        Push(join=messages.Join(info=info)),
-    ):
-        session.transport.framing.push_message(push)
+    framing = session.transport.framing
+    framing.push_message(Push(subscribe=messages.Subscribe(data=payload(op.data))))
+    check_info(session, messages.ClientInfo("", "", chan_info=payload(op.info)))
 
 
-def _tell_since(result: messages.SubscribeResult, since: messages.StreamPosition | None) -> None:
-    """The client is told the position that it has, if the stream has it: nothing is recovered."""
-    if since is not None and since.epoch == result.epoch and since.offset <= result.offset:
-        result.offset = since.offset
+def _request_of(op: SubscribeUser) -> messages.SubscribeRequest:
+    """What a client that recovers since ``op.since`` would send.
+
+    The push has no publications, but says from where the client could go on: its own position
+    only if nothing behind that is gone.
+    """
+    if op.since is None:
+        return messages.SubscribeRequest(channel=op.channel)
+    since = op.since
+    return messages.SubscribeRequest(
+        channel=op.channel, recover=True, offset=since.offset, epoch=since.epoch
+    )
 
 
 class SurveyResult(msgspec.Struct, frozen=True):
@@ -280,7 +285,6 @@ class Cluster:
         if session.closed:
             await run.abandon()
             return
-        _tell_since(run.result, op.since)
         session.push(Push(channel=op.channel, subscribe=push_of(run.result)), "push_subscribe")
         try:
             go_live((run,))
@@ -293,7 +297,7 @@ class Cluster:
             self._runtime,
             self._membership,
             session,
-            messages.SubscribeRequest(channel=op.channel),
+            _request_of(op),
             source=SubscriptionSource.API,
             server_side=True,
         )

@@ -57,7 +57,9 @@ class ConnectCommand:
         self._take(session, credentials)
         subs = credentials.subs
         if not isinstance(subs, dict):
-            subs = await self._options_of(session, subs)
+            subs = await self._options_of(session, filter(None, subs))
+        elif "" in subs:  # the name of no channel
+            subs = {channel: how for channel, how in subs.items() if channel}
         self._check_limits(session, len(subs))
         self._registry.started(session)
         runs = await self._subscribe_all(session, subs, request.subs or {}) if subs else []

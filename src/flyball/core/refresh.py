@@ -60,7 +60,7 @@ class RefreshCommands:
         now = runtime.clock.time()
         if result.over(now):
             # The old deadline stays: the subscription ends with it.
-            raise Error(codes.TOKEN_EXPIRED)
+            raise Error(codes.TOKEN_EXPIRED if result.expired else codes.EXPIRED)
         answer = messages.SubRefreshResult()
         expire_at = apply_sub_refresh(runtime, sub, result)
         if expire_at:

@@ -24,8 +24,9 @@ from flyball.core.types import (
     SubscriptionSource,
 )
 from flyball.protocol import codes, messages
+from flyball.protocol.codec import EncodeError
 from flyball.protocol.filter import FilterError, compile_filter
-from flyball.protocol.messages import Reply
+from flyball.protocol.messages import Push, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +125,7 @@ class SubscribeRun:
         sub.options = options
         sub.source = options.source or sub.source
         sub.info = ClientInfo(session.user, session.client_id, session.info, options.info)
+        self._check_info()
         sub.recoverable = options.recoverable or (options.allow_recovery and request.recoverable)
         sub.positioned = (
             sub.recoverable
@@ -135,6 +137,17 @@ class SubscribeRun:
         )
         sub.delta = bool(request.delta) and request.delta in options.allowed_deltas
         set_sub_expiry(self._runtime, sub, cut_expiry(options.expire_at, now, MAX_SUB_EXPIRY))
+
+    def _check_info(self) -> None:
+        """Raises Error 100 if others who speak as this client could not be told of it."""
+        sub, options = self.sub, self.options
+        if not (options.presence or options.join_leave):
+            return
+        if sub.info.conn_info or sub.info.chan_info:
+            try:
+                check_info(self.session, sub.info)
+            except EncodeError as error:
+                raise Error(codes.INTERNAL, detail=f"info: {error}") from None
 
     def check_filter(self) -> None:
         """Raises Error 107 if a tags filter is wished and not allowed."""
@@ -335,6 +348,11 @@ def go_live(runs: Sequence[SubscribeRun]) -> None:
     if holes:
         detail = f"a hole in {', '.join(map(repr, holes))}"
         raise Disconnect(codes.DISCONNECT_INSUFFICIENT_STATE, detail=detail)
+
+
+def check_info(session: Session, info: ClientInfo) -> None:
+    """Raises EncodeError if ``info`` cannot be said in what the session's client speaks."""
+    session.transport.framing.push_message(Push(join=messages.Join(info=info)))
 
 
 def push_of(result: messages.SubscribeResult) -> messages.Subscribe:

@@ -59,6 +59,12 @@ class MessageField:
     """``null`` in a list of messages stays None, and is no empty message."""
 
 
+GROWN: Final = (
+    *(FieldKind.MESSAGE, FieldKind.MESSAGES),
+    *(FieldKind.TEXT_MAP, FieldKind.DECIMAL_MAP, FieldKind.MESSAGE_MAP),
+)
+"""Kinds of which a second value under the same name in JSON adds to the first."""
+
 FieldTable: TypeAlias = Mapping[type[Struct], tuple[MessageField, ...]]
 """Every message of a family and its fields, in schema order."""
 

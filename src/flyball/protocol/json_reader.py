@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import chain
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from math import inf, isinf
 from typing import Any, Final, Generic, NoReturn, TypeVar
@@ -19,6 +22,7 @@ from msgspec import Raw, Struct
 
 from flyball.protocol.codec import DecodeError
 from flyball.protocol.fields import (
+    GROWN,
     MAX_U64,
     ZEROS,
     FieldKind,
@@ -95,15 +99,18 @@ class JsonDecoder(Generic[M]):
         reader: the tolerant rules.
         wide: where in messages there are unsigned numbers of 64 bits; msgspec does not
             know their upper bound.
+        grown: where in messages there is what adds to a twin before it; msgspec takes the last.
     """
 
-    __slots__ = ("_message", "_reader", "_strict", "_wide")
+    __slots__ = ("_grown", "_message", "_quoted", "_reader", "_strict", "_wide")
 
-    def __init__(self, message: type[M], reader: JsonReader, wide: Paths) -> None:
+    def __init__(self, message: type[M], reader: JsonReader, wide: Paths, grown: Paths) -> None:
         self._message = message
         self._reader = reader
         self._strict = msgspec.json.Decoder(message).decode
         self._wide = wide if wide[message] else None
+        self._grown = grown
+        self._quoted = tuple(map(_quoted, sorted(_names_in(message, grown))))
 
     def decode(self, data: bytes) -> M:
         """The message that is all of ``data``.
@@ -121,7 +128,53 @@ class JsonDecoder(Generic[M]):
             return self._reader.read(self._message, data)
         if self._wide is not None and (b"-0" in data or not _fits(message, self._wide)):
             return self._reader.read(self._message, data)
+        for quoted in self._quoted:
+            if data.count(quoted) > 1 and self._has_twins(message, data):
+                return self._reader.read(self._message, data)
         return message
+
+    def _has_twins(self, message: Struct, data: bytes) -> bool:
+        """Whether something may be there twice that is to be merged.
+
+        The text of a payload may look like it: then the tolerant reader is asked for nothing.
+        """
+        counts = Counter(_given(message, self._grown))
+        return any(data.count(quoted) > max(counts[quoted], 1) for quoted in self._quoted)
+
+
+def _names_in(message: type[Struct], paths: Paths) -> set[str]:
+    """The names on ``paths`` in a message and in those inside it.
+
+    Not those inside of lists: in a batch of a thousand commands all names come a thousand times.
+    """
+    names: set[str] = set()
+    waiting, seen = [message], {message}
+    while waiting:
+        for field in paths[waiting.pop()]:
+            names.add(field.name)
+            if field.message in seen or field.message is None or field.kind in _LISTS:
+                continue
+            seen.add(field.message)
+            waiting.append(field.message)
+    return names
+
+
+@cache
+def _quoted(name: str) -> bytes:
+    return f'"{name}"'.encode()
+
+
+def _given(message: Struct, paths: Paths) -> Iterator[bytes]:
+    """The name of each value on ``paths`` that ``message`` and those inside it have."""
+    for field in paths[type(message)]:
+        value = getattr(message, field.name)
+        if value is None:
+            continue
+        yield _quoted(field.name)
+        if field.kind is FieldKind.MESSAGE:
+            yield from _given(value, paths)
+        elif field.kind is FieldKind.MESSAGE_MAP:
+            yield from chain.from_iterable(_given(v, paths) for v in value.values())
 
 
 def _fits(message: Struct, wide: Paths) -> bool:
@@ -195,6 +248,8 @@ class _Cursor:
                     self._skip()
                 elif field.kind is FieldKind.PAYLOAD or not self._null():
                     values[field.name] = self._value(field, values.get(field.name))
+                elif field.kind in _HOLDERS:  # texts and numbers keep what was there before
+                    values.pop(field.name, None)
         for field in self._table[message]:
             if field.always and field.name not in values:
                 values[field.name] = ZEROS[field.kind]()
@@ -204,21 +259,32 @@ class _Cursor:
         """A value. Objects with the same name as one before are merged, of others the last wins."""
         if field.kind is FieldKind.MESSAGE:
             return self.message(inner(field), before)
+        if field.kind is FieldKind.MESSAGES:
+            return self.messages(field, before or ())
+        if field.kind is FieldKind.TEXTS:
+            return self.texts(before or ())
         value = _VALUES[field.kind](self, field)
         return {**before, **value} if before and field.kind in _MAPS else value
 
-    def messages(self, field: MessageField) -> list[Struct | None]:
+    def messages(self, field: MessageField, before: Sequence[Struct | None]) -> list[Struct | None]:
+        """A list; each item adds to the one in its place in the list before."""
         found: list[Struct | None] = []
         for _ in self._items():
             is_gap = field.gaps and self._null()
-            found.append(None if is_gap else self.message(inner(field)))
+            old = before[len(found)] if len(found) < len(before) else None
+            found.append(None if is_gap else self.message(inner(field), old))
         return found
 
     def message_map(self, field: MessageField) -> dict[str, Struct]:
         return {_clean(name): self.message(inner(field)) for name in self._members()}
 
-    def texts(self) -> list[str]:
-        return [self._text_or_null() for _ in self._items()]
+    def texts(self, before: Sequence[str]) -> list[str]:
+        """A list; ``null`` leaves what stood in its place in the list before."""
+        found: list[str] = []
+        for _ in self._items():
+            old = before[len(found)] if len(found) < len(before) else ""
+            found.append(old if self._null() else self.text())
+        return found
 
     def text_map(self) -> dict[str, str]:
         return {_clean(name): self._text_or_null() for name in self._members()}
@@ -326,13 +392,13 @@ _VALUES: Final[dict[FieldKind, Callable[[_Cursor, MessageField], Any]]] = {
     FieldKind.NUMBER: _Cursor.number,
     FieldKind.DECIMAL: _Cursor.decimal,
     FieldKind.PAYLOAD: lambda cursor, _: cursor.payload(),
-    FieldKind.TEXTS: lambda cursor, _: cursor.texts(),
-    FieldKind.MESSAGES: _Cursor.messages,
     FieldKind.TEXT_MAP: lambda cursor, _: cursor.text_map(),
     FieldKind.DECIMAL_MAP: _Cursor.decimal_map,
     FieldKind.MESSAGE_MAP: _Cursor.message_map,
 }
-"""How each kind of value is read, but for messages."""
+"""How each kind of value is read, but for messages and lists."""
+_LISTS: Final = (FieldKind.TEXTS, FieldKind.MESSAGES)
+_HOLDERS: Final = (*GROWN, FieldKind.TEXTS)
 _MAPS: Final = (FieldKind.TEXT_MAP, FieldKind.DECIMAL_MAP, FieldKind.MESSAGE_MAP)
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from flyball.protocol.fields import MAX_U64, FieldTable, Paths, field_table, paths_to
+from flyball.protocol.fields import GROWN, MAX_U64, FieldTable, Paths, field_table, paths_to
 from flyball.protocol.json_reader import JsonDecoder, JsonReader
 from flyball.protocol.json_writer import JsonWriter
 from flyball.protocol.protobuf import ProtobufMessages
@@ -59,6 +59,10 @@ class Schema:
     def _wide(self) -> Paths:
         return paths_to(self.table, lambda field: field.high == MAX_U64)
 
+    @cached_property
+    def _grown(self) -> Paths:
+        return paths_to(self.table, lambda field: field.kind in GROWN)
+
     def json_decoder(self, message: type[M]) -> JsonDecoder[M]:
         """What reads one type of message from JSON, fast and tolerantly."""
-        return JsonDecoder(message, self.json_reader, self._wide)
+        return JsonDecoder(message, self.json_reader, self._wide, self._grown)

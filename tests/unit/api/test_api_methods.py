@@ -71,6 +71,8 @@ async def test_map_methods(api, method: str) -> None:
 async def test_shared_poll_publish(api) -> None:
     refused = await call(api, "shared_poll_publish", channel="sp:a", version=1)
     assert refused == BAD_REQUEST
+    refused = await call(api, "shared_poll_publish", channel="none:a", key="k")
+    assert refused == BAD_REQUEST  # before the channel is looked at
     refused = await call(api, "shared_poll_publish", channel="map:a", key="k", version=1)
     assert refused == BAD_REQUEST
     refused = await call(api, "shared_poll_publish", channel="sp:a", key="k", version=1)

@@ -120,3 +120,55 @@ def test_errors() -> None:
 def test_maps_of_numbers_are_read() -> None:
     line = b'{"interval":2,"items":{"a":1.5,"b":2}}'
     assert API.json_reader.read(messages.Metrics, line).items == {"a": 1.5, "b": 2.0}
+
+
+M = messages
+TWINS = [
+    (
+        M.PublishRequest,
+        b'{"channel":"a","tags":{"a":"b"},"tags":{"c":"d"},"channel":null}',
+        M.PublishRequest("a", tags={"a": "b", "c": "d"}),
+    ),
+    (M.PublishRequest, b'{"tags":{"a":"b"},"data":{"tags":{}}}', M.PublishRequest(tags={"a": "b"})),
+    (
+        M.HistoryRequest,
+        b'{"since":{"offset":1},"since":{"epoch":"x"}}',
+        M.HistoryRequest(since=M.StreamPosition(1, "x")),
+    ),
+    (M.HistoryRequest, b'{"since":{"offset":1},"since":{},"since":null}', M.HistoryRequest()),
+    (M.PublishRequest, b'{"tags":{"a":"b"},"tags":{},"tags":null}', M.PublishRequest()),
+    (M.BroadcastRequest, b'{"channels":["a","b"],"channels":["c"]}', M.BroadcastRequest(["c"])),
+    (M.BroadcastRequest, b'{"channels":["a","b"],"channels":null}', M.BroadcastRequest([])),
+    (M.BroadcastRequest, b'{"channels":["a","b"],"channels":[null]}', M.BroadcastRequest(["a"])),
+    (
+        M.SubscribeRequest,
+        b'{"override":{"presence":{"value":true}},"override":{"presence":{},"join_leave":{}}}',
+        M.SubscribeRequest(
+            override=M.SubscribeOptionOverride(M.BoolValue(value=True), M.BoolValue())
+        ),
+    ),
+    (
+        M.DisconnectRequest,
+        b'{"disconnect":{"code":4100},"disconnect":{"reason":"z"}}',
+        M.DisconnectRequest(disconnect=M.Disconnect(4100, "z")),
+    ),
+    (
+        M.BatchRequest,
+        b'{"commands":[{"info":{}},{}],"commands":[{"presence":{"channel":"a"}}]}',
+        M.BatchRequest([M.Command(presence=M.PresenceRequest("a"), info=M.InfoRequest())]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "wanted"), TWINS)
+def test_what_comes_twice_adds_up(kind, body, wanted) -> None:
+    found = API.json_decoder(kind).decode(body)
+    if kind is M.PublishRequest:
+        found.data = wanted.data
+    assert found == wanted
+
+
+def test_many_that_are_there_once_each_are_read_the_fast_way() -> None:
+    body = b'{"commands":[{"publish":{"channel":"a"}},{"publish":{"channel":"b"}}]}'
+    (a, b) = API.json_decoder(M.BatchRequest).decode(body).commands
+    assert [a.publish.channel, b.publish.channel] == ["a", "b"]

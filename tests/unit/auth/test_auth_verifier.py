@@ -190,7 +190,7 @@ class TestConnectClaims:
             )
         )
         assert (verified.user, verified.expire_at) == ("42", NOW + 60)
-        assert (verified.info, verified.meta) == (Raw(b'{"name":"Bob"}'), {"m": 1})
+        assert (verified.info, verified.meta) == (Raw(b'{"name":"Bob"}'), Raw(b'{"m":1}'))
         assert set(verified.subs) == {"news", "chat"}
         assert verified.subs["news"].info == Raw(b'{"a":1}')
         assert verified.subs["news"].data == Raw(b'{"d":2}')

@@ -551,12 +551,14 @@ async def test_refresh():
 
 
 async def test_refresh_refused():
-    tokens = FakeTokens(other=ConnectToken("43"))
+    lost = ConnectToken("42", subs={"none:a": Claims()})
+    tokens = FakeTokens(other=ConnectToken("43"), lost=lost)
     handlers, connection = make_handlers(tokens=tokens), FakeConnection("42")
     assert (await handlers.on_refresh(Refreshing(connection, "expired"))).expired
     assert (await handlers.on_refresh(Refreshing(connection, ""))).expired
     assert await code_of(handlers.on_refresh(Refreshing(connection, "bad"))) == 3500
     assert await code_of(handlers.on_refresh(Refreshing(connection, "other"))) == 3500
+    assert await code_of(handlers.on_refresh(Refreshing(connection, "lost"))) == 102
 
 
 async def test_refresh_names_the_channels_of_its_token():

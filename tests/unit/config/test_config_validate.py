@@ -118,6 +118,7 @@ BAD = [
     ({"rpc": {"without_namespace": {"proxy_name": "none"}}}, "rpc.without_namespace.proxy_name"),
     # history
     (ns(history_size=1), f"{NS}.history_ttl"),
+    (ns(history_size=-1), f"{NS}.history_ttl"),
     (ns(history_ttl="1s"), f"{NS}.history_size"),
     (
         {"channel": {"without_namespace": {"history_size": 1}}},

@@ -265,6 +265,16 @@ async def test_tags_filter(node, wire):
 
 
 class TestPresence:
+    @pytest.mark.parametrize("shown", [{"presence": True}, {"join_leave": True}, {}])
+    async def test_info_that_nobody_could_be_told_is_refused(self, node, wire, shown):
+        @node.on_subscribe("binary:*")
+        def binary(_):
+            return flyball.SubscribeOptions(info=flyball.Raw(b"\x00"), **shown)
+
+        reply = wire.one(subscribe={"channel": "binary:1"})
+        assert reply.get("error", {}).get("code") == (100 if shown else None)
+        assert set(node.hub.channels) == (set() if shown else {"binary:1"})
+
     async def test_join_leave_and_presence(self, node, wire):
         reply, join = wire.ask(subscribe={"channel": "pres:1"})
         assert reply == {"id": 1, "subscribe": {}}
@@ -357,6 +367,8 @@ class TestExpiry:
         def refresh(event):
             if event.token == "expired":
                 return flyball.RefreshResult(expired=True)
+            if event.token == "over":
+                return flyball.RefreshResult(expire_at=clock.time() - 1)
             return flyball.RefreshResult(expire_at=clock.time() + 30)
 
     async def test_client_side(self, wire, clock, expiring):
@@ -380,6 +392,7 @@ class TestExpiry:
     async def test_expired_token_in_sub_refresh_keeps_the_old_deadline(self, wire, clock, expiring):
         wire.subscribe("exp:1")
         assert error(wire.one(sub_refresh={"channel": "exp:1", "token": "expired"})) == 109
+        assert error(wire.one(sub_refresh={"channel": "exp:1", "token": "over"})) == 110
         clock.advance(13)
         assert wire.take()[0]["push"]["unsubscribe"]["code"] == 2501
 
@@ -510,20 +523,33 @@ class TestServerSide:
             assert wire.take() == [{"push": {"channel": "r9", "unsubscribe": ended}}]
             assert not node.hub.channels
 
-    async def test_recover_since_is_told_only(self, node):
+    @pytest.mark.parametrize(
+        ("options", "since", "epoch", "told"),
+        [
+            ({"recoverable": True}, 1, None, 1),
+            ({"recoverable": True}, 3, None, 3),
+            ({"recoverable": True}, 1, "", 1),
+            ({"recoverable": True}, 1, "other", 3),
+            ({"recoverable": True}, 0, None, 3),  # the first is gone
+            ({"recoverable": True}, 9, None, 3),
+            ({"positioned": True}, 1, None, 3),  # cannot recover from anywhere
+        ],
+    )
+    async def test_recover_since_is_told_only(self, node, options, since, epoch, told):
         wire = Wire(node)
         wire.connect()
         for i in range(3):
-            await node.publish("r1", i, **HISTORY)
-        epoch = node.broker._streams["r1"].epoch
+            await node.publish("r1", i, history_size=2, history_ttl=60)
+        epoch = node.broker._streams["r1"].epoch if epoch is None else epoch
         await node.subscribe_user(
             "u1",
             "r1",
-            flyball.SubscribeOptions(recoverable=True),
-            recover_since=flyball.StreamPosition(1, epoch),
+            flyball.SubscribeOptions(**options),
+            recover_since=flyball.StreamPosition(since, epoch),
         )
         (message,) = wire.take()
-        assert message["push"]["subscribe"]["offset"] == 1
+        assert message["push"]["subscribe"]["offset"] == told
+        assert "publications" not in message["push"]["subscribe"]
         await node.publish("r1", "live", **HISTORY)
         assert [p["offset"] for p in publications(wire.take())] == [4]
 

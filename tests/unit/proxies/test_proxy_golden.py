@@ -145,7 +145,7 @@ async def test_connect(tmp_path, backend):
     async with session(tmp_path, backend) as (w, client):
         backend.check("connect", client)
         (kept,) = w.server.node.hub.sessions.values()
-        assert (kept.user, bytes(kept.info).replace(b" ", b""), kept.meta) == (
+        assert (kept.user, bytes(kept.info).replace(b" ", b""), json.loads(bytes(kept.meta))) == (
             "u1",
             b'{"n":1}',
             {"m": 1},

@@ -17,7 +17,7 @@ from flyball.core.census import ConnectionsQuery, UsersQuery
 from flyball.core.channel_census import ChannelsQuery
 from flyball.core.errors import EngineError, EngineRefusal, Error
 from flyball.core.expiry import cut_expiry
-from flyball.core.types import HistoryFilter, StreamPosition
+from flyball.core.types import HistoryFilter, RecoveryMode, StreamPosition
 from flyball.protocol import codes
 from flyball.server.api import messages as m
 from flyball.server.api.answers import error_message
@@ -239,6 +239,7 @@ class ApiService:
             namespace.subscribe_options(),
             allowed_deltas=frozenset(),
             allow_tags_filter=False,
+            recovery_mode=RecoveryMode.STREAM,  # it is told of a position, not of what it missed
             expire_at=self._capped(request.expire_at),
             info=_bytes_field(request.info, request.b64info, "b64info").copy(),
             data=_bytes_field(request.data, request.b64data, "b64data").copy(),
@@ -488,11 +489,12 @@ class ApiService:
     ) -> m.SharedPollPublishResult:
         """Pushes the value of a polled key."""
         self._require(request.key, "key")
+        self._require(request.version, "version")
         raise self._unsupported(request.channel, (SHARED_POLL,))
 
     # -- checks
 
-    def _require(self, value: str, name: str) -> None:
+    def _require(self, value: str | int, name: str) -> None:
         if not value:
             raise ApiError(BAD_REQUEST, f"{name} required")
 

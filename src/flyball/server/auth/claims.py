@@ -16,6 +16,7 @@ from flyball.core.errors import Error
 from flyball.core.types import NO_DATA, Raw, payload
 from flyball.protocol import codes
 from flyball.server.auth.errors import InvalidToken
+from flyball.server.channels.data_format import is_json
 from flyball.server.channels.overrides import BoolValue, OverrideMessage, Overrides, overrides_of
 from flyball.server.common.base64 import decode_payload
 
@@ -108,7 +109,7 @@ class ConnectToken:
     expire_at: float
     """Unix seconds when the connection expires, 0 never."""
     info: Raw
-    meta: Any
+    meta: Raw | None
     subs: dict[str, SubscribeClaims]
 
 
@@ -278,13 +279,19 @@ def connection_info(claims: ConnectClaims) -> Raw:
         raise Error(codes.INTERNAL, detail=f"the token's {error}") from None
 
 
-def read_meta(meta: Raw) -> Any:
-    """The value of ``meta``, None without one.
+def read_meta(meta: Raw) -> Raw | None:
+    """The text of ``meta``, which backends get as it is; None without one.
 
     Raises:
         InvalidToken: it is no JSON.
     """
-    return _value(meta) if meta else None
+    if not meta:
+        return None
+    if not is_json(meta):
+        message = "meta is no JSON"
+        raise InvalidToken(message)
+    # Off the token's bytes: the value lives as long as the connection.
+    return payload(bytes(meta))
 
 
 def _value(json: Raw) -> Any:

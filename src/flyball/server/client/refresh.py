@@ -31,6 +31,7 @@ class RefreshHandlers:
         """The connection's new expiry.
 
         Raises:
+            Error: 102 the token names a channel in an unknown namespace.
             Disconnect: 3500 bad token or another user's.
         """
         state, connection = self._state, event.connection
@@ -46,6 +47,10 @@ class RefreshHandlers:
             raise _invalid(connection, f"refresh is refused: invalid token: {error}") from None
         if token.user != connection.user:
             raise _invalid(connection, f"refresh is refused: the token is for user {token.user!r}")
+        for channel in token.subs:
+            if state.rules.namespace(channel) is None:
+                detail = f"refresh is refused: the token names {channel!r}: unknown namespace"
+                raise log_refusal(connection, Error(codes.UNKNOWN_CHANNEL, detail=detail))
         return RefreshResult(
             expire_at=token.expire_at,
             info=token.info or None,

@@ -53,8 +53,8 @@ def _proxy_names(config: Config) -> Iterator[Problem]:
 def _history(config: Config) -> Iterator[Problem]:
     for scope in scopes(config):
         options = scope.options
-        if (options.history_size > 0) != (options.history_ttl > 0):
-            missing = "history_ttl" if options.history_size > 0 else "history_size"
+        if bool(options.history_size) != bool(options.history_ttl):
+            missing = "history_ttl" if options.history_size else "history_size"
             yield scope.problem(
                 missing,
                 "history needs both history_size and history_ttl; set this one too, or neither",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flyball.http.messages import RequestHead
     from flyball.server.http.siblings import Siblings
 
-JSON: Final = "application/json; charset=utf-8"
+JSON: Final = "application/json"
 _HEADERS: Final = (NO_SNIFF, ("Cache-Control", "no-store"))
 
 

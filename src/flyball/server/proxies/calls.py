@@ -21,6 +21,7 @@ from flyball.core.types import (
 from flyball.protocol import codes
 from flyball.protocol.codes import is_close_code
 from flyball.server.channels import ProxyKind, overrides_of
+from flyball.server.channels.data_format import is_json
 from flyball.server.client.refusals import log_refusal
 from flyball.server.common.base64 import decode_payload
 from flyball.server.proxies import kinds
@@ -98,13 +99,22 @@ class ProxyCalls:
         )
 
     async def refresh(self, event: Refreshing) -> RefreshResult:
-        """Whether the connection lives on; it does for a while if nobody can be asked."""
+        """Whether the connection lives on; it does for a while if nobody can be asked.
+
+        Raises:
+            Disconnect: 3004, the answer cannot be used.
+        """
         connection, backend = event.connection, self._backend(ProxyKind.REFRESH)
         request = m.RefreshRequest(**_client(backend, connection), **_user(backend, connection))
         try:
-            return _refreshed((await backend.ask(kinds.REFRESH, request, connection)).result)
+            answer = await backend.ask(kinds.REFRESH, request, connection)
         except (BackendError, Error) as error:
             return self._kept(backend, error)
+        try:
+            return _refreshed(answer.result)
+        except Error as error:
+            refusal = Disconnect(codes.DISCONNECT_SERVER_ERROR, detail=error.detail)
+            raise log_refusal(connection, refusal) from None
 
     async def subscribe(self, event: Subscribing, namespace: Namespace) -> SubscribeOptions:
         """How the subscription behaves.
@@ -200,23 +210,30 @@ class ProxyCalls:
         return await self._node.publish(event.channel, changed, options)
 
     async def sub_refresh(self, event: SubRefreshing, namespace: Namespace) -> RefreshResult:
-        """Whether the subscription lives on; it does for a while if nobody can be asked."""
+        """Whether the subscription lives on; it does for a while if nobody can be asked.
+
+        With an answer that cannot be used it does not.
+        """
         connection = event.connection
         backend = self._backend(ProxyKind.SUB_REFRESH, namespace.options.sub_refresh_proxy_name)
         request = m.SubRefreshRequest(
             **_client(backend, connection), **_user(backend, connection), channel=event.channel
         )
         try:
-            return _refreshed((await backend.ask(kinds.SUB_REFRESH, request, connection)).result)
+            answer = await backend.ask(kinds.SUB_REFRESH, request, connection)
         except (BackendError, Error) as error:
             return self._kept(backend, error)
+        try:
+            return _refreshed(answer.result)
+        except Error as error:
+            logger.warning("answer cannot be used", proxy=backend.options.key, reason=error.detail)
+            return RefreshResult(expired=True)
 
     async def rpc(self, event: Rpc, namespace: RpcOptions) -> Raw:
         """The answer to a call.
 
         Raises:
-            Error, Disconnect: it is refused, or (100) nobody can be asked, or there is no
-                answer for a client that reads JSON.
+            Error, Disconnect: it is refused, or (100) nobody can be asked.
         """
         connection = event.connection
         backend = self._backend(ProxyKind.RPC, namespace.proxy_name)
@@ -228,11 +245,7 @@ class ProxyCalls:
         )
         answer = await self._ask(backend, kinds.RPC, request, connection)
         result = answer.result or m.RPCResult()
-        found = _decoded(result.data, result.b64data, "b64data")
-        if not found and connection.protocol == "json":
-            detail = f"{backend.options.key}: the answer to RPC {event.method!r} has no data"
-            raise log_refusal(connection, Error(codes.INTERNAL, detail=detail))
-        return found
+        return _decoded(result.data, result.b64data, "b64data")
 
     # -- what they share
 
@@ -268,7 +281,7 @@ class ProxyCalls:
 
     def _kept(self, backend: Backend, error: BackendError | Error) -> RefreshResult:
         if isinstance(error, Error):  # told of by the backend otherwise
-            logger.warning("answer cannot be used", proxy=backend.options.key, reason=error.detail)
+            logger.warning("not asked", proxy=backend.options.key, reason=error.detail)
         now = self._node.clock.time()
         return RefreshResult(expire_at=now + KEPT_AFTER_FAILURE)
 
@@ -327,10 +340,15 @@ def _payload(
 
 
 def _refreshed(result: m.RefreshResult | m.SubRefreshResult | None) -> RefreshResult:
-    """Whether what was asked about lives on."""
+    """Whether what was asked about lives on.
+
+    A connection needs a new time: the one that it has is over. A subscription lives on without.
+    """
     if result is None or result.expired:
         return RefreshResult(expired=True)
     info = _decoded(result.info, result.b64info, "b64info").copy()
+    if isinstance(result, m.RefreshResult) and result.expire_at <= 0:
+        return RefreshResult(expired=True)
     meta = _meta(result.meta) if isinstance(result, m.RefreshResult) else None
     return RefreshResult(expire_at=max(result.expire_at, 0), info=info or None, meta=meta)
 
@@ -350,13 +368,15 @@ def _decoded(data: Raw, b64: str, name: str) -> Raw:
         raise Error(codes.INTERNAL, detail=detail) from None
 
 
-def _meta(meta: Raw) -> Any:
-    """Raises Error 100 if it is no JSON, as it can be over GRPC."""
-    try:
-        return msgspec.json.decode(meta) if meta else None
-    except msgspec.DecodeError as error:
-        detail = f"the proxy's answer: meta is no JSON: {error}"
-        raise Error(codes.INTERNAL, detail=detail) from None
+def _meta(meta: Raw) -> Raw | None:
+    """The text that later questions get as it is.
+
+    Raises:
+        Error: 100, it is no JSON, as it can be over GRPC.
+    """
+    if meta and not is_json(meta):
+        raise Error(codes.INTERNAL, detail="the proxy's answer: meta is no JSON")
+    return meta.copy() if meta else None
 
 
 def _server_side(result: m.ConnectResult, rules: ChannelRules) -> dict[str, SubscribeOptions]:
