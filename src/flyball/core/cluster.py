@@ -306,10 +306,17 @@ class Cluster:
         return run
 
     async def _make_room(self, session: Session, channel: str) -> bool:
-        """Takes an older subscription out of the way; False if that is still being made."""
+        """Takes an older subscription out of the way; False if that is still being made.
+
+        Also False where there is none and the session has all that it may have: then it ends.
+        """
         old = session.subscriptions.get(channel)
         if old is None:
-            return True
+            limit = self._runtime.options.channel_limit
+            if not limit or len(session.subscriptions) < limit:
+                return True
+            session.disconnect(Disconnect(codes.DISCONNECT_CHANNEL_LIMIT))
+            return False
         if not old.live:
             return False
         del session.subscriptions[channel]

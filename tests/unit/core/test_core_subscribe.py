@@ -553,6 +553,19 @@ class TestServerSide:
         await node.publish("r1", "live", **HISTORY)
         assert [p["offset"] for p in publications(wire.take())] == [4]
 
+    async def test_more_channels_than_allowed_end_the_connection(self, clock):
+        node = flyball.Node(flyball.NodeOptions(channel_limit=1), clock=clock)
+        node.on_connecting(lambda _: flyball.Credentials("u1"))
+        async with node:
+            wire = Wire(node)
+            wire.connect()
+            for _ in range(2):  # the same again is no more
+                await node.subscribe_user("u1", "a")
+                assert wire.take()[0]["push"]["channel"] == "a"
+            await node.subscribe_user("u1", "b")
+            assert wire.closed_by == 3505
+            assert not node.hub.channels
+
     async def test_refresh_user(self, node, clock):
         wire = Wire(node)
         wire.connect(token="a")
