@@ -264,7 +264,10 @@ class _Cursor:
         if field.kind is FieldKind.TEXTS:
             return self.texts(before or ())
         value = _VALUES[field.kind](self, field)
-        return {**before, **value} if before and field.kind in _MAPS else value
+        if before and field.kind in _MAPS:
+            before.update(value)  # in place: thousands of them may come in one frame
+            return before
+        return value
 
     def messages(self, field: MessageField, before: Sequence[Struct | None]) -> list[Struct | None]:
         """A list; each item adds to the one in its place in the list before."""

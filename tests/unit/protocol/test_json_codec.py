@@ -460,6 +460,14 @@ def test_objects_of_one_name_are_merged(line, expected):
     assert JSON.decode_command(line, 0)[0] == expected
 
 
+def test_thousands_of_one_name_are_merged():
+    """A frame of strangers may have so many: the work grows with them, not with their square."""
+    names = [f"ch{n}" for n in range(3_000)]
+    subs = ",".join(f'"subs":{{"{name}":{{}}}}' for name in names)
+    line = f'{{"id":1,"connect":{{{subs}}}}}'.encode()
+    assert list(JSON.decode_command(line, 0)[0].connect.subs) == names
+
+
 @pytest.mark.parametrize(
     "line",
     [
