@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flyball.http.head import kept
+from flyball.http.relay import OtherProcess
 from flyball.transports.sockjs.transport import SockJsTransport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flyball.core.node import Node
-    from flyball.http.relay import OtherProcess
     from flyball.transports.common.limits import ConnectionLimits
 
 MAX_PENDING: Final = 10_000
