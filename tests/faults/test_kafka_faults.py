@@ -201,7 +201,7 @@ class Server:
 
 
 def test_a_server_that_is_killed_in_the_middle(source, tmp_path):
-    count = 4000
+    count = 1500
     commands = [publish(n, idempotency_key=str(n)) for n in range(count)]
     with contextlib.ExitStack() as stack:
         redis = RedisServer()

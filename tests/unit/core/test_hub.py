@@ -199,9 +199,9 @@ class TestSubRefresh:
         [
             ({"channel": "other", "token": "1"}, 103),
             ({"channel": "client", "type": 1}, 107),
-            ({"channel": "client", "token": "1", "type": 9}, 109),
+            ({"channel": "client", "token": "1", "type": 9}, 110),
             ({"channel": "client"}, 107),
-            ({"channel": "client", "token": "1"}, 109),
+            ({"channel": "client", "token": "1"}, 110),
         ],
     )
     async def test_refused(self, client, request_, code):
