@@ -15,6 +15,8 @@ from flyball.server.api.errors import API_ERRORS
 from flyball.server.api.methods import FIRST_OWN, LEGACY_METHODS, METHODS
 from flyball.server.api.schema import API
 from flyball.server.api.service import ApiService
+from flyball.server.proxies.messages import ConnectResponse
+from flyball.server.proxies.schema import PROXY
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "golden" / "server-api.json").read_text())
 OWN = {
@@ -172,3 +174,10 @@ def test_many_that_are_there_once_each_are_read_the_fast_way() -> None:
     body = b'{"commands":[{"publish":{"channel":"a"}},{"publish":{"channel":"b"}}]}'
     (a, b) = API.json_decoder(M.BatchRequest).decode(body).commands
     assert [a.publish.channel, b.publish.channel] == ["a", "b"]
+
+
+def test_a_payload_that_names_a_map_is_no_twin_of_it():
+    body = b'{"result":{"data":{"subs":1},"subs":{"a":{"info":{"subs":2}}}}}'
+    result = PROXY.json_decoder(ConnectResponse).decode(body).result
+    assert bytes(result.data) == b'{"subs":1}'
+    assert bytes(result.subs["a"].info) == b'{"subs":2}'

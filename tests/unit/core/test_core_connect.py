@@ -683,3 +683,16 @@ async def test_a_refresh_that_is_over_already_is_an_error(clock):
             await client.refresh("token")
         assert refused.value.code == 110
         assert client.session.expire_at == until
+
+
+async def test_no_channel_has_an_empty_name(clock):
+    subs = {"": flyball.SubscribeOptions(), "a": flyball.SubscribeOptions()}
+    async with flyball.Node(clock=clock, clients=False) as node:
+        node.on_connecting(lambda event: flyball.Credentials("42", subs=subs))
+        assert list(Wire(node).connect()["subs"]) == ["a"]
+
+
+async def test_a_session_shows_whose_it_is(node):
+    wire = Wire(node)
+    wire.connect()
+    assert wire.session.client_id in repr(wire.session)
