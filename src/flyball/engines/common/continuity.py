@@ -10,12 +10,15 @@ it for the continuation of the old one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from flyball.core.errors import FlyballError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+logger: Final = logging.getLogger("flyball.engine")
 
 RETRY_DELAY: Final = 0.05
 """Seconds until a look that failed is tried again."""
@@ -141,3 +144,18 @@ class Continuity(Generic[M]):
                 if not answer:
                     changed.add(channel)
                     self._seen.pop(channel, None)
+
+
+def tell_of_loss(store: str, channel: str, offset: int) -> None:
+    """The log hears that a stream went back, and has a fresh epoch therefore.
+
+    Args:
+        store: what lost the publications.
+        channel: of the stream.
+        offset: behind which it went back.
+    """
+    logger.error(
+        "the stream of %r went back behind offset %d: %s lost publications that it"
+        " had acknowledged; its subscribers recover from a fresh epoch",
+        *(channel, offset, store),
+    )

@@ -11,6 +11,7 @@ from flyball.engines.common.parts import ServersPart, V
 
 if TYPE_CHECKING:
     from flyball.core.broker import BrokerEvents
+    from flyball.core.types import StreamPosition
     from flyball.engines.common.continuity import Seen
 
 __all__ = ["FollowingBroker"]
@@ -53,6 +54,17 @@ class FollowingBroker(ServersPart[V], Broker, Generic[V, M]):
             self._events = None
             await self._continuity.close()
             await self._servers.release()
+
+    def _follows(self, channel: str, position: StreamPosition, hash_: int) -> bool:
+        """Whether a publication may come after the last one of its stream, which keeps history.
+
+        If not, the stream went back under an open link, and all streams are looked at.
+        """
+        if self._continuity.saw(channel, position.offset, position.epoch, hash_):
+            return True
+        self._continuity.hold()
+        self._restored()
+        return False
 
     def _lost(self, reason: str) -> None:
         if self._events is not None:

@@ -18,7 +18,7 @@ from flyball.core.types import (
     PublishResult,
     StreamPosition,
 )
-from flyball.engines.common.continuity import Continuity
+from flyball.engines.common.continuity import Continuity, tell_of_loss
 from flyball.engines.postgres import rows
 from flyball.engines.postgres.database import Database
 from flyball.engines.postgres.outbox import Outbox
@@ -313,12 +313,7 @@ class PostgresBroker(Broker):
             lambda connection: connection.execute(sql, channel, epoch, offset)
         )
         if done != "UPDATE 0":
-            logger.error(
-                "the stream of %r went back behind offset %d: PostgreSQL lost publications that it"
-                " had acknowledged; its subscribers recover from a fresh epoch",
-                channel,
-                offset,
-            )
+            tell_of_loss("PostgreSQL", channel, offset)
 
     async def _unchanged(self, channel: str, seen: Seen) -> bool:
         """Whether a stream still has the publication; if not it gets a fresh epoch."""

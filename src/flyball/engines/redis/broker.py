@@ -18,6 +18,7 @@ from flyball.core.types import (
     PublishResult,
     StreamPosition,
 )
+from flyball.engines.common.continuity import tell_of_loss
 from flyball.engines.common.following import FollowingBroker
 from flyball.engines.redis import layout, scripts
 from flyball.engines.redis.layout import JOIN, LEAVE, Names
@@ -134,17 +135,12 @@ class RedisBroker(FollowingBroker["RedisServers", bytes]):
             return
         if message.publication is not None:
             position = message.position
-            if position.epoch and not self._continuity.saw(
-                found, position.offset, position.epoch, hash(message.stored)
-            ):
-                # The stream went back under an open link: its place says so.
-                self._continuity.hold()
-                self._restored()
+            if position.epoch and not self._follows(found, position, hash(message.stored)):
                 return
             events.on_publication(
                 found,
                 message.publication,
-                message.position,
+                position,
                 delta=message.delta,
                 previous=message.previous,
                 lag=take_lag(message.publication, time.time()),
@@ -270,12 +266,7 @@ class RedisBroker(FollowingBroker["RedisServers", bytes]):
         args = (epoch, offset, new_epoch())
         renewed = await shard.run(scripts.RENEW_EPOCH, (meta,), args)
         if renewed:
-            logger.error(
-                "the stream of %r went back behind offset %d: Redis lost publications that it"
-                " had acknowledged; its subscribers recover from a fresh epoch",
-                channel,
-                offset,
-            )
+            tell_of_loss("Redis", channel, offset)
 
     def _meta_ms(self, ttl: float) -> int:
         return _ms(ttl or self._meta_ttl or LONGEST_TTL)

@@ -16,6 +16,7 @@ from flyball.core.types import (
     PublishResult,
     StreamPosition,
 )
+from flyball.engines.common.continuity import tell_of_loss
 from flyball.engines.common.following import FollowingBroker
 from flyball.engines.common.publications import MalformedError, write_info
 from flyball.engines.tarantool.connection import text_of
@@ -122,12 +123,7 @@ class TarantoolBroker(FollowingBroker["TarantoolServers", "Message"]):
         self, events: BrokerEvents, channel: str, arrived: Arrived, hash_: int
     ) -> None:
         publication, position, delta, previous, made = arrived
-        if position.epoch and not self._continuity.saw(
-            channel, position.offset, position.epoch, hash_
-        ):
-            # The stream went back under an open link: its place says so.
-            self._continuity.hold()
-            self._restored()
+        if position.epoch and not self._follows(channel, position, hash_):
             return
         lag = max(time.time() - made, 0.0)
         events.on_publication(
@@ -209,12 +205,7 @@ class TarantoolBroker(FollowingBroker["TarantoolServers", "Message"]):
             "renew_epoch", channel, text_of(seen.epoch), seen.offset, whatever
         )
         if renewed:
-            logger.error(
-                "the stream of %r went back behind offset %d: Tarantool lost publications that it"
-                " had acknowledged; its subscribers recover from a fresh epoch",
-                channel,
-                seen.offset,
-            )
+            tell_of_loss("Tarantool", channel, seen.offset)
 
     async def _call(self, what: str, channel: str, *args: Any) -> Any:
         link = self._servers.shard_of(channel)

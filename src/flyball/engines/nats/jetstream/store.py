@@ -12,6 +12,7 @@ import msgspec
 
 from flyball.core.errors import FlyballError
 from flyball.core.types import LONGEST_TTL, HistoryResult, PublishResult, StreamPosition
+from flyball.engines.common.continuity import tell_of_loss
 from flyball.engines.nats.connection import MOST_UNSENT, TooMuchError
 from flyball.engines.nats.jetstream import entries
 from flyball.engines.nats.jetstream.api import BATCH, Ack, WrongLastError
@@ -472,11 +473,7 @@ class HistoryStore:
                 await self._put(channel, entry)
             except WrongLastError:
                 continue
-            logger.error(
-                "the stream of %r went back behind offset %d: JetStream lost publications that it"
-                " had acknowledged; its subscribers recover from a fresh epoch",
-                *(name, offset),
-            )
+            tell_of_loss("JetStream", name, offset)
             return
 
     # -- details
