@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from flyball.core.errors import ConfigError
 from flyball.server.build.cloud_consumers import pubsub_consumer, service_bus_consumer, sqs_consumer
-from flyball.server.build.extras import missing
+from flyball.server.build.errors import missing, naming
 from flyball.server.build.kafka_consumer import kafka_consumer
 from flyball.server.build.nats_consumer import nats_consumer
 from flyball.server.build.postgres_consumer import postgres_consumer
@@ -64,12 +63,10 @@ def _consumer(key: str, entry: schema.Consumer, workers: Workers) -> Consumer:
     builder, extra = BUILDERS[entry.type]
     key = f"{key}.{entry.type}"
     try:
-        return builder(entry.name, key, getattr(entry, entry.type), workers)
+        with naming(key, "."):
+            return builder(entry.name, key, getattr(entry, entry.type), workers)
     except ImportError as error:
-        raise missing(key, extra, error) from None
-    except ConfigError as error:  # of an option by its own name, or by the whole one
-        text = str(error)
-        raise ConfigError(text if text.startswith(key) else f"{key}.{text}") from None
+        raise missing(f"{key}: it", extra, error) from None
 
 
 def _data_mode(entry: schema.Consumer) -> PublicationDataMode | None:

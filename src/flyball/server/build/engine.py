@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from flyball.core.engine import Engine
 from flyball.core.errors import ConfigError
 from flyball.core.memory import MemoryBroker
+from flyball.server.build.errors import missing, naming
 from flyball.server.build.postgres import postgres_broker, postgres_controller
 from flyball.server.build.tarantool import tarantool_engine
 from flyball.server.common.tls import tls_client_context
@@ -100,10 +101,8 @@ def _redisnats_broker(config: Config) -> Engine:
     from flyball.engines.redisnats import RedisNatsBroker
 
     nats = _nats_broker(config)
-    try:
+    with naming("broker.nats.raw_mode"):
         broker = RedisNatsBroker(store, nats.link, _nats_options(config))
-    except ConfigError as error:
-        raise ConfigError(f"broker.nats.raw_mode: {error}") from None
     return Engine(broker, controller=nats.controller)
 
 
@@ -123,7 +122,7 @@ def _nats_servers(section: NatsBrokerSection) -> ServerOptions:
 
     key = "broker.nats"
     tls = section.tls
-    try:
+    with naming(key):
         return ServerOptions(
             servers=parse_servers(section.url),
             credentials_file=section.credentials_file,
@@ -133,8 +132,6 @@ def _nats_servers(section: NatsBrokerSection) -> ServerOptions:
             write_timeout=section.write_timeout,
             request_timeout=section.jetstream.request_timeout,
         )
-    except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from None
 
 
 def _nats_options(config: Config) -> NatsOptions:
@@ -144,15 +141,13 @@ def _nats_options(config: Config) -> NatsOptions:
     raw = section.raw_mode
     replacements = tuple(raw.channel_replacements.items())
     mode = RawMode(prefix=raw.prefix, channel_replacements=replacements) if raw.enabled else None
-    try:
+    with naming("broker.nats.jetstream"):
         return NatsOptions(
             prefix=section.prefix,
             allow_wildcards=section.allow_wildcards,
             raw_mode=mode,
             jetstream=_jetstream_options(config) if section.jetstream.enabled else None,
         )
-    except ConfigError as error:
-        raise ConfigError(f"broker.nats.jetstream: {error}") from None
 
 
 def _jetstream_options(config: Config) -> JetStreamOptions:
@@ -180,8 +175,7 @@ def redis_engine(
     try:
         from flyball.engines.redis import RedisEngine, RedisOptions
     except ImportError as error:
-        message = f'{name}.type: "redis" needs an extra: pip install "flyball[redis]" ({error})'
-        raise ConfigError(message) from None
+        raise missing(f'{name}.type: "redis"', "redis", error) from None
     key = f"{name}.redis"
     options = RedisOptions(
         prefix=section.prefix,
@@ -230,7 +224,7 @@ def _addresses(key: str, section: RedisConnection, base: ShardOptions) -> list[S
     from flyball.engines.redis.options import SENTINEL_PORT, parse_address, parse_endpoints
 
     plain = replace(base, sentinel_master="")
-    try:
+    with naming(key):
         if section.sentinel_address:
             if not section.sentinel_master_name:
                 raise ConfigError("sentinel_master_name is missing")
@@ -247,8 +241,6 @@ def _addresses(key: str, section: RedisConnection, base: ShardOptions) -> list[S
             parse_address(item, base if "+sentinel" in item.partition("://")[0] else plain)
             for item in section.address
         ]
-    except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from None
 
 
 def _login(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from flyball.core.errors import ConfigError
-from flyball.server.build.extras import missing
+from flyball.server.build.errors import missing
 from flyball.server.common.tls import named_client_context
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _tokens(key: str, options: KafkaOptions) -> AbstractTokenProvider | None:
     try:
         from flyball.server.consumers.kafka.msk import MskTokens
     except ImportError as error:
-        raise missing(f"{key}.sasl_mechanism", "kafka-msk", error) from None
+        raise missing(f"{key}.sasl_mechanism: it", "kafka-msk", error) from None
     tokens = MskTokens(options.region, options.sasl)
     if not tokens.region:
         raise ConfigError(

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final, cast
 
 from flyball.core.engine import Engine
-from flyball.core.errors import ConfigError
+from flyball.server.build.errors import missing, naming
 from flyball.server.common.tls import named_client_context
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def _require(name: str) -> None:
     try:
         import asyncpg  # noqa: F401
     except ImportError as error:
-        message = (
-            f'{name}.type: "postgres" needs an extra: pip install "flyball[postgres]" ({error})'
-        )
-        raise ConfigError(message) from None
+        raise missing(f'{name}.type: "postgres"', "postgres", error) from None
 
 
 def server(key: str, section: PostgresBrokerSection | PostgresControllerSection) -> Server:
@@ -73,7 +70,7 @@ def server(key: str, section: PostgresBrokerSection | PostgresControllerSection)
     from flyball.engines.postgres import parse_dsn
 
     tls = section.tls
-    try:
+    with naming(key):
         return parse_dsn(
             section.dsn,
             notify_dsn=section.notify_dsn,
@@ -82,9 +79,6 @@ def server(key: str, section: PostgresBrokerSection | PostgresControllerSection)
             connect_timeout=section.connect_timeout,
             io_timeout=section.io_timeout,
         )
-    except ConfigError as error:
-        text = str(error)
-        raise ConfigError(text if text.startswith(key) else f"{key}: {text}") from None
 
 
 def stream_options(config: Config) -> StreamOptions:
@@ -96,7 +90,7 @@ def stream_options(config: Config) -> StreamOptions:
     from flyball.engines.postgres import StreamOptions
 
     section = config.broker.postgres
-    try:
+    with naming(BROKER_KEY):
         return StreamOptions(
             table_prefix=section.table_prefix,
             num_shards=section.num_shards,
@@ -112,8 +106,6 @@ def stream_options(config: Config) -> StreamOptions:
             idempotent_result_ttl=section.idempotent_result_ttl,
             history_meta_ttl=config.channel.history_meta_ttl,
         )
-    except ConfigError as error:
-        raise ConfigError(f"{BROKER_KEY}: {error}") from None
 
 
 def controller_options(config: Config) -> ControllerOptions:
@@ -125,7 +117,7 @@ def controller_options(config: Config) -> ControllerOptions:
     from flyball.engines.postgres import ControllerOptions
 
     section = config.controller.postgres
-    try:
+    with naming(CONTROLLER_KEY):
         return ControllerOptions(
             table_prefix=section.table_prefix,
             num_shards=section.num_shards,
@@ -137,8 +129,6 @@ def controller_options(config: Config) -> ControllerOptions:
             partition_retention_days=section.partition_retention_days,
             cleanup_interval=section.partition_cleanup_interval,
         )
-    except ConfigError as error:
-        raise ConfigError(f"{CONTROLLER_KEY}: {error}") from None
 
 
 class PostgresFigures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flyball.core.errors import ConfigError
+from flyball.server.build.errors import missing, naming
 
 if TYPE_CHECKING:
     from flyball.core.engine import Engine
@@ -22,14 +22,12 @@ def tarantool_engine(name: str, config: Config, section: TarantoolBroker) -> Eng
     shards = tarantool_shards(name, section)
     from flyball.engines.tarantool import TarantoolEngine, TarantoolOptions
 
-    try:
+    with naming(f"{name}.tarantool"):
         options = TarantoolOptions(
             prefix=section.prefix,
             history_meta_ttl=config.channel.history_meta_ttl,
             presence_ttl=getattr(section, "presence_ttl", 60.0),
         )
-    except ConfigError as error:
-        raise ConfigError(f"{name}.tarantool: {error}") from None
     return TarantoolEngine(*shards, options=options)
 
 
@@ -42,9 +40,8 @@ def tarantool_shards(name: str, section: TarantoolBroker) -> list[ShardOptions]:
     try:
         from flyball.engines.tarantool import ShardOptions, parse_address
     except ImportError as error:
-        message = f'{name}.type: "tarantool" needs an extra: pip install "flyball[tarantool]"'
-        raise ConfigError(f"{message} ({error})") from None
-    try:
+        raise missing(f'{name}.type: "tarantool"', "tarantool", error) from None
+    with naming(f"{name}.tarantool"):
         base = ShardOptions(
             mode=section.mode,
             user=section.user,
@@ -53,5 +50,3 @@ def tarantool_shards(name: str, section: TarantoolBroker) -> list[ShardOptions]:
             io_timeout=section.io_timeout,
         )
         return [parse_address(address, base) for address in section.address]
-    except ConfigError as error:
-        raise ConfigError(f"{name}.tarantool: {error}") from None

@@ -1,0 +1,34 @@
+"""What is said of options that a part does not take, or whose part is not installed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from flyball.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def missing(what: str, extra: str, error: ImportError) -> ConfigError:
+    """Says which extra something needs; ``what`` begins the sentence."""
+    return ConfigError(f'{what} needs an extra: pip install "flyball[{extra}]" ({error})')
+
+
+@contextmanager
+def naming(key: str, sign: str = ": ") -> Iterator[None]:
+    """Puts ``key`` before errors of a part that knows its options by names of its own.
+
+    Args:
+        key: path of the part's section.
+        sign: between the two; a dot where errors begin with the name of an option.
+
+    Raises:
+        ConfigError: what is done in it raised one, with the key unless it names that already.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith(key) else f"{key}{sign}{text}") from None
