@@ -28,6 +28,8 @@ _NAMES: Final = {
     for name in _COMMON_NAMES
     for spelling in (name, name.lower(), name.title())
 }
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET: Final = re.compile(r"[!-~]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -174,6 +176,16 @@ def has_token(value: str | None, token: str) -> bool:
     return value == token or ("," in value and token in [t.strip() for t in value.split(",")])
 
 
+def is_token(text: str) -> bool:
+    """Whether it can be a method, or the name of a field (RFC 9110, section 5.6.2)."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def is_target(text: str) -> bool:
+    """Whether it can stand in a request line, between two spaces: there are no others in it."""
+    return _TARGET.fullmatch(text) is not None
+
+
 def is_safe_value(value: str) -> bool:
-    """Whether ``value`` may be put into a header line of an answer."""
+    """Whether it can be the value of a field: no line ends early by it (RFC 9110, section 5.5)."""
     return _CONTROLS.search(value) is None

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import httptools
 
 from flyball.http.address import remote_address
+from flyball.http.head import is_safe_value, is_target, is_token
 from flyball.http.messages import Response, plain_error
 from flyball.http.streams import StreamingResponse
 from flyball.http.timeouts import WriteDeadline
@@ -56,12 +56,6 @@ _OF_ONE_HOP: Final = frozenset(
 """Header fields that belong to a connection, not to the request (RFC 9110, section 7.6.1)."""
 _OWN: Final = frozenset(("content-type", "date", "alt-svc"))
 """Fields of answers that are written anew."""
-
-
-_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE: Final = re.compile(rf"{_NAME} [!-~]+ HTTP/1\.1")
-_FIELD_LINE: Final = re.compile(rf"{_NAME}: [^\x00-\x08\x0a-\x1f\x7f]*")
-"""Lines of a head (RFC 9112, sections 3 and 5), of which none ends early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +118,19 @@ def encode_request(head: RequestHead, body: bytes, peer: str) -> bytes:
     fields = {name: value for name, value in head.headers.items() if name not in _OF_ONE_HOP}
     fields.setdefault("host", "")  # HTTP/1.0 and HTTP/2 do without, HTTP/1.1 does not
     fields |= {PEER_HEADER: peer, "connection": "close", "content-length": str(len(body))}
-    first = f"{head.method} {target} HTTP/1.1"
-    lines = [f"{name}: {value}" for name, value in fields.items()]
-    if not (_REQUEST_LINE.fullmatch(first) and all(map(_FIELD_LINE.fullmatch, lines))):
+    if not (
+        is_token(head.method)
+        and is_target(target)
+        and all(is_token(name) and is_safe_value(value) for name, value in fields.items())
+    ):
         raise ValueError("no head of HTTP/1.1")
-    return "\r\n".join([first, *lines, "", ""]).encode("latin-1", "replace") + body
+    lines = [f"{name}: {value}" for name, value in fields.items()]
+    return (
+        "\r\n".join([f"{head.method} {target} HTTP/1.1", *lines, "", ""]).encode(
+            "latin-1", "replace"
+        )
+        + body
+    )
 
 
 def peer_of(headers: Mapping[str, str]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Final
 
+from flyball.http.head import is_safe_value, is_target, is_token
 from flyball.http.messages import NOT_FOUND, RequestHead, Response, plain_error
 from flyball.http.multiplex.asgi import AsgiRequest
 from flyball.http.multiplex.wire import MultiplexedStream, StreamWire
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 _SPOKEN: Final = {"2": ("websocket",), "3": ("websocket", "webtransport")}
 """What an extended CONNECT may ask for, by the version of HTTP."""
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TARGET: Final = re.compile(rb"[!-~]+")
-_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What HTTP/1.1 has and refuses in heads (RFC 9110, sections 5.1 and 5.5; RFC 3986): what is served
-here means the same there, where requests may be passed on to."""
 
 
 class BadFields(ValueError):
@@ -35,47 +30,50 @@ class BadFields(ValueError):
 def read_head(fields: Fields, *, max_headers: int) -> tuple[RequestHead, str]:
     """A request's head from header fields, and its ``:protocol`` (empty if none).
 
+    What HTTP/1.1 has no words for is refused: requests may be passed on to where it is spoken.
+
     Raises:
         BadFields: something is missing or malformed, or there are more than ``max_headers`` fields.
     """
     if len(fields) > max_headers:
         raise BadFields(f"more than {max_headers} headers")
-    pseudo: dict[bytes, bytes] = {}
+    pseudo: dict[bytes, str] = {}
     headers: dict[str, str] = {}
     for name, value in fields:
-        if _CONTROLS.search(value):
+        text = value.decode("latin-1")
+        if not is_safe_value(text):
             raise BadFields(f"a control character in the value of {name!r}")
         if name.startswith(b":"):
-            pseudo[name] = value
+            pseudo[name] = text
             continue
-        if not _TOKEN.fullmatch(name):
+        key = name.decode("latin-1")
+        if not is_token(key):
             raise BadFields(f"a header called {name!r}")
-        key, text = name.decode("latin-1"), value.decode("latin-1")
         if key in headers:
             # Cookies may be split into many fields (RFC 9113, section 8.2.3).
             headers[key] += ("; " if key == "cookie" else ", ") + text
         else:
             headers[key] = text
-    path, query = _target(pseudo.get(b":path", b""))
-    method = pseudo.get(b":method", b"")
-    if not _TOKEN.fullmatch(method):
+    path, query = _target(pseudo.get(b":path", ""))
+    method = pseudo.get(b":method", "")
+    if not is_token(method):
         raise BadFields(f"a method called {method!r}")
     authority = pseudo.get(b":authority")
     if authority is not None:
-        headers["host"] = authority.decode("latin-1")
+        headers["host"] = authority
     length = headers.get("content-length", "")
     announced = int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else 0
-    head = RequestHead(method.decode(), path, query, headers, content_length=announced)
-    return head, pseudo.get(b":protocol", b"").decode("latin-1")
+    head = RequestHead(method, path, query, headers, content_length=announced)
+    return head, pseudo.get(b":protocol", "")
 
 
-def _target(raw: bytes) -> tuple[str, str]:
+def _target(target: str) -> tuple[str, str]:
     """Path and query."""
-    if not raw:
+    if not target:
         raise BadFields("no path")
-    if not _TARGET.fullmatch(raw):
+    if not is_target(target):
         raise BadFields("a path with characters that no URL has")
-    path, _, query = raw.decode().partition("?")
+    path, _, query = target.partition("?")
     return path, query
 
 
