@@ -154,16 +154,15 @@ class WebSocketTransport(Transport, asyncio.Protocol):
                 payload = (int.from_bytes(data[6:], "little") ^ key).to_bytes(size, "little")
             else:
                 payload = b""
-            self.cork()
-            self._deliver(payload)
-            self.uncork()
         elif self._plain and self._is_longer_frame(data):
             payload = frames.unmask(data[8:], data[4:8])
-            self.cork()
-            self._deliver(payload)
-            self.uncork()
-        elif self._state in _READING:
-            self._feed(data)
+        else:
+            if self._state in _READING:
+                self._feed(data)
+            return
+        self.cork()
+        self._deliver(payload)
+        self.uncork()
 
     def _is_longer_frame(self, data: bytes) -> bool:
         """Whether ``data`` is exactly one whole message of 126 to 65535 bytes."""
