@@ -263,6 +263,12 @@ def check_limit(limit: int) -> None:
         raise Error(codes.BAD_REQUEST, detail=detail)
 
 
+def first_page(names: Iterable[str], limit: int) -> tuple[list[str], str]:
+    """The first of ``names`` in their order, and the cursor that asks for those behind them."""
+    found = nsmallest(limit + 1, names)
+    return found[:limit], found[limit - 1] if len(found) > limit else ""
+
+
 def answers_of(answers: Mapping[str, SurveyResult]) -> Iterable[tuple[str, bytes]]:
     """What the nodes said that know the question; nodes of another kind have no say."""
     for node, answer in answers.items():
@@ -289,9 +295,8 @@ def join_users(answers: Mapping[str, SurveyResult], limit: int) -> UsersPage:
     for _, data in answers_of(answers):
         for entry in msgspec.json.decode(data, type=UsersPage).users:
             counts[entry.user] = counts.get(entry.user, 0) + entry.num_clients
-    first = nsmallest(limit + 1, counts)
-    cursor = first[limit - 1] if len(first) > limit else ""
-    users = [UserEntry(user=user, num_clients=counts[user]) for user in first[:limit]]
+    found, cursor = first_page(counts, limit)
+    users = [UserEntry(user=user, num_clients=counts[user]) for user in found]
     return UsersPage(users=users, cursor=cursor)
 
 

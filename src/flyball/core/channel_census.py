@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
-from flyball.core.census import answers_of, check_limit, in_turns
+from flyball.core.census import answers_of, check_limit, first_page, in_turns
 from flyball.core.control import CONTROL
 from flyball.core.control_messages import ChannelInfo, ChannelsRequest, ChannelsResult
 from flyball.core.errors import Error
@@ -166,9 +166,8 @@ async def ask_for_page(survey: Asks, query: ChannelsQuery) -> ChannelsPage:
     if query.order == "clients":
         return await _busiest(survey, pages, query.limit)
     counts = _add_up(page.channels for page in pages)
-    first = nsmallest(query.limit + 1, counts)
-    cursor = first[query.limit - 1] if len(first) > query.limit else ""
-    return _page(first[: query.limit], counts, pages, cursor)
+    first, cursor = first_page(counts, query.limit)
+    return _page(first, counts, pages, cursor)
 
 
 async def _busiest(survey: Asks, pages: list[ChannelsPage], limit: int) -> ChannelsPage:
