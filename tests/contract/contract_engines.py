@@ -87,8 +87,13 @@ def cluster(kind):
     return found
 
 
-class RedisUnderTest(EngineUnderTest):
-    """A Redis engine; each test has a prefix of its own."""
+class ServersUnderTest(EngineUnderTest):
+    """An engine that is an address and options; each test has a prefix of its own."""
+
+    ENGINE = OPTIONS = None
+    """Its class, and that of its options."""
+    pass_time_of = None
+    """Makes what servers keep under a prefix older."""
 
     def __init__(self, servers, addresses, **options):
         self.servers = servers
@@ -98,8 +103,8 @@ class RedisUnderTest(EngineUnderTest):
         self.brokers = []
 
     def engine(self, **options):
-        how = RedisOptions(prefix=self.prefix, **self.options, **options)
-        return RedisEngine(*self.addresses, options=how)
+        how = self.OPTIONS(prefix=self.prefix, **self.options, **options)
+        return self.ENGINE(*self.addresses, options=how)
 
     def broker(self, *, history_meta_ttl=3600.0):
         broker = self.engine(history_meta_ttl=history_meta_ttl).broker
@@ -113,7 +118,14 @@ class RedisUnderTest(EngineUnderTest):
         return self.engine().controller
 
     async def pass_time(self, seconds):
-        redisservers.pass_time(self.servers, self.prefix, seconds)
+        self.pass_time_of(self.servers, self.prefix, seconds)
+
+
+class RedisUnderTest(ServersUnderTest):
+    """A Redis engine."""
+
+    ENGINE, OPTIONS = RedisEngine, RedisOptions
+    pass_time_of = staticmethod(redisservers.pass_time)
 
     async def settle(self):
         """A message behind all others has come back on every link."""
@@ -351,32 +363,11 @@ def tarantool_server(number=0, **cfg):
     return found
 
 
-class TarantoolUnderTest(EngineUnderTest):
-    """Tarantool; each test has a prefix of its own."""
+class TarantoolUnderTest(ServersUnderTest):
+    """A Tarantool engine."""
 
-    def __init__(self, *servers, addresses=()):
-        self.servers = servers
-        self.addresses = addresses or [server.url for server in servers]
-        self.prefix = f"t{uuid4().hex}"
-        self.brokers = []
-
-    def engine(self, **options):
-        how = TarantoolOptions(prefix=self.prefix, **options)
-        return TarantoolEngine(*self.addresses, options=how)
-
-    def broker(self, *, history_meta_ttl=3600.0):
-        broker = self.engine(history_meta_ttl=history_meta_ttl).broker
-        self.brokers.append(broker)
-        return broker
-
-    def presence_manager(self, *, presence_ttl=60.0):
-        return self.engine(presence_ttl=presence_ttl).presence_manager
-
-    def controller(self):
-        return self.engine().controller
-
-    async def pass_time(self, seconds):
-        tarantoolserver.pass_time(self.servers, self.prefix, seconds)
+    ENGINE, OPTIONS = TarantoolEngine, TarantoolOptions
+    pass_time_of = staticmethod(tarantoolserver.pass_time)
 
     async def settle(self):
         """A message behind all others has come back on every link."""
@@ -391,12 +382,9 @@ class TarantoolUnderTest(EngineUnderTest):
                 link.unsubscribe("mark")
 
 
-def on_tarantool():
-    return TarantoolUnderTest(tarantool_server())
-
-
-def on_tarantool_shards():
-    return TarantoolUnderTest(tarantool_server(), tarantool_server(1))
+def on_tarantool(shards=1):
+    servers = [tarantool_server(number) for number in range(shards)]
+    return TarantoolUnderTest(servers, [server.url for server in servers])
 
 
 ENGINES = {
@@ -413,7 +401,7 @@ ENGINES = {
     "redisnats": RedisNatsUnderTest,
     "jetstream": JetStreamUnderTest,
     "tarantool": on_tarantool,
-    "tarantool-shards": on_tarantool_shards,
+    "tarantool-shards": partial(on_tarantool, shards=2),
     "nats": partial(NatsUnderTest, "wheel"),
     "nats-2.9": partial(NatsUnderTest, "path"),
     "postgres-15": partial(PostgresUnderTest, "path"),

@@ -7,7 +7,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -15,12 +14,12 @@ import pytest
 from certificates import self_signed
 from ports import free_ports
 from processes import ROOT, Program
+from servers import OwnServer
 
 HERE = Path(__file__).parent / "kafka"
 PLACE = ROOT / "build" / "kafka"
 USER, PASSWORD = "flyball", "secret"
 """Whom the listeners with SASL know."""
-READY = "Kafka Server started"
 LISTENERS = ("PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL")
 JAVA = (
     *(
@@ -66,7 +65,7 @@ def _fetched():
     return found
 
 
-class KafkaServer:
+class KafkaServer(OwnServer):
     """One broker, which is its own controller, until :meth:`stop`.
 
     It listens with and without TLS and SASL; with TLS it wants certificates of its clients, and
@@ -79,10 +78,12 @@ class KafkaServer:
         settings: more of its ``server.properties``.
     """
 
+    READY = "Kafka Server started"
+
     def __init__(self, *, number=1, controllers=None, wait=True, **settings):
+        super().__init__("kafka")
         self.jars = jars()
         self.number = number
-        self.folder = Path(tempfile.mkdtemp(prefix="flyball-kafka-"))
         self.ports = dict(zip((*LISTENERS, "CONTROLLER"), free_ports(5), strict=True))
         self.controllers = controllers or {number: self.ports["CONTROLLER"]}
         self.ports["CONTROLLER"] = self.controllers[number]
@@ -92,7 +93,6 @@ class KafkaServer:
         self.file = self.folder / "server.properties"
         self._write(settings)
         self._format()
-        self.program = None
         self.begin()
         if wait:
             self.ready()
@@ -161,43 +161,13 @@ class KafkaServer:
     def _java(self, name):
         return ["java", *JAVA, "-cp", f"{self.jars}/*", name]
 
-    def start(self):
-        """Starts it (again) with what it keeps; returns when it takes connections."""
-        self.begin()
-        self.ready()
-
     def begin(self):
         """Starts it, and waits for nothing."""
         self.program = Program(*self._java("kafka.Kafka"), str(self.file))
 
-    def ready(self):
-        """Waits until it takes connections."""
-        self.program.wait_for(lambda: READY in self.program.output)
-
     def address(self, listener="PLAINTEXT"):
         """Where it listens, as ``host:port``."""
         return f"127.0.0.1:{self.ports[listener]}"
-
-    @property
-    def pid(self):
-        return self.program.process.pid
-
-    def kill(self):
-        """Ends it without warning; what it stored stays."""
-        self.program.kill()
-
-    def pause(self):
-        """Stops it where it stands; returns when all its threads do."""
-        self.program.pause()
-
-    def resume(self):
-        """Lets it go on."""
-        self.program.resume()
-
-    def stop(self):
-        """Ends it and removes its folder."""
-        self.program.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class KafkaCluster:

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 from ports import free_port, free_ports
 from processes import BIN, Program
+from servers import OwnServer
 from waiting import wait_for
 
 LEADER = "JetStream cluster new metadata leader"
@@ -41,7 +41,7 @@ def _other_path():
     return os.pathsep.join(p for p in places if Path(p) != BIN)
 
 
-class NatsServer:
+class NatsServer(OwnServer):
     """One server, until :meth:`stop`.
 
     Args:
@@ -53,15 +53,16 @@ class NatsServer:
         wait: return when it takes connections.
     """
 
+    READY = "Server is ready"
+
     def __init__(self, config="", *, jetstream=False, kind="any", port=None, name="", wait=True):
         self.program_path = binary(kind)
+        super().__init__("nats")
         self.port = free_port() if port is None else port
-        self.folder = Path(tempfile.mkdtemp(prefix="flyball-nats-"))
         self.file = self.folder / "nats.conf"
         self.name = name or f"n{self.port}"
         self.jetstream = jetstream
         self.config = config
-        self.program = None
         self.begin()
         if wait:
             self.ready()
@@ -77,49 +78,19 @@ class NatsServer:
             parts.append(f'jetstream {{ store_dir: "{self.folder / "store"}" }}')
         self.file.write_text("\n".join(parts) + "\n")
 
-    def start(self):
-        """Starts it (again) with what it keeps; returns when it takes connections."""
-        self.begin()
-        self.ready()
-
     def begin(self):
         """Starts it, and waits for nothing."""
         self.write()
         self.program = Program(self.program_path, "-c", str(self.file))
-
-    def ready(self):
-        """Waits until it takes connections."""
-        self.program.wait_for(lambda: "Server is ready" in self.program.output)
 
     @property
     def url(self):
         """Its address."""
         return f"nats://127.0.0.1:{self.port}"
 
-    @property
-    def pid(self):
-        return self.program.process.pid
-
-    def kill(self):
-        """Ends it without warning; what it stored stays."""
-        self.program.kill()
-
-    def pause(self):
-        """Stops it where it stands; returns when all its threads do."""
-        self.program.pause()
-
-    def resume(self):
-        """Lets it go on."""
-        self.program.resume()
-
     def forget(self):
         """Removes what JetStream has stored; it must not run."""
         shutil.rmtree(self.folder / "store", ignore_errors=True)
-
-    def stop(self):
-        """Ends it and removes its folder."""
-        self.program.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class NatsCluster:

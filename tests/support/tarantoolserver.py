@@ -4,14 +4,11 @@ import os
 import resource
 import shutil
 import socket
-import tempfile
-from pathlib import Path
 
 import pytest
 from ports import free_port
 from processes import Program
-
-READY = "flyball tests: ready"
+from servers import OwnServer
 
 
 def binary():
@@ -25,7 +22,7 @@ def binary():
     return found
 
 
-class TarantoolServer:
+class TarantoolServer(OwnServer):
     """One server, until :meth:`stop`.
 
     Args:
@@ -35,15 +32,16 @@ class TarantoolServer:
         guest: whether guests may do anything.
     """
 
+    READY = "flyball tests: ready"
+
     def __init__(self, cfg=None, *, setup="", port=None, guest=True):
         self.program_path = binary()
+        super().__init__("tarantool")
         self.port = free_port() if port is None else port
-        self.folder = Path(tempfile.mkdtemp(prefix="flyball-tarantool-"))
         self.socket = self.folder / "console.sock"
         self.cfg = dict(cfg or {})
         self.setup = setup
         self.guest = guest
-        self.program = None
         self.start()
 
     def write(self):
@@ -63,15 +61,10 @@ class TarantoolServer:
             f"if not box.info.ro then {rights if self.guest else ''} {self.setup} end",
             f"require('console').listen('unix/:{self.socket}')",
             f"box.cfg{{listen = '127.0.0.1:{self.port}'}}",
-            f"require('log').error('{READY}')",
+            f"require('log').error('{self.READY}')",
         ]
         self.script = self.folder / "server.lua"
         self.script.write_text("\n".join(lines) + "\n")
-
-    def start(self):
-        """Starts it (again) with what it keeps; returns when it takes connections."""
-        self.begin()
-        self.ready()
 
     def begin(self):
         """Starts it, and waits for nothing."""
@@ -79,30 +72,10 @@ class TarantoolServer:
         self.socket.unlink(missing_ok=True)
         self.program = Program(self.program_path, str(self.script))
 
-    def ready(self):
-        """Waits until it takes connections."""
-        self.program.wait_for(lambda: READY in self.program.output)
-
     @property
     def url(self):
         """Its address."""
         return f"tcp://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self):
-        return self.program.process.pid
-
-    def kill(self):
-        """Ends it without warning; what it wrote stays."""
-        self.program.kill()
-
-    def pause(self):
-        """Stops it where it stands; returns when all its threads do."""
-        self.program.pause()
-
-    def resume(self):
-        """Lets it go on."""
-        self.program.resume()
 
     def fill_disk(self):
         """From now on nothing can be written to its log, until :meth:`free_disk`."""
@@ -117,11 +90,6 @@ class TarantoolServer:
         """Removes all that it keeps; it must not run."""
         for path in (*self.folder.glob("*.snap"), *self.folder.glob("*.xlog")):
             path.unlink()
-
-    def stop(self):
-        """Ends it and removes its folder."""
-        self.program.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, lua):
         """Runs Lua in its console; returns what it says, as YAML."""
