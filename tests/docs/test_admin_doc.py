@@ -7,31 +7,13 @@ import shutil
 import subprocess
 
 import pytest
-from ports import accepts, free_port
-from processes import FLYBALL, ROOT, Program
-from waiting import wait_for
+from pages import block
+from processes import FLYBALL, ROOT
 
 from flyball.server.config.schema_server import Admin
 from flyball.server.config.table import fields_of
 
 TEXT = (ROOT / "docs" / "admin.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def port():
-    port = free_port()
-    arguments = ("-c", "demo/config.toml", "--http_server.port", str(port))
-    with Program(FLYBALL, *arguments, cwd=ROOT) as server:
-        wait_for(lambda: accepts(port), "server")
-        yield port
-        assert server.stop() == 0
-    assert "Traceback" not in server.output
-
-
-def block(name):
-    found = re.search(rf"<!-- run: {name} -->\n```sh\n(.*?)```", TEXT, re.DOTALL)
-    assert found, f"docs/admin.md has no block {name!r}"
-    return found[1].strip()
 
 
 def output(command):
@@ -59,17 +41,17 @@ def output(command):
         ("explain", "verdict"),
     ],
 )
-def test_requests(port, name, key):
+def test_requests(demo_port, name, key):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    command = block(name).replace("localhost:8000", f"localhost:{port}")
+    command = block(TEXT, f"run: {name}", "sh").replace("localhost:8000", f"localhost:{demo_port}")
     answer = output(command.replace("curl", "curl -s", 1))
     assert key in json.loads(answer)["result"]
 
 
 def test_command():
     assert "allow_publish_for_subscriber" in output(
-        block("command").replace("flyball", str(FLYBALL), 1)
+        block(TEXT, "run: command", "sh").replace("flyball", str(FLYBALL), 1)
     )
 
 

@@ -3,11 +3,11 @@
 import contextlib
 import json
 import os
-import re
 import urllib.request
 from pathlib import Path
 
 import pytest
+from pages import block
 from ports import free_port
 from processes import FLYBALL, Program
 from pubsubserver import PubSubServer
@@ -60,8 +60,7 @@ def published(port):
 
 @pytest.mark.parametrize("kind", CLOUDS)
 def test_a_message_is_published(kind, tmp_path):
-    (text,) = re.findall(rf"<!-- clouds: {kind} -->\n```json\n(.*?)```", TEXT, re.DOTALL)
-    config = json.loads(text) | {
+    config = json.loads(block(TEXT, f"clouds: {kind}", "json")) | {
         "log": {"level": "trace"},  # what could be said of a secret is said then
         "http_api": {"insecure": True},
         "channel": {"without_namespace": {"history_size": 9, "history_ttl": "60s"}},

@@ -89,17 +89,6 @@ def test_fixtures_exist():
         assert hasattr(plugin, name.strip("`")), name
 
 
-def test_links_lead_somewhere():
-    anchors = {
-        re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-")
-        for h in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", TEXT):
-        path, _, anchor = target.partition("#")
-        assert not path or (PAGE.parent / path).exists(), target
-        assert not anchor or path or anchor in anchors, target
-
-
 def test_tables_of_options_are_up_to_date():
     with contextlib.suppress(subprocess.CalledProcessError):
         subprocess.run([sys.executable, ROOT / "scripts/library_doc.py", "--check"], check=True)

@@ -4,20 +4,12 @@ import os
 import re
 
 import pytest
+from pages import block
 from ports import accepts, free_port
 from processes import BIN, ROOT, Program
 from waiting import wait_for
 
 README = (ROOT / "README.md").read_text()
-
-
-def block(name):
-    """The code block under ``<!-- quickstart: name -->``."""
-    found = re.search(
-        rf"<!-- quickstart: {re.escape(name)} -->\n```\w+\n(.*?)```", README, re.DOTALL
-    )
-    assert found, f"README.md has no block {name!r}"
-    return found[1]
 
 
 @pytest.fixture
@@ -33,11 +25,15 @@ def test_quickstart(folder):
     environ = {**os.environ, "FLYBALL_HTTP_SERVER_PORT": str(port)}
 
     def shell(name):
-        command = block(name).replace("localhost:8000", f"localhost:{port}")
+        command = block(README, f"quickstart: {name}").replace(
+            "localhost:8000", f"localhost:{port}"
+        )
         return Program("bash", "-c", f"exec {command.strip()}", cwd=folder, env=environ)
 
-    (folder / "config.json").write_text(block("config.json"))
-    client_code = block("client.py").replace("localhost:8000", f"localhost:{port}")
+    (folder / "config.json").write_text(block(README, "quickstart: config.json"))
+    client_code = block(README, "quickstart: client.py").replace(
+        "localhost:8000", f"localhost:{port}"
+    )
     (folder / "client.py").write_text(client_code)
     with shell("server") as server:
         wait_for(lambda: accepts(port), "server")
@@ -66,8 +62,3 @@ def test_the_readmes_program_is_the_librarys():
         getattr(node._handlers, kind).registered
         for kind in ("on_connecting", "on_subscribe", "on_publish")
     )
-
-
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", README):
-        assert (ROOT / target).exists(), target

@@ -8,31 +8,17 @@ import re
 import shutil
 
 import pytest
-from ports import accepts, free_port
-from processes import FLYBALL, ROOT, Program
-from waiting import wait_for
+from pages import block
+from processes import ROOT, Program
 
 TEXT = (ROOT / "docs" / "transports.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def port():
-    port = free_port()
-    arguments = ("-c", "demo/config.toml", "--http_server.port", str(port))
-    with Program(FLYBALL, *arguments, cwd=ROOT) as server:
-        wait_for(lambda: accepts(port), "server")
-        yield port
-        assert server.stop() == 0
-    assert "Traceback" not in server.output
 
 
 def shell(name, port, **values):
     """Runs the code block under ``<!-- run: name -->``."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    found = re.search(rf"<!-- run: {name} -->\n```sh\n(.*?)```", TEXT, re.DOTALL)
-    assert found, f"docs/transports.md has no block {name!r}"
-    command = found[1].replace("localhost:8000", f"localhost:{port}")
+    command = block(TEXT, f"run: {name}", "sh").replace("localhost:8000", f"localhost:{port}")
     for word, value in values.items():
         command = command.replace(word, value)
     command = command.strip().replace("curl", "curl -s", 1)
@@ -44,38 +30,35 @@ def line(curl, number):
     return curl.wait_for(lambda: curl.lines[number : number + 1])[0]
 
 
-def test_uni_http_stream(port):
-    with shell("uni_http_stream", port) as curl:
+def test_uni_http_stream(demo_port):
+    with shell("uni_http_stream", demo_port) as curl:
         assert "chat:lobby" in json.loads(line(curl, 0))["connect"]["subs"]
 
 
-def test_uni_sse(port):
-    with shell("uni_sse", port) as curl:
+def test_uni_sse(demo_port):
+    with shell("uni_sse", demo_port) as curl:
         assert not line(curl, 0).strip()
         data = line(curl, 1).removeprefix("data: ")
         assert "chat:lobby" in json.loads(data)["connect"]["subs"]
 
 
-def test_http_stream_and_emulation(port):
-    with shell("http_stream", port) as curl:
+def test_http_stream_and_emulation(demo_port):
+    with shell("http_stream", demo_port) as curl:
         connect = json.loads(line(curl, 0))["connect"]
-        with shell("emulation", port, SESSION=connect["session"], NODE=connect["node"]) as command:
+        with shell(
+            "emulation", demo_port, SESSION=connect["session"], NODE=connect["node"]
+        ) as command:
             assert command.end() == 0
         reply = json.loads(line(curl, 1))
         assert reply["id"] == 2
         assert reply["subscribe"]["recoverable"]
 
 
-def test_the_demo_serves_what_the_table_says(port):
+def test_the_demo_serves_what_the_table_says(demo_port):
     rows = re.findall(r"^\| .*? \| .*? \| (.*?) \| `(/.*?)` \|", TEXT, re.MULTILINE)
     assert len(rows) == 8
     for switch, path in rows:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", demo_port, timeout=10)
         with contextlib.closing(connection):
             connection.request("GET", path)
             assert (connection.getresponse().status == 404) is ("TLS" in switch), path
-
-
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", TEXT):
-        assert (ROOT / "docs" / target).exists(), target

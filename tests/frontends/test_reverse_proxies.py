@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 
 import aiohttp
 import pytest
+from pages import block
 from ports import accepts, free_port
 from processes import FLYBALL, ROOT, Program
 from waiting import PATIENCE, wait_for
@@ -52,13 +52,6 @@ COMMANDS = {
 NGINX = "daemon off; master_process off; pid {folder}/pid;"
 
 
-def configuration(name):
-    """The block under ``<!-- proxy: name -->``."""
-    found = re.search(rf"<!-- proxy: {name} -->\n```\w+\n(.*?)```", TEXT, re.DOTALL)
-    assert found, f"docs/reverse-proxies.md has no block {name!r}"
-    return found[1]
-
-
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory):
     file = tmp_path_factory.mktemp("flyball") / "config.json"
@@ -80,7 +73,7 @@ def proxy(request, backend, tmp_path_factory):
         pytest.skip(f"{command[0]} is not installed")
     folder = tmp_path_factory.mktemp(request.param)
     port, file = free_port(), folder / "proxy.conf"
-    text = as_installed(request.param, configuration(request.param))
+    text = as_installed(request.param, block(TEXT, f"proxy: {request.param}"))
     assert "127.0.0.1:8000" in text
     text = text.replace("127.0.0.1:8000", f"127.0.0.1:{backend}").replace("8080", str(port))
     file.write_text(text + extra(request.param, folder))
