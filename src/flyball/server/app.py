@@ -121,7 +121,10 @@ class Server:
             self.autocert,
             on_no_files=self.metrics.count_no_files,
             worker=worker,
-            for_workers=(*clients.relayed, *build.sibling_routes(self.health, self.collector)),
+            for_workers=(
+                *clients.relayed,
+                *build.sibling_routes(self.health, self.collector, worker),
+            ),
         )
 
     def _parts(self, items: MetricItems) -> list[Component]:

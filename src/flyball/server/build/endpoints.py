@@ -81,8 +81,12 @@ def operator_routes(
     return found
 
 
-def sibling_routes(health: Callable[[], Health], collector: Collector) -> list[Route]:
-    """What the other workers ask this one."""
+def sibling_routes(
+    health: Callable[[], Health], collector: Collector, worker: WorkerPlace | None
+) -> list[Route]:
+    """What the other workers ask this one; nothing if it is alone."""
+    if worker is None:
+        return []
     return [
         health_route(HEALTH, health),
         metrics_route([collector, process_registry()], METRICS),
