@@ -67,8 +67,10 @@ NAMESPACES = [
 CONFIG = {
     "client": {
         "token": {"hmac_secret_key": SECRET},
-        "ping_interval": "2s",
-        "pong_timeout": "1s",
+        # Some clients here answer no pings, and others are slow on a busy machine.
+        "stale_close_delay": "60s",
+        "ping_interval": "120s",
+        "pong_timeout": "60s",
         "expired_close_delay": "1s",
         "expired_sub_close_delay": "1s",
         "presence_update_interval": "1s",
@@ -95,6 +97,23 @@ def config_file(tmp_path_factory):
 def server(config_file):
     """``flyball -c config.json``, shared by the tests: each uses channels and users of its own."""
     with ServerProcess(config_file) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def pinging_config(config_file, tmp_path_factory):
+    """The same with pings that come while a test looks."""
+    config = json.loads(config_file.read_text())
+    config["client"] |= {"ping_interval": "3s", "pong_timeout": "2s"}
+    file = tmp_path_factory.mktemp("pinging") / "config.json"
+    file.write_text(json.dumps(config))
+    return file
+
+
+@pytest.fixture(scope="session")
+def pinging(pinging_config):
+    """A server that pings often, and waits shortly for the answer."""
+    with ServerProcess(pinging_config) as process:
         yield process
 
 

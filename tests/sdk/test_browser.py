@@ -30,9 +30,9 @@ RECEIVERS = (
 
 
 @pytest.fixture(scope="module")
-def server(config_file, site, tmp_path_factory):
+def server(pinging_config, site, tmp_path_factory):
     """A server for pages of localhost, with every transport that needs no TLS."""
-    config = json.loads(config_file.read_text())
+    config = json.loads(pinging_config.read_text())
     config["client"]["allowed_origins"] = ["http://localhost:*"]
     for section in ("http_stream", "sse"):
         config[section] = {"enabled": True}
@@ -77,10 +77,10 @@ async def play(page, server, gate, options):
 
 
 @pytest.fixture(scope="module")
-def tls_server(config_file, tmp_path_factory):
+def tls_server(pinging_config, tmp_path_factory):
     """A server with WebTransport, and the hash of its certificate."""
     certificate, key = self_signed()
-    config = json.loads(config_file.read_text())
+    config = json.loads(pinging_config.read_text())
     config["client"]["allowed_origins"] = ["http://localhost:*"]
     config["http_server"] = {
         "tls": {"enabled": True, "cert_pem": certificate.decode(), "key_pem": key.decode()},

@@ -21,7 +21,8 @@ def test_scenarios_are_found():
 @pytest.mark.usefixtures("node_modules")
 @pytest.mark.parametrize("protocol", ["json", "protobuf"])
 @pytest.mark.parametrize("name", NAMES)
-def test_scenario(server, name, protocol):
+def test_scenario(request, name, protocol):
+    server = request.getfixturevalue("pinging" if name == "pings" else "server")
     run_scenario(server, "scenarios.mjs", name, PROTOCOL=protocol)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import aiohttp
@@ -125,14 +126,26 @@ class Kit:
         return [self.decode(ctx.pub.data) for ctx in sub.events.of("publication")]
 
 
-@pytest.fixture(params=["json", "protobuf"])
-async def kit(request, server):
+@asynccontextmanager
+async def kit_of(request, server):
     async with Gate(server.port) as gate, aiohttp.ClientSession() as http:
         name = f"{request.function.__name__}-{request.param}"
         kit = Kit(gate, server, http, protobuf=request.param == "protobuf", name=name)
         yield kit
         for client in kit.clients:
             await client.disconnect()
+
+
+@pytest.fixture(params=["json", "protobuf"])
+async def kit(request, server):
+    async with kit_of(request, server) as kit:
+        yield kit
+
+
+@pytest.fixture(params=["json", "protobuf"])
+async def pinged_kit(request, pinging):
+    async with kit_of(request, pinging) as kit:
+        yield kit
 
 
 def test_version_of_the_sdk():
@@ -362,7 +375,7 @@ async def test_invalid_token(kit):
     assert client.events.of("disconnected")[0].code == 3500
 
 
-async def test_pings(kit):
-    client = await kit.connected()
-    await asyncio.sleep(4.5)  # pings every 2 s, pongs within 1 s
+async def test_pings(pinged_kit):
+    client = await pinged_kit.connected()
+    await asyncio.sleep(8.5)  # pings every 3 s, pongs within 2 s
     assert len(client.events.of("connecting")) == 1

@@ -11,8 +11,10 @@ SHUTDOWN = "shutdown"
 NAMES = re.findall(r"^  async (\w+)\(", (JS / "http2.mjs").read_text(), re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def tls_config(config_file, tmp_path_factory):
+PINGS = "stream_and_emulation"
+
+
+def with_tls(config_file, tmp_path_factory):
     certificate, key = map(bytes.decode, self_signed())
     config = json.loads(config_file.read_text())
     config["http_server"] = {"tls": {"enabled": True, "cert_pem": certificate, "key_pem": key}}
@@ -23,8 +25,19 @@ def tls_config(config_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def tls_config(config_file, tmp_path_factory):
+    return with_tls(config_file, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
 def server(tls_config):
     with ServerProcess(tls_config, tls=True, GODEBUG="http2xconnect=1") as process:
+        yield process
+
+
+@pytest.fixture
+def pinging(pinging_config, tmp_path_factory):
+    with ServerProcess(with_tls(pinging_config, tmp_path_factory), tls=True) as process:
         yield process
 
 
@@ -34,7 +47,8 @@ def node_modules():
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != SHUTDOWN])
-def test_scenario(server, name):
+def test_scenario(request, name):
+    server = request.getfixturevalue("pinging" if name == PINGS else "server")
     run_scenario(server, "http2.mjs", name)
 
 

@@ -23,7 +23,7 @@ function start({ transport, endpoint, emulation, token, channel, hash, receiver 
     emulationEndpoint: emulation,
     minReconnectDelay: 20,
     maxReconnectDelay: 200,
-    maxServerPingDelay: 1000,
+    maxServerPingDelay: 2000,
     timeout: 2000,
   };
   if (transport === "sockjs") {

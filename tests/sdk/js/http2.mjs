@@ -80,7 +80,7 @@ await run({
     await line(stream, (l) => l.id === 4);
     await line(stream, (l) => !Object.keys(l).length); // a ping, answered over /emulation
     await stream.tell({});
-    await pause(1200); // longer than the server waits for a pong
+    await pause(2500); // longer than the server waits for a pong
     assert.equal(stream.isOver, false);
   },
 

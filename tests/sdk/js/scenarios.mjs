@@ -315,7 +315,7 @@ await run({
     const c = await connected(me);
     let dropped = false;
     c.on('connecting', () => { dropped = true; });
-    await pause(5500); // pings every 2 s, pongs within 1 s
+    await pause(8500); // pings every 3 s, pongs within 2 s
     assert.equal(c.state, 'connected');
     assert.equal(dropped, false);
   },

@@ -81,7 +81,7 @@ const scenarios = {
       token: token(me),
       minReconnectDelay: 20,
       maxReconnectDelay: 100,
-      maxServerPingDelay: 1000,
+      maxServerPingDelay: 2000,
     });
     const context = once(c, 'connected');
     c.connect();
