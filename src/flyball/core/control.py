@@ -16,7 +16,7 @@ import msgspec
 from flyball.core import control_messages as m
 from flyball.core.errors import FlyballError
 from flyball.core.types import StreamPosition, SubscribeOptions, payload
-from flyball.protocol.codec import DecodeError
+from flyball.protocol.codec import UNREADABLE, DecodeError
 from flyball.protocol.fields import structs_in
 from flyball.protocol.schema import Schema
 
@@ -327,7 +327,7 @@ def _options(op: m.Subscribe) -> dict[str, Any]:
     if op.flyball_options:
         try:
             found: dict[str, Any] = msgspec.json.decode(op.flyball_options)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise ControlError(f"options of a subscription: {error}") from None
         return found
     return options_to_dict(

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from flyball.protocol.client import CLIENT
-from flyball.protocol.codec import Codec, DecodeError, EncodeError
+from flyball.protocol.codec import UNREADABLE, Codec, DecodeError, EncodeError
 from flyball.protocol.fields import MAX_U64
 from flyball.protocol.json_writer import write_string
 from flyball.protocol.messages import (
@@ -74,7 +74,7 @@ class JsonCodec(Codec):
         request = _read(EmulationRequest, body)
         try:
             frame = msgspec.json.decode(request.data, type=str) if request.data else ""
-        except msgspec.DecodeError:
+        except UNREADABLE:
             frame = ""
         request.data = Raw(frame.encode()) if frame else NO_DATA
         return request

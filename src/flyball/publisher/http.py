@@ -13,6 +13,7 @@ import msgspec
 
 from flyball.core.errors import ConfigError, Error
 from flyball.core.types import Payload, PublishResult, Raw, to_payload
+from flyball.protocol.codec import UNREADABLE
 from flyball.publisher.common import PublishFailed, without_password
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Api:
             if status != 200:
                 raise msgspec.DecodeError(f"status {status}")
             return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             message = f"{self.url} is no publish API, or cannot serve: {error}; {body[:200]!r}"
             raise PublishFailed(message) from None
 
@@ -125,7 +126,7 @@ def _data(payload: Raw) -> dict[str, Any]:
     """JSON as it is, anything else in base64."""
     try:
         msgspec.json.decode(payload)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {"b64data": base64.b64encode(payload).decode()}
     return {"data": payload}
 

@@ -23,6 +23,7 @@ from flyball.core.types import PublishOptions, PublishResult
 from flyball.http.messages import Response, empty, plain_error
 from flyball.http.routes import Route
 from flyball.protocol import codes
+from flyball.protocol.codec import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -121,7 +122,7 @@ class PublishApi:
         try:
             request = self._decode(body)
             payload = request.payload()
-        except (msgspec.DecodeError, binascii.Error, ConfigError) as error:
+        except (*UNREADABLE, binascii.Error, ConfigError) as error:
             logger.warning("a request to publish is malformed: %s", error)
             return plain_error(400)
         return start_eagerly(self._publish(request, Raw(payload), several=several))

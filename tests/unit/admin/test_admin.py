@@ -4,9 +4,11 @@ import base64
 import gzip
 import hmac
 import json
+from itertools import product
 
 import pytest
 from admin_page import PASSWORD, SECRET, Page, made
+from hostile_json import NO_JSON
 
 from flyball.core.errors import ConfigError
 from flyball.server.admin import attempts
@@ -384,8 +386,8 @@ async def test_tokens_of_clients(page):
     assert (await post("/admin/check", {"token": token}))["valid"] is False
     assert (await post("/admin/check", {"token": "rubbish"}))["valid"] is False
     assert "object" in (await post("/admin/token", {"claims": 1}))["error"]
-    for path in ("/admin/token", "/admin/check"):
-        assert (await page.ask("POST", path, b"[")).status == 400
+    for path, body in product(("/admin/token", "/admin/check", "/admin/tail"), NO_JSON):
+        assert (await page.ask("POST", path, body)).status in (400, 413)
 
 
 async def test_no_secret_no_token():

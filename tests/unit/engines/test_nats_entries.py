@@ -1,7 +1,7 @@
 """Messages of the history, and the way back through them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flyball.engines.nats.jetstream import entries
@@ -60,6 +60,7 @@ def test_entries_are_read_as_written():
 
 
 @given(st.binary(max_size=60))
+@example(b"\xdd\x00\x00\x00\x04\x00\xa1\x80")  # a text that is no UTF-8
 def test_anything_else_is_refused(data):
     with pytest.raises(MalformedError):
         entries.read_entry(data)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from asking import ask
+from hostile_json import NO_JSON
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
@@ -139,6 +140,9 @@ def test_demo_tokens_carry_the_name_and_are_for_demo_users_only(demo):
         [],
     ):
         assert post(wrong).status == 400, wrong
+    headers = {"Content-Type": "application/json"}
+    for body in NO_JSON:
+        assert call(demo, "/demo/token", "POST", headers, body).status == 400
     assert post({"user": "42", "name": "Ada"}, "text/plain").status == 415
     assert post({}, method="GET").status == 405
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pytest
 from api_server import served_api
+from hostile_json import NO_JSON
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
@@ -70,12 +71,14 @@ async def test_publishing_to_a_node(served, make):
         assert (result.offset, len(result.epoch)) == (1, 8)
         await publisher.publish("news", b"[1,  2]")
         await publisher.publish("news", b"\xff\x00")
+        await publisher.publish("news", b'"\xff"')
         assert await publisher.publish("news", "plain") == flyball.PublishResult()
-        seen = [await anext(reader) for _ in range(4)]
+        seen = [await anext(reader) for _ in range(5)]
     assert [bytes(p.data) for p in seen] == [
         '{"text":"é"}'.encode(),
         b"[1,  2]",
         b"\xff\x00",
+        b'"\xff"',
         b'"plain"',
     ]
     assert seen[0].tags == {"a": "b"}
@@ -190,7 +193,8 @@ async def test_keys_and_methods(served):
                 assert answer.status == status, headers
         async with web.get(f"{url}/publish") as answer:
             assert answer.status == 405
-        for body in ("{", '{"channel":"x","b64data":"?"}', '{"channel":1,"data":1}'):
+        wrong = (b'{"channel":"x","b64data":"?"}', b'{"channel":1,"data":1}')
+        for body in (*NO_JSON, *wrong):
             headers = {"X-API-Key": KEY}
             async with web.post(f"{url}/publish", data=body, headers=headers) as answer:
                 assert answer.status == 400, body

@@ -10,6 +10,7 @@ from msgspec import Raw
 from flyball.core.errors import EngineRefusal
 from flyball.core.types import NO_DATA, ClientInfo, Publication
 from flyball.protocol import codes
+from flyball.protocol.codec import UNREADABLE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -58,7 +59,7 @@ class Payloads:
         try:
             text = bytes(data).decode()
             _Any.decode(text)
-        except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        except UNREADABLE as error:
             detail = f"{what} is no JSON ({error}), which broker.postgres.binary_data would take"
             raise EngineRefusal(codes.BAD_REQUEST, detail=detail) from None
         return text
@@ -107,7 +108,7 @@ def read_tags(stored: str) -> dict[str, str] | None:
     """Tags; what an application wrote, and is no object of strings, is none."""
     try:
         return _Tags.decode(stored)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

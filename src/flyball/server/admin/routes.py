@@ -13,6 +13,7 @@ import structlog
 from flyball.core.errors import ConfigError, Error, FlyballError
 from flyball.http.messages import Response, empty, plain_error
 from flyball.http.routes import Route
+from flyball.protocol.codec import UNREADABLE
 from flyball.server.admin.files import OPTION, ProxiedFiles, file_routes, read_files
 from flyball.server.admin.guard import ANSWER_HEADERS, Guard, answer, token_of
 from flyball.server.admin.stats import Stats
@@ -182,5 +183,5 @@ class Admin:
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

@@ -11,6 +11,7 @@ import structlog
 from flyball.core.errors import Error, FlyballError
 from flyball.http.messages import plain_error
 from flyball.http.streams import AS_IT_COMES, StreamingResponse
+from flyball.protocol.codec import UNREADABLE
 from flyball.server.admin.guard import ANSWER_HEADERS
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Tails:
         """
         try:
             channel = self._decoder.decode(body).channel
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return plain_error(400, headers=ANSWER_HEADERS)
         if not channel or len(channel.encode()) > MAX_CHANNEL:
             return plain_error(400, headers=ANSWER_HEADERS)
@@ -143,7 +144,7 @@ def _line(publication: Publication) -> bytes:
     raw = bytes(publication.raw)
     try:
         data: Any = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(raw)))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         data = raw.decode("utf-8", "backslashreplace")
     shown: dict[str, Any] = {"data": data, "offset": publication.offset}
     if publication.info is not None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from flyball.protocol.codec import DecodeError
+from flyball.protocol.codec import UNREADABLE, DecodeError
 from flyball.protocol.messages import NO_DATA, U32
 from flyball.protocol.schema import Schema
 from flyball.server.api.messages import Error, Request, Result
@@ -48,7 +48,7 @@ def legacy_method(given: Raw) -> Method | None:
         return LEGACY_METHODS.get(int(text))
     try:
         method = METHODS.get(msgspec.json.decode(text, type=str).lower())
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         method = None
     if method is None or method.legacy_number is None:
         raise DecodeError(f"unknown method {text[:64]!r}")

@@ -15,6 +15,7 @@ import msgspec
 from flyball.core.errors import Error
 from flyball.core.types import NO_DATA, Raw, payload
 from flyball.protocol import codes
+from flyball.protocol.codec import UNREADABLE
 from flyball.server.auth.errors import InvalidToken
 from flyball.server.channels.data_format import is_json
 from flyball.server.channels.overrides import BoolValue, OverrideMessage, Overrides, overrides_of
@@ -166,7 +167,7 @@ class ClaimsReader(Generic[C]):
             # Names the place and the types; never the value.
             message = f"the claims are malformed: {error}"
             raise InvalidToken(message) from None
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        except UNREADABLE:
             message = "the claims are no JSON"
             raise InvalidToken(message) from None
 
@@ -297,7 +298,7 @@ def read_meta(meta: Raw) -> Raw | None:
 def _value(json: Raw) -> Any:
     try:
         return msgspec.json.decode(json)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE:
         message = "a claim is no JSON"
         raise InvalidToken(message) from None
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from flyball.protocol.codec import UNREADABLE
 from flyball.server.auth.errors import InvalidToken
 
 MAX_TOKEN_SIZE: Final = 65536
@@ -73,7 +74,7 @@ def unsigned(claims: bytes) -> Token:
 def _parse_header(head: str) -> Header:
     try:
         header = _read_header(decode(head))
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE:
         # Anyone can send brackets inside brackets; the decoder's limit is not ours to hit.
         message = "the header is malformed"
         raise InvalidToken(message) from None

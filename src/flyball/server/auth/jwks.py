@@ -17,6 +17,7 @@ import structlog
 from flyball.aio.clock import LoopClock
 from flyball.core.errors import Error
 from flyball.protocol import codes
+from flyball.protocol.codec import UNREADABLE
 from flyball.server.auth.keys import Jwk, jwk_key
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class JwksClient:
     def _take(self, url: str, endpoint: _Endpoint, body: bytes) -> bool:
         try:
             given = msgspec.json.decode(body, type=_KeySet).keys
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        except UNREADABLE:
             logger.warning("not a key set", url=_shown(url))
             return False
         now = self._clock.monotonic()
@@ -237,7 +238,7 @@ class JwksClient:
         for raw in given[:MAX_KEYS]:
             try:
                 jwk = msgspec.json.decode(raw, type=Jwk)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
+            except UNREADABLE:
                 continue
             if not jwk.kid or jwk.use != "sig":
                 continue

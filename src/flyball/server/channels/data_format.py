@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
-from flyball.protocol.codec import DecodeError
+from flyball.protocol.codec import UNREADABLE, DecodeError
 from flyball.protocol.json_reader import split_values
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _json_object(data: Raw | bytes) -> bool:
 def _decodes(decoder: msgspec.json.Decoder[Any], data: Raw | bytes) -> bool:
     try:
         decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return True
 

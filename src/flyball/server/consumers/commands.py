@@ -9,7 +9,7 @@ import structlog
 from msgspec import Raw
 
 from flyball.core.errors import EngineRefusal
-from flyball.protocol.codec import DecodeError
+from flyball.protocol.codec import UNREADABLE, DecodeError
 from flyball.protocol.messages import NO_DATA
 from flyball.protocol.schema import Schema
 from flyball.server.api import messages as m
@@ -211,5 +211,5 @@ def _unwrapped(payload: Raw) -> bytes:
         return text
     try:
         return msgspec.json.decode(text, type=str).encode()
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except UNREADABLE as error:
         raise DecodeError(f"payload: {error}") from None

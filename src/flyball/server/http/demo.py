@@ -19,6 +19,7 @@ import structlog
 from flyball.http.messages import Response, plain_error
 from flyball.http.routes import Route
 from flyball.http.static import METHODS, content_type, static_route
+from flyball.protocol.codec import UNREADABLE
 from flyball.server.auth.make import sign
 from flyball.server.http.endpoints import JSON
 from flyball.server.http.pages import PAGE_HEADERS, content_policy
@@ -138,7 +139,7 @@ def _tokens(options: DemoOptions) -> Handler:
             return plain_error(415)
         try:
             asked = decoder.decode(body)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return plain_error(400)
         if not re.fullmatch(r"[\w-]{1,40}", asked.user) or not 0 < len(asked.name.strip()) <= 32:
             return plain_error(400)

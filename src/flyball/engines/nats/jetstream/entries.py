@@ -15,6 +15,7 @@ import msgspec
 
 from flyball.engines.common import publications
 from flyball.engines.common.publications import MalformedError
+from flyball.protocol.codec import UNREADABLE
 
 if TYPE_CHECKING:
     from flyball.core.types import Publication, PublishOptions, Raw
@@ -121,7 +122,7 @@ def read_entry(stored: bytes) -> Entry:
     """
     try:
         entry = _decoder.decode(stored)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MalformedError(f"no entry of the history: {error}") from None
     if entry.format != FORMAT:
         raise MalformedError(f"an entry of version {entry.format}; {FORMAT} is known here")

@@ -12,6 +12,7 @@ from flyball.core.types import PresenceStats
 from flyball.engines.common.publications import MalformedError, read_info, write_info
 from flyball.engines.nats.jetstream.api import BATCH, JetStream
 from flyball.engines.nats.jetstream.streams import Streams
+from flyball.protocol.codec import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,6 +119,6 @@ def _read(stored: bytes, now: int) -> ClientInfo | None:
         here = _decoder.decode(stored)
         if here.expires <= now:
             return None
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise MalformedError(f"no presence entry: {error}") from None
     return read_info(here.info)

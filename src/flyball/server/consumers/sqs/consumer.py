@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from flyball.protocol.codec import UNREADABLE
 from flyball.server.consumers.attempts import OnceEach
 from flyball.server.consumers.base import Consumer, Message
 from flyball.server.consumers.errors import (
@@ -221,5 +222,5 @@ def _body(text: str, options: SqsOptions) -> str:
         return text
     try:
         return msgspec.json.decode(text, type=Envelope).message
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except UNREADABLE as error:
         raise DroppedError(f"no envelope of SNS: {error}") from None
