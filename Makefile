@@ -26,8 +26,9 @@ PEBBLE         := $(VENV)/pebble/$(PEBBLE_VERSION)
 H2SPEC_VERSION := v2.2.1+incompatible
 H2SPEC         := $(VENV)/h2spec/$(H2SPEC_VERSION)
 
-# Two tests more at a time than there are cores: those of servers mostly wait. Quick are those that need no browser, Node.js or Go, and
-# that kill no servers: what a fault does to us is the same on every Python.
+# Two tests more at a time than there are cores: those of servers mostly wait. Quick are those that
+# need no browser, Node.js or Go, and that kill no servers: what a fault does to us is the same on
+# every Python.
 # COVERAGE=1: branches that run are counted, in servers that tests start too. It takes a quarter
 # longer, so that a whole run can be had with it; from Python 3.14 on coverage uses sys.monitoring.
 PYTEST  = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest --numprocesses $(PROCESSES) --dist worksteal
