@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -15,6 +17,13 @@ DEFAULT_META_TTL: Final = 2_592_000.0
 SCHEMES: Final = ("postgres", "postgresql")
 _PREFIX: Final = re.compile(r"[a-z_][a-z0-9_]{0,19}")
 _PAIR: Final = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": (
+        *("any", "primary", "standby", "prefer-standby"),
+        *("read-write", "read-only"),
+    ),
+}
 _OURS: Final = ("connect_timeout", "default_query_exec_mode", "statement_cache_capacity")
 """Parameters of addresses, as the original's driver has them, that are no settings of a server."""
 _WITHOUT_CACHE: Final = ("cache_describe", "describe_exec", "exec", "simple_protocol")
@@ -134,12 +143,17 @@ def parse_dsn(text: str, *, notify_dsn: str = "", **others: Any) -> Server:
     Raises:
         ConfigError: it is malformed. The message shows no password.
     """
-    url = urlsplit(text if "://" in text else _url(text))
+    try:
+        url = urlsplit(text if "://" in text else _url(text))
+    except ValueError as error:
+        raise ConfigError(f"dsn: {error}; it looks like postgres://host:port/database") from None
     if url.scheme not in SCHEMES:
         raise ConfigError(f"dsn: scheme {url.scheme!r} is not one of {', '.join(SCHEMES)}")
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     kept = {k: v for k, v in query.items() if k not in _OURS and not k.startswith("pool_")}
     kept.setdefault("target_session_attrs", "read-write")
+    _check_ports(url.netloc, kept.get("port", ""))
+    _check_parameters(kept)
     if "connect_timeout" in query:
         others["connect_timeout"] = _seconds("connect_timeout", query["connect_timeout"])
     if (
@@ -154,6 +168,30 @@ def parse_dsn(text: str, *, notify_dsn: str = "", **others: Any) -> Server:
     )
 
 
+def _check_ports(netloc: str, parameter: str) -> None:
+    """Of all hosts: the driver would find out when it connects, in words of its own."""
+    hosts = netloc.rpartition("@")[2].split(",")
+    found = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
+    for port in filter(None, (*found, *parameter.split(","))):
+        if not (port.isascii() and port.isdecimal() and 0 < int(port[:9]) < 65536):
+            raise ConfigError(f"dsn: port is {port!r}; a number from 1 to 65535 is allowed")
+
+
+def _check_parameters(parameters: Mapping[str, str]) -> None:
+    for name, allowed in _CHOICES.items():
+        if parameters.get(name, allowed[0]) not in allowed:
+            text = f"dsn: {name} is {parameters[name]!r}; {', '.join(allowed)} are allowed"
+            raise ConfigError(text)
+    for name in ("sslrootcert", "sslcert", "sslkey"):
+        file = parameters.get(name, "")
+        try:
+            if file:
+                Path(file).read_bytes()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"dsn: {name}: cannot read {file!r}: {reason}") from None
+
+
 def _url(text: str) -> str:
     """Makes a URL of ``key=value`` pairs."""
     pairs, end = {}, 0
@@ -161,8 +199,7 @@ def _url(text: str) -> str:
         pair = _PAIR.match(text, end)
         if pair is None:
             raise ConfigError(
-                "dsn: neither a URL (postgres://user:password@host/database) nor pairs"
-                " (host=… user=… password=… dbname=…)"
+                "dsn: neither a URL (postgres://host/database) nor pairs (host=… dbname=…)"
             )
         value = pair[2][1:-1] if pair[2].startswith("'") else pair[2]
         pairs[pair[1]] = re.sub(r"\\(.)", r"\1", value)

@@ -103,7 +103,10 @@ def parse_address(text: str, base: ShardOptions | None = None) -> ShardOptions:
     base = base or ShardOptions()
     if "://" not in text:
         return replace(base, seeds=(parse_endpoint(text),))
-    url = urlsplit(text)
+    try:
+        url = urlsplit(text)
+    except ValueError as error:
+        raise _bad(text, str(error)) from None
     if url.scheme not in SCHEMES:
         raise _bad(text, f"scheme {url.scheme!r} is not one of {', '.join(SCHEMES)}")
     return _Address(text, url, base).options()

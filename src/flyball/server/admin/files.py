@@ -57,11 +57,11 @@ def read_files(path: str) -> dict[str, bytes]:
         ConfigError: there is no such directory, or no page in it.
     """
     folder: Traversable = Path(path) if path else package_files()
-    if path and not folder.is_dir():
-        raise ConfigError(
-            f"admin.web_path: there is no directory {path!r}; name one, or leave it empty"
-        )
     try:
+        if path and not folder.is_dir():
+            raise ConfigError(
+                f"admin.web_path: there is no directory {path!r}; name one, or leave it empty"
+            )
         found = read_tree(folder)
     except OSError as error:
         raise ConfigError(f"admin.web_path: cannot read {path!r}: {error}") from None

@@ -22,6 +22,9 @@ NANOSECONDS: Final = 1_000_000_000
 EXPECTED: Final = "a duration such as 300ms, 10s or 1h30m (units ns, us, ms, s, m, h)"
 
 
+_LONGEST: Final = 1000
+
+
 def parse_duration(text: str) -> float:
     """Returns the seconds that ``text`` says.
 
@@ -38,6 +41,8 @@ def parse_duration(text: str) -> float:
     while rest:
         match = _PART.match(rest)
         if match is None or not (match[1] or match[2]):
+            raise ValueError(EXPECTED)
+        if len(match[0]) > _LONGEST:  # Python reads no number of any length
             raise ValueError(EXPECTED)
         unit = _UNITS[match[3]]
         total += int(match[1] or 0) * unit

@@ -97,7 +97,9 @@ def _position(error: Exception) -> str:
         return f"{error.problem} at line {mark.line + 1}, column {mark.column + 1}"
     if isinstance(error, yaml.YAMLError):
         return "it holds characters that YAML does not allow"
-    return str(error)
+    if isinstance(error, (json.JSONDecodeError, tomllib.TOMLDecodeError)):
+        return str(error)
+    return "it holds a number that cannot be read"
 
 
 def expand(

@@ -116,7 +116,7 @@ def _publication_schema(config: Config) -> Iterator[Problem]:
             try:
                 read_schema(scope.options.publication_schema, key, "*", defaultdict(int))
             except ConfigError as error:
-                yield scope.problem("publication_schema", str(error).removeprefix(f"{key}: "))
+                yield scope.problem("publication_schema", str(error).removeprefix(key).lstrip(": "))
 
 
 def _stream_proxy(config: Config) -> Iterator[Problem]:

@@ -25,6 +25,9 @@ TOO_DEEP: Final = (
 TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
+_MOST_DIGITS: Final = 100
+"""Of a number, in any base: none that is allowed has so many, and Python refuses more than 4300."""
+
 # Go's base-0 integers: prefixes choose the base, a leading zero means octal, and underscores may
 # stand between the digits of a prefixed number.
 _INTEGER: Final = re.compile(
@@ -72,6 +75,9 @@ def read_string(raw: Any) -> str:
         except UnicodeEncodeError:
             # Half a surrogate pair in JSON, or bytes of a variable that are no UTF-8.
             raise ValueError("text in UTF-8") from None
+        if "\x00" in raw:
+            # No name of a file, a host or a server's object has one; the system's calls break on it.
+            raise ValueError("text without NUL characters")
         return raw
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
         return str(int(raw)) if _whole(raw) else str(raw)
@@ -106,6 +112,8 @@ def parse_int(text: str) -> int | None:
     digits = text.lstrip("+-").replace("_", "")
     if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
         digits = f"0o{digits[1:]}"
+    if len(digits) > _MOST_DIGITS:
+        return None
     value = int(digits, 0)
     return -value if match[1] == "-" else value
 
@@ -172,6 +180,8 @@ def read_json(text: str) -> Any:
         raise ValueError(f"JSON ({TOO_DEEP})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"JSON ({error.msg} at character {error.pos + 1})") from None
+    except ValueError:
+        raise ValueError("JSON (it holds a number with too many digits)") from None
     return value
 
 
