@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from flyball.protocol.codes import MAX_CLOSE_CODE, MIN_CLOSE_CODE, is_close_code
 from flyball.server.auth.checks import claim_problems
 from flyball.server.channels import ProxyKind
-from flyball.server.config.problems import ConfigProblems, Problem
+from flyball.server.config.problems import ConfigProblems, Problem, shown
 from flyball.server.config.proxies import DEFAULT, described, proxy_uses
 from flyball.server.config.schema import Config
 from flyball.server.config.schema_client import UniDisconnectTransforms
@@ -33,6 +34,11 @@ from flyball.server.config.validate_start import START_RULES
 Rule: TypeAlias = Callable[[Config], Iterator[Problem]]
 
 _SCRIPT_URL: Final = re.compile(r"(?:https?://|/)[^\s\x00-\x1f]+")
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METADATA: Final = re.compile(r"[0-9A-Za-z_.-]+")
+_GRPC_SCHEMES: Final = frozenset(
+    {"dns", "unix", "unix-abstract", "ipv4", "ipv6", "xds", "passthrough", "vsock"}
+)
 _CONSUMER_NAME: Final = re.compile(r"[a-zA-Z0-9_]{2,}")
 
 REQUIRED: Final[dict[str, tuple[str, ...]]] = {
@@ -134,12 +140,49 @@ def _proxy(key: str, proxy: Proxy, source: str) -> Iterator[Problem]:
             "an endpoint is required; set an http://, https:// or grpc:// URL",
             source,
         )
+    elif reason := _endpoint_fault(proxy.endpoint):
+        yield Problem(
+            f"{key}.endpoint",
+            f"{shown(proxy.endpoint)} is not allowed: {reason}; set an http://, https:// or"
+            " grpc:// URL, or host:port for GRPC",
+            source,
+        )
+    yield from _sent(f"{key}.http.static_headers", proxy.http.static_headers, _HEADER, source)
+    yield from _sent(f"{key}.grpc.static_metadata", proxy.grpc.static_metadata, _METADATA, source)
     if proxy.timeout <= 0:
         yield Problem(f"{key}.timeout", "must be longer than 0, for example 1s", source)
     for index, transform in enumerate(proxy.http.status_to_code_transforms):
         yield from _status_transform(
             f"{key}.http.status_to_code_transforms[{index}]", transform, source
         )
+
+
+def _endpoint_fault(endpoint: str) -> str:
+    """Why nobody can be asked there, as far as the text tells; empty if it can be."""
+    if not endpoint.isprintable():
+        return "it has control characters"
+    scheme, separator, _ = endpoint.partition("://")
+    if separator and scheme not in ("http", "https", "grpc"):
+        # What else GRPC resolves, such as unix:// and dns://, is its own matter.
+        return "" if scheme in _GRPC_SCHEMES else f"{scheme}:// is not known"
+    try:
+        parts = urlsplit(endpoint if separator else f"grpc://{endpoint}")
+        port = parts.port
+    except ValueError as error:
+        # Without a scheme it may be one of GRPC's other forms: unix:path, ipv4:1.2.3.4:5,6.7.8.9:0.
+        return str(error) if separator or endpoint.partition(":")[0] not in _GRPC_SCHEMES else ""
+    if not parts.hostname or " " in parts.netloc:
+        return "it names no host"
+    return "there is no port 0" if port == 0 else ""
+
+
+def _sent(key: str, pairs: dict[str, str], name: re.Pattern[str], source: str) -> Iterator[Problem]:
+    """Finds what would make each call fail. Values are secret, and not shown."""
+    for each, value in pairs.items():
+        if not name.fullmatch(each):
+            yield Problem(key, f"{shown(each)} is no name that can be sent", source)
+        elif not value.isprintable():
+            yield Problem(key, f"the value of {shown(each)} has control characters", source)
 
 
 def _status_transform(key: str, transform: StatusTransform, source: str) -> Iterator[Problem]:

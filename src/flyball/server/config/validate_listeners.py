@@ -14,6 +14,7 @@ from flyball.server.config.schema import Config
 from flyball.server.config.schema_server import GrpcAPI, UniGRPC
 
 MAX_PORT: Final = 65535
+_ALL_INTERFACES: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - looked for, not used
 MAX_WORKERS: Final = 128
 """What can be told apart by the first byte of a connection id of QUIC."""
 
@@ -30,6 +31,22 @@ def ports(config: Config) -> Iterator[Problem]:
         text = str(value)
         if not (text.isascii() and text.isdecimal() and int(text) <= MAX_PORT):
             yield Problem(key, f'"{value}" is not allowed; use a port from 0 to {MAX_PORT}')
+
+
+def same_ports(config: Config) -> Iterator[Problem]:
+    """Finds listeners that would take each other's port."""
+    server = config.http_server
+    places = [("http_server.port", *server.external)]
+    if server.is_split:
+        places.append(("http_server.internal_port", *server.internal))
+    places += [(f"{key}.port", s.address, str(s.port)) for key, s in grpc_sections(config)]
+    for index, (key, host, port) in enumerate(places):
+        for other, its_host, its_port in places[:index]:
+            everywhere = {host, its_host} & _ALL_INTERFACES
+            if port == its_port != "0" and (host == its_host or everywhere):
+                yield Problem(
+                    key, f"{port} is the port of {other} too; change one of them, or the address"
+                )
 
 
 def workers(config: Config) -> Iterator[Problem]:
@@ -61,6 +78,13 @@ def workers(config: Config) -> Iterator[Problem]:
 def _engine_of_workers(config: Config) -> Iterator[Problem]:
     """Finds engines that leave each worker alone, and so lose what they promise."""
     broker, presence = config.broker, config.presence_manager
+    if config.engine.type == "memory" and not broker.enabled:
+        from flyball.engines.redis.embedded import find_server
+
+        try:
+            find_server()
+        except ConfigError as error:
+            yield Problem("engine.type", str(error))
     alone = "is in the memory of each worker alone; use another type, or switch it off"
     if broker.enabled and broker.type == "memory":
         yield Problem("broker.type", f'"memory" {alone}')

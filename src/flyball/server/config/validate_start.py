@@ -24,6 +24,7 @@ from flyball.server.config.validate_listeners import (
     grpc_sections,
     origins,
     ports,
+    same_ports,
     workers,
 )
 
@@ -145,7 +146,7 @@ def _databases(config: Config) -> Iterator[Problem]:
         section = getattr(config, name)
         if section.enabled and section.type == "postgres" and not section.postgres.dsn:
             key = f"{name}.postgres.dsn"
-            yield Problem(key, "it is empty; set it, as in postgres://user:password@host/database")
+            yield Problem(key, "it is empty; set it, as in postgres://host/database")
 
 
 def _token_sources(config: Config) -> Iterator[Problem]:
@@ -171,15 +172,19 @@ def _deciders_built(config: Config) -> Iterator[Problem]:
 def _files(config: Config) -> Iterator[Problem]:
     """Finds files that cannot be written."""
     for key, name in (("log.file", config.log.file), ("pid_file", config.pid_file)):
-        path = Path(name)
         if not name:
             continue
-        if path.is_dir():
-            yield Problem(key, f"{name!r} is a directory; name a file")
-        elif not os.access(path if path.exists() else path.parent, os.W_OK):
-            yield Problem(
-                key, f"cannot write {name!r}: it needs a directory that exists and may be written"
-            )
+        path = Path(name)
+        try:
+            if path.is_dir():
+                yield Problem(key, f"{name!r} is a directory; name a file")
+            elif not os.access(path if path.exists() else path.parent, os.W_OK):
+                yield Problem(
+                    key,
+                    f"cannot write {name!r}: it needs a directory that exists and may be written",
+                )
+        except OSError as error:  # a name that is too long, a directory that may not be entered
+            yield Problem(key, f"cannot write {name!r}: {error.strerror or error}; name a file")
 
 
 def _addresses(config: Config) -> Iterator[Problem]:
@@ -213,6 +218,7 @@ START_RULES: Final[tuple[Callable[[Config], Iterator[Problem]], ...]] = (
     _http3,
     _paths,
     ports,
+    same_ports,
     workers,
     certificates,
     origins,
