@@ -17,6 +17,8 @@ MAY_BLOCK = (
     # ssl takes certificates from files only: those from memory go through one of our own.
     ("flyball/server/common/tls.py", {"_load_pair"}),
     ("flyball/server/acme/certificate.py", {"load_pair"}),
+    # The page's files are read once, when the server is made.
+    ("flyball/server/admin/files.py", {"read_files"}),
     # A schema is read at start and at a reload, its package's own files with it.
     ("flyball/server/channels/publication_schema.py", {"read_schema"}),
     # The database driver looks for the user's certificates whenever it connects.

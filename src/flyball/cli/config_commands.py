@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -80,25 +79,37 @@ def check_config(
     ] = False,
 ) -> None:
     """Check a configuration file and the environment: 0 means that the server starts with it."""
-    from flyball.server.app import Server
-    from flyball.server.config import check, listener_notices, load_config, unbuilt_options
+    from structlog.testing import capture_logs
+
+    from flyball.server.app import problems_of
+    from flyball.server.config import (
+        ConfigProblems,
+        listener_notices,
+        load_config,
+        unbuilt_options,
+    )
 
     with reported():
         if config:
             require_file(config)
-        loaded = load_config(config or DEFAULT_PATH, environ=os.environ)
-        warn(loaded.notices)
-        check(loaded.config)
+        # What parts say when they are made belongs to the warnings, not to standard output.
+        with capture_logs() as said:
+            loaded = load_config(config or DEFAULT_PATH, environ=os.environ, look=problems_of)
+            warn(loaded.notices)
+            problems = problems_of(loaded.config)
+        warn(_sentence(entry) for entry in said)
+        if problems:
+            raise ConfigProblems(problems)
         if strict and loaded.unknown_keys:
             raise ConfigError(f"unknown keys in config: {', '.join(loaded.unknown_keys)}")
-        # Whatever no check has found, making the server finds: nothing is opened yet.
-        asyncio.run(_make(Server, loaded.config))
     warn(listener_notices(loaded.config))
     warn(f"option does nothing in this version: {o}" for o in unbuilt_options(loaded.config))
 
 
-async def _make(build: Callable[[Any], object], config: Any) -> None:
-    build(config)
+def _sentence(entry: MutableMapping[str, Any]) -> str:
+    """A record of the log as a warning."""
+    more = (f"{k}={v}" for k, v in entry.items() if k not in ("event", "log_level", "logger"))
+    return " ".join((f"{entry['event']}:", *more)).rstrip(":")
 
 
 def default_config(

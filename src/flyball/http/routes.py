@@ -113,6 +113,11 @@ class Route:
 class RouteClash(ValueError):
     """Two rows of a table have the same path."""
 
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option: str = option
+        """What sets the path of the second."""
+
 
 class PathTable(Generic[T]):
     """Finds what belongs to a path: at the exact path, by a pattern, or in a subtree.
@@ -344,7 +349,8 @@ class Routes:
             if other is not row:
                 raise RouteClash(
                     f"two endpoints share the path {row.path!r}: "
-                    f"{other.option or 'one'} and {row.option or 'another'}; change one of them"
+                    f"{other.option or 'one'} and {row.option or 'another'}; change one of them",
+                    row.option,
                 )
         table = PathTable(
             (path, Endpoint(row) if counts is None else CountedEndpoint(row, counts), row.subtree)

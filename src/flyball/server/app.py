@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
 from flyball.aio.clock import LoopClock
+from flyball.core.engine import Engine
+from flyball.core.errors import ConfigError
 from flyball.core.node import Node, NodeMetrics
 from flyball.server import build
 from flyball.server.api.service import ApiService
@@ -14,7 +17,15 @@ from flyball.server.auth.jwks import JwksClient
 from flyball.server.client import ClientPolicy
 from flyball.server.common.health import Health
 from flyball.server.components import Component, Components
-from flyball.server.config import insecure_switches, unbuilt_options
+from flyball.server.config import (
+    Config,
+    ConfigProblems,
+    Problem,
+    insecure_switches,
+    problems_in,
+    unbuilt_options,
+    validate,
+)
 from flyball.server.consumers import ConsumerMetrics
 from flyball.server.metrics import MetricItems
 from flyball.server.ports import Ports
@@ -26,7 +37,6 @@ if TYPE_CHECKING:
     from flyball.aio.clock import Clock
     from flyball.server.acme.autocert import Autocert
     from flyball.server.common.worker_place import WorkerPlace
-    from flyball.server.config import Config
     from flyball.server.metrics import NodeCollector, ServerMetrics
     from flyball.server.ports import PortListener
     from flyball.transports.common.limits import ConnectionLimits
@@ -46,7 +56,7 @@ class Server:
         sources: where the values of options came from, see :class:`LoadedConfig`; for operators.
 
     Raises:
-        ConfigError: a key, pattern or certificate of the configuration is malformed.
+        ConfigProblems: something of the configuration is malformed; names all of it.
     """
 
     def __init__(
@@ -63,12 +73,25 @@ class Server:
         self.sources: Mapping[str, str] = sources or {}
         self._clock = clock = clock or LoopClock()
         options = build.node_options(config, version=version)
-        self.node: Node = Node(options, engine=build.node_engine(config), clock=clock)
-        self.jwks: JwksClient = JwksClient(clock)
-        tokens, sub_tokens = build.token_verifiers(config, clock, self.jwks)
-        rules = build.channel_rules(config, self.node.metrics.payload_faults)
+        # What is refused is told in the end, all of it: until then what nobody configured stands
+        # in its place.
+        refused, plain = build.Refusals(), Config()
+        engine = refused.of(lambda: build.node_engine(config), Engine)
+        node = self.node = Node(options, engine=engine, clock=clock)
+        jwks = self.jwks = JwksClient(clock)
+        tokens, sub_tokens = refused.of(
+            lambda: build.token_verifiers(config, clock, jwks),
+            lambda: build.token_verifiers(plain, clock, jwks),
+        )
+        faults = node.metrics.payload_faults
+        rules = refused.of(
+            lambda: build.channel_rules(config, faults), lambda: build.channel_rules(plain, faults)
+        )
         self.proxy_metrics: ProxyMetrics = ProxyMetrics()
-        self._proxies = build.client_proxies(config, self.node, self.proxy_metrics)
+        self._proxies = refused.of(
+            lambda: build.client_proxies(config, node, self.proxy_metrics),
+            lambda: build.client_proxies(plain, node, self.proxy_metrics),
+        )
         connects = build.policy_options(config)
         self.policy: ClientPolicy = ClientPolicy(
             self.node, rules, tokens, sub_tokens, connects, proxies=self._proxies.calls
@@ -76,7 +99,10 @@ class Server:
         explained = build.explained_policy(connects, rules, (tokens, sub_tokens))
         self.api: ApiService = ApiService(self.node, rules, policy=explained)
         self.consumer_metrics: ConsumerMetrics = ConsumerMetrics()
-        self._consumers = build.consumers(config, self.api, self.consumer_metrics)
+        self._consumers = refused.of(
+            lambda: build.consumers(config, self.api, self.consumer_metrics),
+            lambda: build.consumers(plain, self.api, self.consumer_metrics),
+        )
         self.metrics: ServerMetrics = build.server_metrics(config)
         self.collector: NodeCollector = build.node_collector(
             config,
@@ -89,14 +115,18 @@ class Server:
         interval = config.node.info_metrics_aggregate_interval
         items = MetricItems(self.collector, interval, clock)
         self.node.metrics_source = lambda: NodeMetrics(items.interval, items.items)
-        self.autocert: Autocert | None = build.autocert(
-            config, clock, served=self.metrics.certificates
+        self.autocert: Autocert | None = refused.of(
+            lambda: build.autocert(config, clock, served=self.metrics.certificates), lambda: None
         )
         self.limits: ConnectionLimits = build.connection_limits(
             config, self.node, clock, self.metrics
         )
-        self._admin = build.admin_page(self)
-        self._ports = Ports(build.ports(config, self._served(demo=demo, worker=worker)))
+        self._admin = refused.of(lambda: build.admin_page(self), lambda: None)
+        self._ports = refused.of(
+            lambda: Ports(build.ports(config, self._served(demo=demo, worker=worker))),
+            lambda: Ports(()),
+        )
+        refused.tell()
         self._components = Components(self._parts(items))
 
     def _served(self, *, demo: bool, worker: WorkerPlace | None) -> build.Served:
@@ -201,3 +231,48 @@ class Server:
             logger.warning(
                 "options that do nothing in this version; they are kept for later", keys=unbuilt
             )
+
+
+def problems_of(config: Config) -> list[Problem]:
+    """All that keeps a server with ``config`` from starting, as far as this machine can tell.
+
+    The rules are asked, and then the parts, which are made and thrown away: nothing is opened yet.
+    Not for use in an event loop.
+    """
+    found = validate(config)
+    told = [problem.key for problem in found]
+    try:
+        asyncio.run(_make(config))
+    except ConfigError as error:
+        # What has no key was said by a part that does not know its options: a rule said it better.
+        found += [
+            problem
+            for problem in problems_in(error)
+            if not told or (problem.key and not any(_is_of(problem.key, key) for key in told))
+        ]
+    except Exception:
+        # What the rules refuse may make a part stumble over it. Without that it is a fault of ours.
+        if not found:
+            raise
+    return found
+
+
+async def _make(config: Config) -> None:
+    Server(config)
+
+
+def _is_of(key: str, told: str) -> bool:
+    """Whether both are one option, or one is of the section that the other is."""
+    longer, shorter = (key, told) if len(key) > len(told) else (told, key)
+    return (
+        bool(shorter)
+        and longer.startswith(shorter)
+        and longer[len(shorter) :][:1] in ("", ".", "[")
+    )
+
+
+def check_all(config: Config) -> None:
+    """Raises ConfigProblems with what :func:`problems_of` finds, if it finds anything."""
+    problems = problems_of(config)
+    if problems:
+        raise ConfigProblems(problems)

@@ -14,15 +14,16 @@ import structlog
 
 from flyball.core.errors import ConfigError
 from flyball.http.files import RESERVE, max_files
-from flyball.server.app import Server
+from flyball.server.app import Server, problems_of
 from flyball.server.build import VERSION
 from flyball.server.common.worker_place import worker_place
 from flyball.server.config import (
-    check,
+    ConfigProblems,
     listener_notices,
     load_config,
     read_dotenv,
     secret_options,
+    validate,
     waiting_for_restart,
 )
 from flyball.server.logs import LogOptions, configure_logging
@@ -31,7 +32,7 @@ from flyball.serving import run_on_fast_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from flyball.server.config import Config, LoadedConfig, Notice
+    from flyball.server.config import Config, LoadedConfig, Notice, Problem
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server")
 
@@ -65,7 +66,8 @@ class ConfigSource:
         """
         # Read once: a reload sees the variables of the start.
         self._environ = read_dotenv(Path(".env"), os.environ)
-        loaded = self._load()
+        # Making the server finds the rest; here it is made only to tell all at once.
+        loaded = self._load(problems_of)
         self._used = loaded.path
         log = loaded.config.log
         configure_logging(LogOptions(log.level, log.file, secret_options()))
@@ -77,14 +79,15 @@ class ConfigSource:
         Raises:
             ConfigError: it cannot be read, is wrong, or its file is gone.
         """
-        return self._load()
+        return self._load(validate)
 
-    def _load(self) -> LoadedConfig:
-        loaded = load_config(self.path, environ=self._environ, flags=self.flags)
+    def _load(self, look: Callable[[Config], list[Problem]]) -> LoadedConfig:
+        loaded = load_config(self.path, environ=self._environ, flags=self.flags, look=look)
         if loaded.path is None and self._used is not None:
             # Without its file a configuration is all defaults: nobody can have meant that.
             raise ConfigError(f"{self._used}: there is no such file any more")
-        check(loaded.config)
+        if validate(loaded.config):
+            raise ConfigProblems(look(loaded.config))
         return loaded
 
 
@@ -224,7 +227,9 @@ def serve(source: ConfigSource, loaded: LoadedConfig, *, demo: bool = False) -> 
 def refuse(error: ConfigError) -> int:
     """Says what is wrong with the configuration; returns the exit code for it."""
     configure_logging(LogOptions(secret_options=secret_options()))
-    logger.critical("error validating config", error=str(error))
+    # A record for each: the values of a record are cut where they are long.
+    for line in str(error).splitlines():
+        logger.critical("error validating config", error=line)
     return 1
 
 

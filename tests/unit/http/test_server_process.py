@@ -67,6 +67,16 @@ def test_pid_file_that_cannot_be_written(start):
     assert server.end() == 1
 
 
+def test_each_error_has_a_record_of_its_own(start):
+    wrong = [{"name": f"n{n}", "channel_regex": "(" * 60} for n in range(9)]
+    server = start(channel={"namespaces": wrong}, pid_file="/no/such/place")
+    found = server.wait_for(lambda: (r := server.records("error validating config"))[9:] and r)
+    errors = [record["error"] for record in found]
+    assert server.end() == 1
+    assert len(errors) == 10
+    assert not any("…" in error for error in errors)
+
+
 def test_a_port_in_use_leaves_the_pid_file_of_another(start, tmp_path):
     path = tmp_path / "pid"
     path.write_text("1")

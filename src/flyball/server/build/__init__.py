@@ -14,6 +14,7 @@ from flyball.server.build.endpoints import (
     swagger_page,
 )
 from flyball.server.build.engine import node_engine
+from flyball.server.build.errors import Refusals
 from flyball.server.build.listeners import Served, autocert, ports, split_routes
 from flyball.server.build.node import (
     VERSION,
@@ -33,6 +34,7 @@ from flyball.server.build.transports import client_routes, origin_policy
 
 __all__ = [
     "VERSION",
+    "Refusals",
     "Served",
     "admin_page",
     "api_document",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flyball.server.build.cloud_consumers import pubsub_consumer, service_bus_consumer, sqs_consumer
-from flyball.server.build.errors import missing, naming
+from flyball.server.build.errors import Refusals, missing, naming
 from flyball.server.build.kafka_consumer import kafka_consumer
 from flyball.server.build.nats_consumer import nats_consumer
 from flyball.server.build.postgres_consumer import postgres_consumer
@@ -48,14 +49,18 @@ def consumers(config: Config, api: ApiService, metrics: ConsumerMetrics) -> Cons
         ConfigError: an option is wrong, or what a consumer needs is not installed.
     """
     service = api.over("consuming")
-    found = Consumers([], [])
+    found, refused = Consumers([], []), Refusals()
     for index, entry in enumerate(config.consumers):
-        if entry.enabled:
+        if entry.enabled and entry.type in BUILDERS:  # another type is told of by the checks
             commands = Commands(entry.name, service, metrics, _data_mode(entry))
             workers = Workers(commands, service.node.clock)
-            consumer = _consumer(f"consumers[{index}]", entry, workers)
+            make = partial(_consumer, f"consumers[{index}]", entry, workers)
+            consumer = refused.of(make, lambda: None)
+            if consumer is None:
+                continue
             found.components.append(Component(start=consumer.start, stop=consumer.stop))
             found.loops.append(workers)
+    refused.tell()
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from flyball.core.engine import Engine
 from flyball.core.errors import ConfigError
 from flyball.core.memory import MemoryBroker
-from flyball.server.build.errors import missing, naming
+from flyball.server.build.errors import Refusals, missing, naming
 from flyball.server.build.postgres import postgres_broker, postgres_controller
 from flyball.server.build.tarantool import tarantool_engine
 from flyball.server.common.tls import tls_client_context
@@ -36,16 +36,21 @@ def node_engine(config: Config) -> Engine:
     Raises:
         ConfigError: an address is malformed, or what the engine needs is not installed.
     """
-    engine = _engine(config)
-    if config.broker.enabled:
-        chosen = _BROKERS[config.broker.type](config)
+    refused = Refusals()
+    engine = refused.of(lambda: _engine(config), Engine)
+    # Another type is told of by the checks.
+    if config.broker.enabled and config.broker.type in _BROKERS:
+        chosen = refused.of(lambda: _BROKERS[config.broker.type](config), Engine)
         engine.broker, engine.controller = chosen.broker, chosen.controller
         if chosen.presence_manager is not None and engine.presence_manager is None:
             engine.presence_manager = chosen.presence_manager
     if config.presence_manager.enabled:
-        engine.presence_manager = _presence_engine(config).presence_manager
+        engine.presence_manager = refused.of(
+            lambda: _presence_engine(config), Engine
+        ).presence_manager
     if config.controller.enabled:
-        engine.controller = postgres_controller(config)
+        engine.controller = refused.of(lambda: postgres_controller(config), lambda: None)
+    refused.tell()
     return engine
 
 
@@ -119,12 +124,18 @@ _BROKERS: Final[dict[str, Callable[[Config], Engine]]] = {
 
 def _nats_servers(section: NatsBrokerSection) -> ServerOptions:
     from flyball.engines.nats import ServerOptions, parse_servers
+    from flyball.engines.nats.credentials import read_credentials
 
     key = "broker.nats"
     tls = section.tls
+    with naming(f"{key}.url"):
+        servers = parse_servers(section.url)
+    if section.credentials_file:
+        with naming(f"{key}.credentials_file"):
+            read_credentials(section.credentials_file)  # it is read again for each connection
     with naming(key):
         return ServerOptions(
-            servers=parse_servers(section.url),
+            servers=servers,
             credentials_file=section.credentials_file,
             tls=tls_client_context(tls, f"{key}.tls") if tls.enabled else None,
             tls_server_name=tls.server_name,
@@ -224,10 +235,15 @@ def _addresses(key: str, section: RedisConnection, base: ShardOptions) -> list[S
     from flyball.engines.redis.options import SENTINEL_PORT, parse_address, parse_endpoints
 
     plain = replace(base, sentinel_master="")
-    with naming(key):
+    if section.sentinel_address and not section.sentinel_master_name:
+        message = (
+            f"{key}.sentinel_master_name: it is empty, and sentinel_address asks for it; set it to"
+            " the name that the Sentinels know the master by"
+        )
+        raise ConfigError(message)
+    used = next((n for n in ("sentinel_address", "cluster_address") if getattr(section, n)), "")
+    with naming(f"{key}.{used or 'address'}"):
         if section.sentinel_address:
-            if not section.sentinel_master_name:
-                raise ConfigError("sentinel_master_name is missing")
             return [
                 replace(base, seeds=parse_endpoints(item, SENTINEL_PORT))
                 for item in section.sentinel_address

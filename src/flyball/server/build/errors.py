@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flyball.core.errors import ConfigError
+from flyball.server.config.problems import ConfigProblems, Problem, problems_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+
+class Refusals:
+    """What several parts refuse: all of it is told, not the first alone."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def of(self, make: Callable[[], T], instead: Callable[[], T]) -> T:
+        """Makes a part; what ``instead`` makes takes its place if that is refused."""
+        try:
+            return make()
+        except ConfigError as error:
+            self.problems += problems_in(error)
+            return instead()
+
+    def tell(self) -> None:
+        """Raises ConfigProblems if there are any."""
+        if self.problems:
+            raise ConfigProblems(self.problems)
 
 
 def missing(what: str, extra: str, error: ImportError) -> ConfigError:
@@ -30,5 +53,7 @@ def naming(key: str, sign: str = ": ") -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
+        if isinstance(error, ConfigProblems):
+            raise  # told with its keys
         text = str(error)
         raise ConfigError(text if text.startswith(key) else f"{key}{sign}{text}") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flyball.core.errors import ConfigError
 from flyball.http.listener import Listener, ListenerOptions
 from flyball.http.routes import RouteClash, Routes
+from flyball.server.build.errors import Refusals
 from flyball.server.build.proxies import forwarded_metadata
 from flyball.server.build.transports import kept_headers
 from flyball.server.common.tls import ALPN, tls_server_context, tls_server_pem
@@ -76,23 +77,29 @@ def ports(config: Config, served: Served) -> list[Port]:
     external, internal = split_routes(served.rows, split=server.is_split, counts=counts)
     first = _http_listener(config, served, external, internal=False)
     purpose = "external" if server.is_split else "external and internal"
-    found = [Port(first, purpose, EXTERNAL_KEYS)]
+    found, refused = [Port(first, purpose, EXTERNAL_KEYS)], Refusals()
     if server.is_split:
         second = _http_listener(config, served, internal, internal=True)
         found.append(Port(second, "internal", INTERNAL_KEYS))
     if server.http3.enabled:
-        http3 = _http3_listener(config, served, external, lambda: first.port)
-        found.append(Port(http3, "external over HTTP/3", f"{EXTERNAL_KEYS}, over UDP"))
+        http3 = refused.of(
+            lambda: _http3_listener(config, served, external, lambda: first.port), lambda: None
+        )
+        if http3 is not None:
+            found.append(Port(http3, "external over HTTP/3", f"{EXTERNAL_KEYS}, over UDP"))
     if served.autocert is not None and server.tls_autocert.http:
         challenges = _challenge_listener(config, served, served.autocert)
         key = "http_server.tls_autocert.http_addr"
         found.append(Port(challenges, "ACME challenges", key))
     if config.grpc_api.enabled:
-        api = _grpc_api(config, served)
-        found.append(Port(api, "grpc_api", "grpc_api.address and grpc_api.port"))
+        api = refused.of(lambda: _grpc_api(config, served), lambda: None)
+        if api is not None:
+            found.append(Port(api, "grpc_api", "grpc_api.address and grpc_api.port"))
     if config.uni_grpc.enabled:
-        grpc = _uni_grpc_listener(config, served)
-        found.append(Port(grpc, "uni_grpc", "uni_grpc.address and uni_grpc.port"))
+        grpc = refused.of(lambda: _uni_grpc_listener(config, served), lambda: None)
+        if grpc is not None:
+            found.append(Port(grpc, "uni_grpc", "uni_grpc.address and uni_grpc.port"))
+    refused.tell()
     if served.worker is not None:
         own = _worker_listener(served, served.worker)
         found.append(Port(own, "other workers", "http_server.workers"))
@@ -116,7 +123,8 @@ def split_routes(
         internal = [row for row in rows if row.internal]
         return Routes(external, counts=counts), Routes(internal, counts=counts)
     except RouteClash as error:
-        raise ConfigError(str(error)) from None
+        key = f"{error.option}: " if error.option else ""
+        raise ConfigError(f"{key}{error}") from None
 
 
 def _http_listener(config: Config, served: Served, routes: Routes, *, internal: bool) -> Listener:

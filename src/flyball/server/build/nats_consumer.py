@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from flyball.core.errors import ConfigError
+from flyball.server.build.errors import naming
 from flyball.server.common.tls import tls_client_context
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ def nats_consumer(name: str, key: str, section: Section, workers: Workers) -> Co
 
 def _servers(name: str, key: str, section: Section) -> ServerOptions:
     from flyball.engines.nats import ServerOptions, parse_servers
+    from flyball.engines.nats.credentials import read_credentials
 
     tls = section.tls
-    try:
+    with naming(f"{key}.url"):
         servers = parse_servers(section.url)
-    except ConfigError as error:
-        raise ConfigError(f"url: {error}") from None
+    if section.credentials_file:
+        with naming(f"{key}.credentials_file"):
+            read_credentials(section.credentials_file)  # it is read again for each connection
     return ServerOptions(
         servers=servers,
         user=section.username,

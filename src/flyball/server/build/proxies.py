@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from flyball.core.errors import ConfigError, Disconnect, Error
+from flyball.server.build.errors import Refusals
 from flyball.server.channels import ProxyKind
 from flyball.server.client import ClientProxies
 from flyball.server.common.tls import read_pem, tls_client_context
@@ -39,7 +41,8 @@ def client_proxies(config: Config, node: Node, metrics: ProxyMetrics) -> Proxies
     Raises:
         ConfigError: an endpoint or certificate is wrong, or GRPC is not installed.
     """
-    by_path: dict[str, Backend] = {}
+    by_path: dict[str, Backend | None] = {}
+    refused = Refusals()
     backends: dict[tuple[ProxyKind, str], Backend] = {}
     for use in proxy_uses(config):
         found = described(config, use)
@@ -47,11 +50,16 @@ def client_proxies(config: Config, node: Node, metrics: ProxyMetrics) -> Proxies
             continue
         path, settings = found
         if path not in by_path:
-            by_path[path] = _backend(use.name, path, settings, node, metrics)
-        backend = backends[use.kind, use.name] = by_path[path]
+            make = partial(_backend, use.name, path, settings, node, metrics)
+            by_path[path] = refused.of(make, lambda: None)
+        backend = by_path[path]
+        if backend is None:
+            continue
+        backends[use.kind, use.name] = backend
         if use.enabled:
             backend.caller.prepare()
             metrics.announce((backend.caller.protocol, use.kind.value, use.name))
+    refused.tell()
     switched = config.client.proxy
     asked = ProxyCalls(node, backends)
     calls = ClientProxies(
@@ -68,7 +76,7 @@ def client_proxies(config: Config, node: Node, metrics: ProxyMetrics) -> Proxies
         },
         rpc=asked.rpc,
     )
-    return Proxies(calls, _component(by_path.values()))
+    return Proxies(calls, _component(filter(None, by_path.values())))
 
 
 def forwarded_headers(config: Config) -> frozenset[str]:
@@ -177,7 +185,7 @@ def _grpc(path: str, proxy: Proxy) -> GrpcOptions:
         tls_client_context(tls, key)  # finds what is wrong, and says it in terms of the options
         if tls.insecure_skip_verify:
             message = (
-                f"{key}.insecure_skip_verify cannot be done over GRPC: give the backend's own "
+                f"{key}.insecure_skip_verify: this cannot be done over GRPC; give the backend's own "
                 f"certificate as {key}.server_ca_pem, and {key}.server_name if it has another name"
             )
             raise ConfigError(message)

@@ -49,4 +49,5 @@ def tarantool_shards(name: str, section: TarantoolBroker) -> list[ShardOptions]:
             connect_timeout=section.connect_timeout,
             io_timeout=section.io_timeout,
         )
+    with naming(f"{name}.tarantool.address"):
         return [parse_address(address, base) for address in section.address]

@@ -2,7 +2,7 @@
 
 from flyball.server.config.load import LoadedConfig, load_config
 from flyball.server.config.marks import insecure_switches, secret_options, waiting_for_restart
-from flyball.server.config.problems import ConfigProblems, Notice
+from flyball.server.config.problems import ConfigProblems, Notice, Problem, problems_in
 from flyball.server.config.schema import Config
 from flyball.server.config.sources import read_dotenv
 from flyball.server.config.table import to_plain
@@ -15,11 +15,13 @@ __all__ = [
     "ConfigProblems",
     "LoadedConfig",
     "Notice",
+    "Problem",
     "check",
     "grpc_sections",
     "insecure_switches",
     "listener_notices",
     "load_config",
+    "problems_in",
     "read_dotenv",
     "secret_options",
     "to_plain",

@@ -6,7 +6,7 @@ All wrong values are gathered and reported together.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -111,6 +111,7 @@ def load_config(
     environ: Mapping[str, str],
     flags: Mapping[str, str] | None = None,
     dotenv: str | Path | None = None,
+    look: Callable[[Config], list[Problem]] = validate,
 ) -> LoadedConfig:
     """Loads a configuration.
 
@@ -119,6 +120,7 @@ def load_config(
         environ: Environment variables; ``FLYBALL_X`` goes before ``CENTRIFUGO_X``.
         flags: Option path to text, of the flags given on the command line.
         dotenv: A ``.env`` file with more variables; those in ``environ`` go first.
+        look: Finds what else is wrong when values are, so that all is told together.
 
     Raises:
         ConfigError: The file cannot be read, or values are wrong; names all of them.
@@ -149,7 +151,7 @@ def load_config(
         context.notices.append(Notice("unknown log level", config.log.level, hint))
     _tell_version(context)
     if context.problems:
-        raise ConfigProblems([*context.problems, *_more(config, context)], context.notices)
+        raise ConfigProblems([*context.problems, *_more(config, context, look)], context.notices)
     unknown = tuple(sorted(context.unknown_keys))
     return LoadedConfig(config, used, tuple(context.notices), unknown, context.sources)
 
@@ -383,7 +385,9 @@ def _guess_variable(prefix: str, rest: str, context: _Context) -> str:
     return f"did you mean {prefix}{near[0]}?" if near else ""
 
 
-def _more(config: Config, context: _Context) -> list[Problem]:
+def _more(
+    config: Config, context: _Context, look: Callable[[Config], list[Problem]]
+) -> list[Problem]:
     """What else is wrong, with defaults in place of what could not be read.
 
     Nothing is said of a configuration that lost items which others name: it would not be true.
@@ -391,7 +395,7 @@ def _more(config: Config, context: _Context) -> list[Problem]:
     told = {problem.key for problem in context.problems}
     if any(key.startswith(NAMED_LISTS) for key in told):
         return []
-    return [problem for problem in validate(config) if problem.key not in told]
+    return [problem for problem in look(config) if problem.key not in told]
 
 
 def _tell_version(context: _Context) -> None:
