@@ -118,3 +118,8 @@ async def world(tmp_path, entry):
 def publish(n, channel="ch", **more):
     """A publish command with a number."""
     return "publish", {"channel": channel, "data": {"n": n}, **more}
+
+
+def told(error):
+    """What a refused configuration says: keys with what is wrong, without the variables."""
+    return "\n".join(f"{problem.key}: {problem.text}" for problem in error.problems)

@@ -8,10 +8,11 @@ import sys
 import urllib.parse
 
 import pytest
-from consumer_world import World
+from consumer_world import World, told
 from structlog.testing import capture_logs
 
 from flyball.core.errors import ConfigError
+from flyball.server.config import ConfigProblems
 from flyball.server.consumers.kafka import KafkaOptions, Sasl
 
 KEY = "consumers[0].kafka"
@@ -41,11 +42,14 @@ def made(tmp_path, **options):
         ({"brokers": ["a:1,b:2"]}, ".brokers: 'a:1,b:2' is no address"),
         ({"topics": ["a topic"]}, ".topics: 'a topic' is no name of a topic"),
         ({"topics": [".."]}, ".topics: '..' is no name of a topic"),
-        ({"max_poll_records": -1}, ".max_poll_records is -1; it must be above 0"),
-        ({"fetch_max_wait": "-1s"}, ".fetch_max_wait is -1; it must be above 0"),
-        ({"fetch_max_bytes": -1}, ".fetch_max_bytes is -1; it must be 0 or more"),
-        ({"partition_queue_max_size": -1}, ".partition_queue_max_size is -1; it must be"),
-        ({"dial_timeout": "-1s"}, ".dial_timeout is -1; it must be above 0"),
+        ({"max_poll_records": -1}, ".max_poll_records: -1 is not allowed; it must be above 0"),
+        ({"fetch_max_wait": "-1s"}, ".fetch_max_wait: -1 is not allowed; it must be above 0"),
+        ({"fetch_max_bytes": -1}, ".fetch_max_bytes: -1 is not allowed; it must be 0 or more"),
+        (
+            {"partition_queue_max_size": -1},
+            ".partition_queue_max_size: -1 is not allowed; it must be",
+        ),
+        ({"dial_timeout": "-1s"}, ".dial_timeout: -1 is not allowed; it must be above 0"),
         ({"sasl_mechanism": "plain", "sasl_user": "u"}, ".sasl_password: sasl_mechanism plain"),
         ({"sasl_mechanism": "scram-sha-256"}, ".sasl_user: sasl_mechanism scram-sha-256 needs it"),
         (
@@ -64,9 +68,9 @@ def made(tmp_path, **options):
     ],
 )
 def test_what_cannot_be_used_is_said(tmp_path, options, message):
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigProblems) as error:
         made(tmp_path, **options)
-    assert str(error.value).startswith(f"{KEY}{message}")
+    assert told(error.value).startswith(f"{KEY}{message}")
 
 
 @pytest.mark.parametrize("broker", ["host", "host:9092", "10.0.0.1:1", "[::1]:9092", "[::1]"])
@@ -208,9 +212,9 @@ def test_without_credentials_it_says_what_to_do():
 def test_settings_of_aws_that_cannot_be_read(tmp_path, monkeypatch, name, value, said):
     (tmp_path / "aws").write_text("no [settings")
     monkeypatch.setenv(name, value.format(folder=tmp_path))
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigProblems) as error:
         made(tmp_path, sasl_mechanism="aws-msk-iam", tls={"enabled": True})
-    assert str(error.value).startswith(f"{KEY}.sasl_mechanism: the settings of AWS: {said}")
+    assert told(error.value).startswith(f"{KEY}.sasl_mechanism: the settings of AWS: {said}")
 
 
 def test_a_password_is_not_shown():

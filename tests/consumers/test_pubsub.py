@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from consumer_world import World, publish, world
+from consumer_world import World, publish, told, world
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pubsubserver import PROJECT, SUBSCRIPTION, PubSubServer
@@ -12,6 +12,7 @@ from waiting import until
 
 import flyball.server.consumers.pubsub  # noqa: F401 - a server imports it before it serves
 from flyball.core.errors import ConfigError
+from flyball.server.config import ConfigProblems
 from flyball.server.consumers.errors import SourceError
 
 
@@ -172,8 +173,14 @@ async def test_a_token_that_is_not_to_be_had_is_told(tmp_path, monkeypatch, caps
         ({"subscriptions": ["projects/p/subscriptions/s"]}, "subscriptions: 'projects/p/subsc"),
         ({"subscriptions": ["sss", "sss"]}, "subscriptions: one of them stands there twice"),
         ({"project_id": "a b"}, "project_id: 'a b' is no id of a project"),
-        ({"max_outstanding_messages": -1}, "max_outstanding_messages is -1; it must be above 0"),
-        ({"max_outstanding_bytes": -1}, "max_outstanding_bytes is -1; it must be above 0"),
+        (
+            {"max_outstanding_messages": -1},
+            "max_outstanding_messages: -1 is not allowed; it must be above 0",
+        ),
+        (
+            {"max_outstanding_bytes": -1},
+            "max_outstanding_bytes: -1 is not allowed; it must be above 0",
+        ),
         ({"credentials_file": "/nonexistent"}, "credentials_file: '/nonexistent' cannot be used"),
         ({"credentials_file": __file__}, f"credentials_file: {__file__!r} cannot be used: it is"),
     ],
@@ -182,9 +189,9 @@ async def test_a_token_that_is_not_to_be_had_is_told(tmp_path, monkeypatch, caps
 def test_wrong_options_are_refused(options, said, tmp_path):
     if "credentials_file" in options:
         options = {"auth_mechanism": "service_account", **options}
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigProblems) as error:
         World(tmp_path / "config.json", entry(**options))
-    assert str(error.value).startswith(f"consumers[0].google_pub_sub.{said}")
+    assert told(error.value).startswith(f"consumers[0].google_pub_sub.{said}")
 
 
 def test_what_was_read_of_a_key_is_not_told(tmp_path):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from consumer_sources import RedisSource
-from consumer_world import NAME, publish, world
+from consumer_world import NAME, publish, told, world
 from ports import free_port
 from redisservers import RedisCluster, RedisServer, Sentinel, certificate, synced
 from structlog.testing import capture_logs
 from waiting import until, wait_for
 
-from flyball.core.errors import ConfigError
+from flyball.server.config import ConfigProblems
 from flyball.server.consumers import in_hand
 from flyball.server.consumers.redis import consumer as consumer_module
 
@@ -537,21 +537,21 @@ async def test_who_stops_does_not_wait_for_a_server_that_stands_still(redis, tmp
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"address": ["redis://a", "redis://b"]}, "redis_stream.address has 2 entries"),
-        ({"cluster_address": ["a:1", "b:1"]}, "redis_stream.cluster_address has 2 entries"),
+        ({"address": ["redis://a", "redis://b"]}, "redis_stream.address: has 2 entries"),
+        ({"cluster_address": ["a:1", "b:1"]}, "redis_stream.cluster_address: has 2 entries"),
         ({"address": ["http://a"]}, "scheme 'http' is not one of"),
-        ({"sentinel_address": ["a:1"]}, "sentinel_master_name is missing"),
+        ({"sentinel_address": ["a:1"]}, "sentinel_master_name: it is empty"),
         ({"streams": ["a", "b", "a"]}, "redis_stream.streams: 'a' is there more than once"),
         ({"streams": ["a", ""]}, "redis_stream.streams: a name is empty"),
-        ({"num_workers": -1}, "redis_stream.num_workers is -1; 1 or more"),
-        ({"visibility_timeout": "10us"}, "redis_stream.visibility_timeout is 1e-05 s"),
+        ({"num_workers": -1}, "redis_stream.num_workers: -1 is not allowed; 1 or more"),
+        ({"visibility_timeout": "10us"}, "redis_stream.visibility_timeout: 1e-05 s is not allowed"),
         ({"method_value": "payload"}, "method_value: 'payload' is payload_value too"),
         ({"tls": {"enabled": True, "server_ca_pem": "x"}}, "redis_stream.tls.server_ca_pem"),
     ],
 )
 async def test_options_that_cannot_be_used(redis, tmp_path, options, named):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigProblems) as caught:
         async with world(tmp_path, redis.entry(**options)):
             pass
-    assert named in str(caught.value)
+    assert named in told(caught.value)
     assert "consumers[0]" in str(caught.value)

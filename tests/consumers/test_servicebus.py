@@ -11,12 +11,12 @@ from azure.identity.aio import ClientSecretCredential
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 from azure.servicebus.exceptions import ServiceBusError
-from consumer_world import World, publish, world
+from consumer_world import World, publish, told, world
 from servicebusserver import KEY, BusServer
 from waiting import until
 
 import flyball.server.consumers.servicebus.client as client
-from flyball.core.errors import ConfigError
+from flyball.server.config import ConfigProblems
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,14 @@ GOOD = "Endpoint=sb://bus.servicebus.windows.net/;SharedAccessKeyName=n;SharedAc
         ({"connection_string": GOOD + ";EntityPath=q"}, "connection_string: it is for the queue"),
         ({"connection_string": GOOD, "queues": ["q", "q"]}, "queues: one of them stands there"),
         ({"connection_string": GOOD, "queues": [" "]}, "queues: a name is empty"),
-        ({"connection_string": GOOD, "max_concurrent_calls": -1}, "max_concurrent_calls is -1"),
-        ({"connection_string": GOOD, "max_receive_messages": -1}, "max_receive_messages is -1"),
+        (
+            {"connection_string": GOOD, "max_concurrent_calls": -1},
+            "max_concurrent_calls: -1 is not allowed",
+        ),
+        (
+            {"connection_string": GOOD, "max_receive_messages": -1},
+            "max_receive_messages: -1 is not allowed",
+        ),
         (identity(fully_qualified_namespace="sb://x/"), "fully_qualified_namespace: 'sb://x/' is"),
         (identity(tenant_id="no tenant"), "tenant_id: "),
     ],
@@ -146,9 +152,9 @@ GOOD = "Endpoint=sb://bus.servicebus.windows.net/;SharedAccessKeyName=n;SharedAc
 )
 def test_wrong_options_are_refused(options, said, tmp_path):
     section = {"queues": ["plain"], **options}
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigProblems) as error:
         World(tmp_path / "config.json", {"type": "azure_service_bus", "azure_service_bus": section})
-    assert str(error.value).startswith(f"consumers[0].azure_service_bus.{said}")
+    assert told(error.value).startswith(f"consumers[0].azure_service_bus.{said}")
     assert KEY not in str(error.value)
 
 

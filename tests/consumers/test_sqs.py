@@ -4,13 +4,14 @@ import asyncio
 import json
 
 import pytest
-from consumer_world import World, publish, world
+from consumer_world import World, publish, told, world
 from sqsserver import ENVIRONMENT, REGION, SqsServer
 from sqsstandin import ROLE_KEY
 from waiting import until
 
 import flyball.server.consumers.sqs  # noqa: F401 - a server imports it before it serves
 from flyball.core.errors import ConfigError
+from flyball.server.config import ConfigProblems
 
 
 @pytest.fixture(scope="module")
@@ -173,15 +174,24 @@ URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/name"
     [
         ({"queues": ["name"]}, "queues: 'name' is no URL of a queue"),
         ({"queues": [URL, URL]}, "queues: one of them stands there twice"),
-        ({"max_number_of_messages": 11}, "max_number_of_messages is 11; a whole number from 1"),
-        ({"wait_time_time": "21s"}, "wait_time_time is 21 s; a whole number from 0 to 20 s"),
-        ({"wait_time_time": "1500ms"}, "wait_time_time is 1.5 s; a whole number"),
-        ({"visibility_timeout": "500ms"}, "visibility_timeout is 0.5 s; a whole number from 1"),
-        ({"max_concurrency": -1}, "max_concurrency is -1; a whole number from 1"),
+        (
+            {"max_number_of_messages": 11},
+            "max_number_of_messages: 11 is not allowed; a whole number from 1",
+        ),
+        (
+            {"wait_time_time": "21s"},
+            "wait_time_time: 21 s is not allowed; a whole number from 0 to 20 s",
+        ),
+        ({"wait_time_time": "1500ms"}, "wait_time_time: 1.5 s is not allowed; a whole number"),
+        (
+            {"visibility_timeout": "500ms"},
+            "visibility_timeout: 0.5 s is not allowed; a whole number from 1",
+        ),
+        ({"max_concurrency": -1}, "max_concurrency: -1 is not allowed; a whole number from 1"),
         ({"localstack_endpoint": "localhost:4566"}, "localstack_endpoint: 'localhost:4566' is no"),
         ({"assume_role_arn": "reader"}, "assume_role_arn: 'reader' is no ARN"),
         ({"credentials_profile": "nobody"}, "credentials_profile: The config profile (nobody)"),
-        ({"region": ""}, "region is empty, and neither AWS_REGION nor the profile names one"),
+        ({"region": ""}, "region: is empty, and neither AWS_REGION nor the profile names one"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -189,15 +199,15 @@ def test_wrong_options_are_refused(options, said, tmp_path, monkeypatch):
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     given = {"queues": [URL], "region": REGION, **options}
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigProblems) as error:
         World(tmp_path / "config.json", {"type": "aws_sqs", "aws_sqs": given})
-    assert str(error.value).startswith(f"consumers[0].aws_sqs.{said}")
+    assert told(error.value).startswith(f"consumers[0].aws_sqs.{said}")
 
 
 def test_settings_of_aws_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "aws").write_text("no [settings")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
-    with pytest.raises(ConfigError, match="credentials_profile: Unable to parse config file"):
+    with pytest.raises(ConfigError, match=r"credentials_profile \(.*\): Unable to parse config file"):
         World(tmp_path / "config.json", {"type": "aws_sqs", "aws_sqs": {"queues": [URL]}})
 
 

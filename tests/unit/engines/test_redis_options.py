@@ -169,9 +169,12 @@ class TestConfiguration:
         [
             (
                 {"engine_redis_sentinel_address": "a"},
-                "engine.redis: sentinel_master_name is missing",
+                r"engine\.redis\.sentinel_master_name \(.*\): it is empty",
             ),
-            ({"engine_redis_address": "http://x"}, "engine.redis: Redis address 'http://x'"),
+            (
+                {"engine_redis_address": "http://x"},
+                r"engine\.redis\.address \(.*\): Redis address 'http://x'",
+            ),
         ],
     )
     def test_what_is_wrong_names_its_section(self, settings, complaint):
