@@ -207,7 +207,9 @@ def test_wrong_options_are_refused(options, said, tmp_path, monkeypatch):
 def test_settings_of_aws_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "aws").write_text("no [settings")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
-    with pytest.raises(ConfigError, match=r"credentials_profile \(.*\): Unable to parse config file"):
+    with pytest.raises(
+        ConfigError, match=r"credentials_profile \(.*\): Unable to parse config file"
+    ):
         World(tmp_path / "config.json", {"type": "aws_sqs", "aws_sqs": {"queues": [URL]}})
 
 
