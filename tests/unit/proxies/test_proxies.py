@@ -475,6 +475,38 @@ async def test_a_header_that_none_may_send_is_the_clients_fault(tmp_path, backen
         assert not backend.asked
 
 
+@pytest.mark.parametrize("value", ["a\tb", "é", "\x7f"])
+async def test_a_value_that_grpc_cannot_carry_is_the_clients_fault(tmp_path, value):
+    def change(config):
+        config["client"]["proxy"]["connect"]["emulated_headers"] = ["X-A"]
+
+    backend = GrpcBackend()
+    async with world(tmp_path, backend, "connect", change=change) as w:
+        refused = await (await w.client()).connect(headers={"x-a": value})
+        assert refused["code"] == codes.BAD_REQUEST.code
+        assert not backend.asked
+
+
+async def test_binary_metadata_of_the_configuration(tmp_path):
+    def change(config):
+        config["client"]["proxy"]["connect"] |= {
+            "emulated_headers": ["A-Bin"],
+            "grpc": {
+                "static_metadata": {"S-Bin": "é"},
+                "credentials_key": "C-Bin",
+                "credentials_value": "secret",
+            },
+        }
+
+    backend = GrpcBackend()
+    async with world(tmp_path, backend, "connect", change=change) as w:
+        await (await w.client()).connect(headers={"a-bin": "x"})
+        (headers,) = backend.headers("connect")
+        assert headers["s-bin"] == "é".encode()
+        assert headers["c-bin"] == b"secret"
+        assert "a-bin" not in headers, "those of clients are not passed on"
+
+
 # -- binary data
 
 

@@ -107,20 +107,21 @@ def _component(backends: Iterable[Backend]) -> Component:
 
 def _backend(name: str, path: str, proxy: Proxy, node: Node, metrics: ProxyMetrics) -> Backend:
     http = _is_http(proxy.endpoint)
+    static = proxy.http.static_headers if http else proxy.grpc.static_metadata
     transport = _http(path, proxy) if http else _grpc(path, proxy)
     options = BackendOptions(
         name=name,
         key=path,
         endpoint=proxy.endpoint,
         transport=transport,
-        static=proxy.http.static_headers if http else proxy.grpc.static_metadata,
+        static=static,
         headers=_lower(proxy.http_headers),
         metadata=_lower(proxy.grpc_metadata),
         emulated_headers=_lower(proxy.emulated_headers),
         binary_encoding=proxy.binary_encoding,
         include_meta=proxy.include_connection_meta,
     )
-    return Backend(options, _caller(path, transport), metrics, node.clock)
+    return Backend(options, _caller(path, transport, static), metrics, node.clock)
 
 
 def _is_http(endpoint: str) -> bool:
@@ -139,7 +140,9 @@ def _lower(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
-def _caller(path: str, transport: HttpOptions | GrpcOptions) -> Caller:
+def _caller(
+    path: str, transport: HttpOptions | GrpcOptions, static: Mapping[str, str]
+) -> Caller:
     if isinstance(transport, HttpOptions):
         return HttpCaller(transport)
     try:
@@ -147,8 +150,18 @@ def _caller(path: str, transport: HttpOptions | GrpcOptions) -> Caller:
     except ImportError as error:
         message = f"{path}.endpoint: {error}; install the extra: pip install 'flyball[grpc]'"
         raise ConfigError(message) from None
-    from flyball.server.proxies.grpc import GrpcCaller
+    from flyball.server.proxies.grpc import GrpcCaller, is_metadata
 
+    given = {f"static_metadata {name!r}": (name.lower(), value) for name, value in static.items()}
+    if transport.credentials:
+        given["credentials_key and credentials_value"] = transport.credentials
+    for name, pair in given.items():
+        if not is_metadata(*pair):
+            message = (
+                f"{path}.grpc.{name}: no metadata; a key has letters, digits and - _ . only, "
+                "and a value printable ASCII (any text, if the key ends in -bin)"
+            )
+            raise ConfigError(message)
     return GrpcCaller(transport)
 
 

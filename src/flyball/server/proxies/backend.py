@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -21,6 +20,7 @@ from flyball.server.proxies.errors import BackendError
 from flyball.server.proxies.streams import BackendStream
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
@@ -35,8 +35,6 @@ __all__ = ["Backend", "Caller"]
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("flyball.server.proxies")
 
-_UNSENDABLE: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
-"""What no header value may hold (RFC 9110, section 5.5)."""
 GRPC_TRANSPORT: Final = "uni_grpc"
 
 
@@ -46,6 +44,10 @@ class Caller(Protocol):
     @property
     def protocol(self) -> str:
         """In metrics: ``http`` or ``grpc``."""
+
+    @property
+    def unsendable(self) -> re.Pattern[str]:
+        """What no value of a client that is sent along may hold."""
 
     def prepare(self) -> None:
         """Loads what calls need, before the event loop is busy."""
@@ -235,9 +237,23 @@ class Backend:
         found = dict(self._static)
         if self._emulated:
             given = {name.lower(): value for name, value in connection.emulated_headers.items()}
-            found |= _sendable(self._emulated, given)
+            found |= self._sendable(self._emulated, given)
         by_grpc = connection.transport == GRPC_TRANSPORT
-        return found | _sendable(self._own_by_grpc if by_grpc else self._own, connection.headers)
+        own = self._own_by_grpc if by_grpc else self._own
+        return found | self._sendable(own, connection.headers)
+
+    def _sendable(self, names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
+        """Those of ``names`` that are given.
+
+        Raises:
+            Error: 107, a value holds what cannot be sent.
+        """
+        found = {name: given[name] for name in names if name in given}
+        for name, value in found.items():
+            if self.caller.unsendable.search(value):
+                detail = f"the header {name!r} of the client holds characters that none may hold"
+                raise Error(codes.BAD_REQUEST, detail=detail)
+        return found
 
 
 class _Counted:
@@ -256,17 +272,3 @@ class _Counted:
         self, _kind: object, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._backend.ended(self._key, self._began, error)
-
-
-def _sendable(names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Those of ``names`` that are given.
-
-    Raises:
-        Error: 107, a value holds what no header may hold.
-    """
-    found = {name: given[name] for name in names if name in given}
-    for name, value in found.items():
-        if _UNSENDABLE.search(value):
-            detail = f"the header {name!r} of the client holds characters that none may hold"
-            raise Error(codes.BAD_REQUEST, detail=detail)
-    return found

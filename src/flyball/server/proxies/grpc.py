@@ -12,7 +12,7 @@ from flyball.server.proxies.errors import BackendError
 from flyball.server.proxies.schema import PACKAGE, PROXY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from grpc.aio import AioRpcError, Channel
 
@@ -30,8 +30,18 @@ KEEPALIVE: Final = 330_000
 ping in five minutes for an attack, unless told otherwise."""
 KEEPALIVE_TIMEOUT: Final = 20_000
 """Milliseconds for the answer."""
+BINARY: Final = "-bin"
+"""How keys of binary values end."""
 _KEY: Final = re.compile(r"[0-9a-z_.-]+")
 """What a metadata key may be."""
+_UNSENDABLE: Final = re.compile(r"[^\x20-\x7e]")
+"""What no value may hold that is not binary."""
+
+
+def is_metadata(key: str, value: str) -> bool:
+    """Whether calls can carry it; others fail before they are sent."""
+    legal = key.endswith(BINARY) or _UNSENDABLE.search(value) is None
+    return legal and _KEY.fullmatch(key) is not None
 
 
 class GrpcCaller:
@@ -39,12 +49,14 @@ class GrpcCaller:
 
     protocol: Final = "grpc"
     """In metrics."""
+    unsendable: Final = _UNSENDABLE
+    """What no value of a client may hold."""
 
     def __init__(self, options: GrpcOptions) -> None:
         self._options = options
         self._channel: Channel | None = None
         self._methods: dict[str, Any] = {}
-        self._credentials = (options.credentials,) if options.credentials else ()
+        self._credentials = _metadata((options.credentials,)) if options.credentials else ()
 
     def prepare(self) -> None:
         """Loads what calls need, so that the first one does not hold up the event loop."""
@@ -54,7 +66,7 @@ class GrpcCaller:
 
     def passes_on(self, name: str) -> bool:
         """Whether a key (lower case) may be sent along; those of binary values are not."""
-        reserved = name.startswith("grpc-") or name.endswith("-bin")
+        reserved = name.startswith("grpc-") or name.endswith(BINARY)
         return _KEY.fullmatch(name) is not None and not reserved
 
     async def call(self, question: Question[Q, A], request: Q, headers: Mapping[str, str]) -> A:
@@ -70,7 +82,7 @@ class GrpcCaller:
             text = await method(
                 PROXY.protobuf.write(request),
                 timeout=self._options.timeout,
-                metadata=(*headers.items(), *self._credentials),
+                metadata=(*_metadata(headers.items()), *self._credentials),
             )
         except grpc.aio.AioRpcError as error:
             raise _failure(error) from None
@@ -89,7 +101,8 @@ class GrpcCaller:
         """
         both = question.request is m.StreamSubscribeRequest
         method = self._methods.get(question.method) or self._method(question, both=both)
-        message, metadata = PROXY.protobuf.write(request), (*headers.items(), *self._credentials)
+        message = PROXY.protobuf.write(request)
+        metadata = (*_metadata(headers.items()), *self._credentials)
         if not both:
             return GrpcStream(method(message, metadata=metadata))
         call = GrpcStream(method(metadata=metadata))
@@ -186,6 +199,11 @@ class GrpcStream:
     def cancel(self) -> None:
         """Ends the call, if it has not ended."""
         self._call.cancel()
+
+
+def _metadata(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str | bytes], ...]:
+    """As the library takes it: binary values are bytes, as the original sends their text."""
+    return tuple((k, v.encode() if k.endswith(BINARY) else v) for k, v in pairs)
 
 
 def _failure(error: AioRpcError) -> BackendError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from flyball.aio.eager import OWN_TASK
@@ -55,6 +56,8 @@ class HttpCaller:
 
     protocol: Final = "http"
     """In metrics."""
+    unsendable: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+    """What no header value may hold (RFC 9110, section 5.5)."""
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
