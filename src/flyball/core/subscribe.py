@@ -324,7 +324,8 @@ class SubscribeCommand:
         channel, options = request.channel, self._runtime.options
         if not channel:
             raise Disconnect(codes.DISCONNECT_BAD_REQUEST, detail="empty channel")
-        if request.delta not in DELTA_TYPES:
+        # Other kinds of subscription have no deltas, and nobody looks at what they wish.
+        if request.delta not in DELTA_TYPES and not 0 < request.type <= LAST_KNOWN_TYPE:
             detail = f"unknown delta {request.delta!r}"
             raise Disconnect(codes.DISCONNECT_BAD_REQUEST, detail=detail)
         max_length = options.channel_max_length

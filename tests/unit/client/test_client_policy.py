@@ -417,6 +417,7 @@ def test_publish_options_are_the_namespace_s():
     assert isinstance(options, PublishOptions)
     assert (options.history_size, options.history_ttl, options.delta) == (5, 60, True)
     assert publish(handlers) is options
+    assert publish(handlers, type=2) is options, "of all types only that of maps is another thing"
 
 
 def test_publish_for_subscribers_that_are_live():

@@ -29,6 +29,7 @@ async def test_checks_in_order(wire):
     assert refused(channel="plain:2", tf={"key": "a", "cmp": "eq", "val": "b"}) == 107
     assert refused(channel="rec:2", tf={"key": "a", "cmp": "zz", "val": "b"}) == 107
     assert refused(channel="plain:3", type=1) == 108
+    assert refused(channel="plain:3", type=1, delta="zz") == 108, "no deltas, no delta types"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,8 @@ async def test_checks_in_order(wire):
         ({"channel": ""}, 3501),
         ({"channel": "plain:1", "delta": "zz"}, 3501),
         ({"channel": "plain:1", "type": 5}, 3004),
+        ({"channel": "plain:1", "type": 5, "delta": "zz"}, 3501),
+        ({"channel": "plain:1", "type": -1, "delta": "zz"}, 3501),
     ],
 )
 async def test_requests_that_end_the_connection(wire, request_, code):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flyball.aio.eager import eager
 from flyball.core.errors import Error
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OperationHandlers"]
 
+MAP_TYPE: Final = 1
+"""``type`` of a publish that writes a key of a map."""
+
 
 class OperationHandlers:
     """The handlers of publish, presence, history and RPC."""
@@ -55,7 +58,7 @@ class OperationHandlers:
         """
         state, connection, name = self._state, event.connection, event.channel
         channel = state.rules.resolve(name)
-        if event.type:
+        if event.type == MAP_TYPE:  # all others are streams, also those that nobody knows
             raise self._map_write(event)
         decision = decide(
             PUBLISH,
