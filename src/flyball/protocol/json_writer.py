@@ -61,12 +61,12 @@ def write_string(text: str) -> bytes:
 
 
 def checked_payload(raw: Raw) -> bytes:
-    """The text of ``raw`` without line breaks.
+    """The text of ``raw`` without line breaks; ``null`` if there is nothing else, as in Go.
 
     Raises:
         EncodeError: it is not exactly one valid JSON value.
     """
-    data = bytes(raw).replace(b"\n", b"")
+    data = bytes(raw).replace(b"\n", b"") or b"null"
     if not is_json(data):
         raise EncodeError("a payload is not valid JSON; binary data needs Protobuf")
     return data

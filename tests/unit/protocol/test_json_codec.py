@@ -375,6 +375,15 @@ def test_join():
 # --- delta ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("data", [b"\n", b"\n\n"])
+def test_a_payload_of_line_breaks_alone_is_null(data):
+    publication = Publication(data=Raw(data))
+    assert JSON.encode_publication_uni("a", publication) == b'{"channel":"a","pub":{"data":null}}'
+    with pytest.raises(EncodeError):
+        JSON.encode_publication_uni("a", Publication(data=Raw(b" \n")))
+
+
+
 def test_delta_publications_hold_strings():
     publication = Publication(data=Raw(b'{"t": "<\\n"}'), offset=1, epoch="e", tags={"a": "b"})
     full = JSON.delta_publication(publication, None)
