@@ -440,7 +440,7 @@ async def test_several_backends_by_name(tmp_path, backend):
 async def test_what_is_passed_on(tmp_path, backend):
     def change(config):
         proxy = config["client"]["proxy"]["connect"]
-        proxy["http_headers"] = ["X-Real", "X-Both"]
+        proxy["http_headers"] = ["X-Real", "X-Both", "Host"]
         proxy["emulated_headers"] = ["Authorization", "X-Both"]
         proxy["http"] = {"static_headers": {"X-Static": "s1", "authorization": "nobody"}}
         proxy["grpc"] = {
@@ -462,6 +462,7 @@ async def test_what_is_passed_on(tmp_path, backend):
         assert "x-other" not in headers
         if backend.protocol == "grpc":
             assert headers["x-key"] == "secret"
+            assert "host" not in headers
 
 
 async def test_a_header_that_none_may_send_is_the_clients_fault(tmp_path, backend):

@@ -65,8 +65,11 @@ class GrpcCaller:
         _ = PROXY.protobuf
 
     def passes_on(self, name: str) -> bool:
-        """Whether a key (lower case) may be sent along; those of binary values are not."""
-        reserved = name.startswith("grpc-") or name.endswith(BINARY)
+        """Whether a key (lower case) may be sent along; those of binary values are not.
+
+        Nor is ``host``: it belongs to the client's request alone, as over HTTP.
+        """
+        reserved = name == "host" or name.startswith("grpc-") or name.endswith(BINARY)
         return _KEY.fullmatch(name) is not None and not reserved
 
     async def call(self, question: Question[Q, A], request: Q, headers: Mapping[str, str]) -> A:
