@@ -383,7 +383,6 @@ def test_a_payload_of_line_breaks_alone_is_null(data):
         JSON.encode_publication_uni("a", Publication(data=Raw(b" \n")))
 
 
-
 def test_delta_publications_hold_strings():
     publication = Publication(data=Raw(b'{"t": "<\\n"}'), offset=1, epoch="e", tags={"a": "b"})
     full = JSON.delta_publication(publication, None)

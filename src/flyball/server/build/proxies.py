@@ -140,9 +140,7 @@ def _lower(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
-def _caller(
-    path: str, transport: HttpOptions | GrpcOptions, static: Mapping[str, str]
-) -> Caller:
+def _caller(path: str, transport: HttpOptions | GrpcOptions, static: Mapping[str, str]) -> Caller:
     if isinstance(transport, HttpOptions):
         return HttpCaller(transport)
     try:
