@@ -113,7 +113,7 @@ async def test_pushes(serve, dial, stubs):
     messages, _ = stubs
     server = await serve()
     request = messages.ConnectRequest(token="ann", data=b'{"a":1}', name="stub", version="1")
-    call = dial(server).Consume(request, metadata=(("x-y", "z"),))
+    call = dial(server).Consume(request, metadata=(("x-y", "z"), ("k", "a"), ("k", "b")))
     connect = (await read(call)).connect
     (session,) = server.node.hub.sessions.values()
     assert connect.client == session.client_id
@@ -122,6 +122,7 @@ async def test_pushes(serve, dial, stubs):
     assert "news" in connect.subs
     assert (session.user, session.name, session.version) == ("ann", "stub", "1")
     assert session.headers["x-y"] == "z"
+    assert session.headers["k"] == "a, b"
     await server.node.publish("news", {"n": 1})
     push = await read(call)
     assert (push.channel, push.pub.data) == ("news", b'{"n":1}')

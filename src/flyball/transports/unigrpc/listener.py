@@ -85,9 +85,9 @@ class UniGrpcListener(GrpcListener):
 
     def _headers(self, context: aio.ServicerContext[bytes, bytes]) -> dict[str, str] | None:
         keep = self.options.keep_headers
-        found = {
-            key: value
-            for key, value in context.invocation_metadata() or ()
-            if isinstance(value, str) and (keep is None or key in keep)
-        }
+        found: dict[str, str] = {}
+        for key, value in context.invocation_metadata() or ():
+            if isinstance(value, str) and (keep is None or key in keep):
+                # Given several times it is one list, as headers are over HTTP.
+                found[key] = f"{found[key]}, {value}" if key in found else value
         return found or None
