@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from msgspec import Struct, inspect
+from msgspec import Raw, Struct, inspect
 
 from flyball.protocol.messages import NO_DATA
 
@@ -57,6 +57,8 @@ class MessageField:
     """Smallest and largest value of a number."""
     gaps: bool = False
     """``null`` in a list of messages stays None, and is no empty message."""
+    made: Callable[[Raw], Any] | None = None
+    """What a payload becomes where JSON is read by the tolerant rules; None: it stays one."""
 
 
 GROWN: Final = (

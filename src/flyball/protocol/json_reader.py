@@ -217,6 +217,27 @@ def split_values(data: bytes) -> Iterator[bytes]:
         pos = _end_of_space(text, end)
 
 
+def members(data: bytes) -> Iterator[tuple[str, Raw]]:
+    """The members of the JSON object ``data``, as they come and as they are written; of ``null`` none.
+
+    Raises:
+        DecodeError: when it comes to what is not right.
+    """
+    try:
+        cursor = _Cursor(data.decode(), {}, {})
+        if not cursor.null():
+            for name in cursor.members():
+                yield name, cursor.payload()
+        cursor.end()
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"malformed JSON: {error}") from None
+
+
+def clean_text(text: str) -> str:
+    """``text`` without lone surrogates, which escapes in JSON can bring in."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
 class _Cursor:
     """A place in JSON text, just past what was read."""
 
@@ -241,12 +262,12 @@ class _Cursor:
         """Reads a message; ``before`` is what the same name had before, and is added to."""
         names = self._names[message]
         values: dict[str, Any] = {} if before is None else msgspec.structs.asdict(before)
-        if not self._null():
-            for name in self._members():
+        if not self.null():
+            for name in self.members():
                 field = names.get(name) or names.get(name.lower())
                 if field is None:
                     self._skip()
-                elif field.kind is FieldKind.PAYLOAD or not self._null():
+                elif field.kind is FieldKind.PAYLOAD or not self.null():
                     values[field.name] = self._value(field, values.get(field.name))
                 elif field.kind in _HOLDERS:  # texts and numbers keep what was there before
                     values.pop(field.name, None)
@@ -273,29 +294,29 @@ class _Cursor:
         """A list; each item adds to the one in its place in the list before."""
         found: list[Struct | None] = []
         for _ in self._items():
-            is_gap = field.gaps and self._null()
+            is_gap = field.gaps and self.null()
             old = before[len(found)] if len(found) < len(before) else None
             found.append(None if is_gap else self.message(inner(field), old))
         return found
 
     def message_map(self, field: MessageField) -> dict[str, Struct]:
-        return {_clean(name): self.message(inner(field)) for name in self._members()}
+        return {clean_text(name): self.message(inner(field)) for name in self.members()}
 
     def texts(self, before: Sequence[str]) -> list[str]:
         """A list; ``null`` leaves what stood in its place in the list before."""
         found: list[str] = []
         for _ in self._items():
             old = before[len(found)] if len(found) < len(before) else ""
-            found.append(old if self._null() else self.text())
+            found.append(old if self.null() else self.text())
         return found
 
     def text_map(self) -> dict[str, str]:
-        return {_clean(name): self._text_or_null() for name in self._members()}
+        return {clean_text(name): self._text_or_null() for name in self.members()}
 
     def decimal_map(self, field: MessageField) -> dict[str, float]:
-        return {_clean(name): self.decimal(field) for name in self._members()}
+        return {clean_text(name): self.decimal(field) for name in self.members()}
 
-    def _members(self) -> Any:
+    def members(self) -> Any:
         """The names of an object's members; the caller reads each value before going on."""
         self._expect("{")
         if self._take("}"):
@@ -333,14 +354,14 @@ class _Cursor:
         self._advance(end)
 
     def _text_or_null(self) -> str:
-        return "" if self._null() else self.text()
+        return "" if self.null() else self.text()
 
     def text(self) -> str:
         if not self._text.startswith('"', self._pos):
             raise self._error("a string")
         value, end = scanstring(self._text, self._pos + 1, True)
         self._advance(end)
-        return _clean(value)
+        return clean_text(value)
 
     def flag(self) -> bool:
         if self._take("true"):
@@ -369,7 +390,7 @@ class _Cursor:
         self._advance(match.end())
         return value
 
-    def _null(self) -> bool:
+    def null(self) -> bool:
         return self._take("null")
 
     def _take(self, token: str) -> bool:
@@ -389,12 +410,16 @@ class _Cursor:
         return DecodeError(f"malformed message: {wanted} expected at character {self._pos}")
 
 
+def _same(payload: Raw) -> Raw:
+    return payload
+
+
 _VALUES: Final[dict[FieldKind, Callable[[_Cursor, MessageField], Any]]] = {
     FieldKind.TEXT: lambda cursor, _: cursor.text(),
     FieldKind.FLAG: lambda cursor, _: cursor.flag(),
     FieldKind.NUMBER: _Cursor.number,
     FieldKind.DECIMAL: _Cursor.decimal,
-    FieldKind.PAYLOAD: lambda cursor, _: cursor.payload(),
+    FieldKind.PAYLOAD: lambda cursor, field: (field.made or _same)(cursor.payload()),
     FieldKind.TEXT_MAP: lambda cursor, _: cursor.text_map(),
     FieldKind.DECIMAL_MAP: _Cursor.decimal_map,
     FieldKind.MESSAGE_MAP: _Cursor.message_map,
@@ -409,8 +434,3 @@ def _end_of_space(text: str, pos: int) -> int:
     match = _SPACE.match(text, pos)
     assert match is not None
     return match.end()
-
-
-def _clean(text: str) -> str:
-    """``text`` without lone surrogates, which escapes in JSON can bring in."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
