@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from flyball.core.errors import Disconnect, Error
 from flyball.core.events import Refreshing, RefreshResult, SubRefreshing
-from flyball.core.expiry import MAX_SUB_EXPIRY, cut_expiry, is_past, ttl_of
+from flyball.core.expiry import cut_expiry, is_past, ttl_of
 from flyball.core.types import ClientInfo, Raw, SubscriptionSource
 from flyball.protocol import codes, messages
 from flyball.protocol.messages import Push, Reply
@@ -167,8 +167,8 @@ async def refresh_by_server(runtime: Runtime, session: Session) -> None:
 
 
 def apply_sub_refresh(runtime: Runtime, sub: Subscription, result: RefreshResult) -> float:
-    """Gives the subscription its new expiry and returns it."""
-    expire_at = cut_expiry(result.expire_at, runtime.clock.time(), MAX_SUB_EXPIRY)
+    """Gives the subscription its new expiry and returns it: a year ahead at most, unlike the first."""
+    expire_at = cut_expiry(result.expire_at, runtime.clock.time())
     set_sub_expiry(runtime, sub, expire_at)
     if result.info is not None:
         old = sub.info

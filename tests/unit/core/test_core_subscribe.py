@@ -10,6 +10,7 @@ from flyball.protocol import codes
 from flyball.protocol.delta import apply_delta
 
 HISTORY = {"history_size": 100, "history_ttl": 600}
+YEAR = 365 * 24 * 3600
 
 
 def publications(messages):
@@ -372,6 +373,8 @@ class TestExpiry:
                 return flyball.RefreshResult(expired=True)
             if event.token == "over":
                 return flyball.RefreshResult(expire_at=clock.time() - 1)
+            if event.token == "far":
+                return flyball.RefreshResult(expire_at=clock.time() + 10 * YEAR)
             return flyball.RefreshResult(expire_at=clock.time() + 30)
 
     async def test_client_side(self, wire, clock, expiring):
@@ -391,6 +394,11 @@ class TestExpiry:
                 }
             }
         ]
+
+    async def test_a_refresh_is_for_a_year_at_most(self, wire, expiring):
+        wire.subscribe("exp:1")
+        answer = wire.one(sub_refresh={"channel": "exp:1", "token": "far"})
+        assert answer["sub_refresh"] == {"expires": True, "ttl": YEAR}
 
     async def test_expired_token_in_sub_refresh_keeps_the_old_deadline(self, wire, clock, expiring):
         wire.subscribe("exp:1")
