@@ -148,13 +148,27 @@ def test_any_crit_is_refused(crit):
         connect(raw_token(b"{}", head=b'{"alg":"HS256","crit":' + crit + b"}"))
 
 
-@pytest.mark.parametrize("head", [b"[]", b'{"alg":1}', b'{"typ":1,"alg":"HS256"}', b"\xff", b"{"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"[]",
+        b"{}",
+        b'{"alg":1}',
+        b'{"typ":1,"alg":"HS256"}',
+        b'{"Typ":1,"alg":"HS256"}',
+        b'{"alg":1,"alg":"HS256"}',
+        b'{ "alg":"HS256"}',
+        b'{"alg":"HS256","kid":"\xff"}',
+        b"\xff",
+        b"{",
+    ],
+)
 def test_malformed_headers(head):
     with pytest.raises(InvalidToken, match="header"):
         connect(raw_token(b"{}", head=head))
 
 
-@pytest.mark.parametrize("head", [b"{}", b'{"alg":null}', b'{"alg":"none"}'])
+@pytest.mark.parametrize("head", [b'{"typ":"JWT"}', b'{"alg":null}', b'{"alg":"none"}'])
 def test_no_algorithm_is_none_of_ours(head):
     with pytest.raises(InvalidToken, match="key"):
         connect(raw_token(b"{}", head=head))
@@ -286,11 +300,22 @@ def test_null_is_the_same_as_absent():
         (b"true", "true"),
         (b"null", ""),
         (b'{"a":1}', '{"a":1}'),
+        (b'{"a":"\\ud800"}', '{"a":"\\ud800"}'),
+        (b'"\\ud800"', "\ufffd"),
+        (b'"x","uid":"y"', "x"),
+        (b'"x","info":"\\ud800"', "x"),
     ],
 )
 def test_user_id_claim_of_any_type(value, user):
     text = raw_token(b'{"sub":"other","uid":' + value + b"}")
     assert connect(text, user_id_claim="uid").user == user
+
+
+def test_user_id_claim_that_is_not_there():
+    for claims in (b"null", b'{"sub":"u","info":{"uid":"x"}}', b'{"Uid":"x"}'):
+        assert connect(raw_token(claims), user_id_claim="uid").user == ""
+    with pytest.raises(InvalidToken, match="uid"):
+        connect(raw_token(b'{"uid":1e400}'), user_id_claim="uid")
 
 
 def test_user_id_claim_has_a_plain_name():
@@ -442,8 +467,13 @@ LENIENT = {
     b'{"meta":"x"}': {"meta": Raw(b'"x"')},
     b'{"meta":1e400}': {"meta": Raw(b"1e400")},
     b'{"meta":null}': {"meta": Raw(b"null")},
-    b'{"channels":[null,"","a"]}': {"subs": {"a"}},
-    b'{"subs":{"":{},"a":{"INFO":1}}}': {"subs": {"a"}},
+    b'{"channels":[null,"","a"]}': {"subs": {"", "a"}},
+    b'{"subs":{"":{},"a":{"INFO":1}}}': {"subs": {"", "a"}},
+    b'{"iss":"\\ud800","aud":["\\ud800","a"]}': {"user": ""},
+    b'{"aud":"\\ud800"}': {"user": ""},
+    b'{"exp":"\\u0031%d"}' % (NOW + 10 - 10**9): {"expire_at": NOW + 10},
+    b'{"\\u0053ub":"u","s\\u0075bs":{"a":{}}}': {"user": "u", "subs": {"a"}},
+    b'{"expire_at":%d,"expire_at":null}' % NOW: {"expire_at": 0},
     b'{"b64info":"eyJh\\nIjoxfQ=="}': {"info": Raw(b'{"a":1}')},
 }
 """Claims that other servers have always accepted, and what they mean."""
@@ -455,7 +485,107 @@ def test_what_has_always_been_accepted(claims):
     for name, value in LENIENT[claims].items():
         found = getattr(verified, name)
         assert (set(found) if name == "subs" else found) == value
-    assert connect(raw_token(b"{}", head=b'{"ALG":"HS256","kid":null}')).user == ""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'{"ALG":"HS256","kid":null}',
+        b'{"alg":"HS256","alg":null}',
+        b'{"alg":"none","Alg":"HS256"}',
+        b'{"alg":"HS256","kid":"\\ud800","x":{"y":[1]}}',
+    ],
+)
+def test_headers_that_have_always_been_accepted(head):
+    assert connect(raw_token(b'{"sub":"u"}', head=head)).user == "u"
+
+
+HALF = b'{"a":"\\ud800 \\udfff"}'
+"""An escaped half of a surrogate pair: no character, but JSON that others have always been sent."""
+
+
+def test_values_are_passed_on_as_they_came():
+    of_sub = b'{"info":%b,"data":%b}' % (HALF, HALF)
+    verified = connect(
+        raw_token(
+            b'{"sub":"\\ud800","info":%b,"meta":%b,"subs":{"c\\ud800":%b}}' % (HALF, HALF, of_sub)
+        )
+    )
+    assert (verified.user, verified.info, verified.meta) == ("\ufffd", Raw(HALF), Raw(HALF))
+    claims = verified.subs["c\ufffd"]
+    assert (claims.info, claims.data) == (Raw(HALF), Raw(HALF))
+    # In a token that nothing else is wrong with, and in one with names in other cases.
+    for name in (b"info", b"Info"):
+        text = raw_token(b'{"channel":"a","%b":%b,"data":%b}' % (name, HALF, HALF))
+        assert (subscribe(text).info, subscribe(text).data) == (Raw(HALF), Raw(HALF))
+
+
+P, R = b'"presence":{"value":true}', b'"force_recovery":{"value":true}'
+BOTH = {"presence": True, "recoverable": True}
+
+TWINS = {
+    # Objects are merged, entries of subs are not.
+    b'"subs":{"a":{}},"subs":{"b":{}}': {"a": {}, "b": {}},
+    b'"subs":{"a":{}},"Subs":{"b":{}}': {"a": {}, "b": {}},
+    b'"subs":{"a":null},"subs":{"b":null}': {"a": {}, "b": {}},
+    b'"subs":{"a":{}},"s\\u0075bs":{"b":{}}': {"a": {}, "b": {}},
+    b'"subs":{"a":{"override":{%b}}},"subs":{"a":{"override":{%b}}}' % (P, R): {
+        "a": {"recoverable": True}
+    },
+    b'"subs":{"a":{"override":{%b},"override":{%b}}}' % (P, R): {"a": BOTH},
+    b'"subs":{"a":{"override":{%b},"override":{}}}' % P: {"a": {"presence": True}},
+    b'"subs":{"a":{"override":{%b,"presence":{}}}}' % P: {"a": {"presence": True}},
+    b'"subs":{"a":{"override":{%b}},"b":{"override":{%b,"presence":{}}}}' % (P, P): {
+        "a": {"presence": True},
+        "b": {"presence": True},
+    },
+    b'"subs":{"a":{"override":{"presence":{"value":true,"value":null}}}}': {
+        "a": {"presence": True}
+    },
+    # Null is what was not there.
+    b'"subs":{"a":{}},"subs":null': {},
+    b'"subs":null,"subs":{"a":{}}': {"a": {}},
+    b'"subs":{"a":{"override":{%b},"override":null}}' % P: {"a": {}},
+    b'"subs":{"a":{"override":{%b}},"a":null}' % P: {"a": {}},
+    # The last list; null is what stood there before.
+    b'"channels":["a","b"],"channels":["c"]': {"c": {}},
+    b'"channels":["a","b"],"channels":[null,"c"]': {"a": {}, "c": {}},
+    # Not twins, though they look like some.
+    b'"subs":{"a":{"info":{"subs":{}}},"b":{"override":{%b}}}' % P: {
+        "a": {},
+        "b": {"presence": True},
+    },
+    b'"info":{"override":{},"presence":{}},"subs":{"a":{"override":{%b}}}' % P: {
+        "a": {"presence": True}
+    },
+}
+
+
+@pytest.mark.parametrize("claims", TWINS)
+def test_objects_that_come_twice(claims):
+    subs = connect(raw_token(b"{%b}" % claims)).subs
+    assert {name: sub.overrides for name, sub in subs.items()} == TWINS[claims]
+
+
+def test_values_that_come_twice():
+    assert connect(raw_token(b'{"sub":"u","sub":"v"}')).user == "v"
+    assert connect(raw_token(b'{"sub":"u","sub":null}')).user == "u"
+    assert connect(raw_token(b'{"info":1,"info":null}')).info == Raw(b"null")
+    assert connect(raw_token(b'{"b64info":"MQ==","b64info":null,"info":2}')).info == Raw(b"1")
+    override = b'"override":{%b},"override":{%b}' % (P, R)
+    assert subscribe(raw_token(b'{"channel":"a","channel":null,%b}' % override)).overrides == BOTH
+    for wrong in (b'"sub":5,"sub":"u"', b'"exp":"x","exp":null', b'"aud":1,"aud":"a"'):
+        with pytest.raises(InvalidToken, match="malformed"):
+            connect(raw_token(b"{%b}" % wrong))
+
+
+def test_errors_tell_the_place():
+    with pytest.raises(InvalidToken, match=r"malformed: .*\$\.sub"):
+        connect(raw_token(b'{"sub":5}'))
+    with pytest.raises(InvalidToken, match=r"malformed: .* a string expected"):
+        connect(raw_token(b'{"Sub":5}'))
+    with pytest.raises(InvalidToken, match="no JSON"):
+        connect(raw_token(b'{"sub":'))
 
 
 @pytest.mark.parametrize(
@@ -466,6 +596,12 @@ def test_what_has_always_been_accepted(claims):
         b'{"exp":"0x5"}',
         b'{"exp":true}',
         b'{"Sub":5}',
+        b'{"aud":["\\ud800",1]}',
+        b'{"aud":%b,"Sub":""}' % (b"1" * 5000),
+        b'{"aud":{},"Sub":""}',
+        b'{"Exp":"1e400"}',
+        b'{"Exp":[]}',
+        b'{"Expire_at":1.5}',
         b'{"expire_at":99999999999999999999}',
         b'{"subs":{"a":{"b64data":"*"}}}',
         b'{"subs":{"a":{"Override":{"Presence":{"Value":5}}}}}',

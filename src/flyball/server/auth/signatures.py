@@ -116,7 +116,7 @@ class KeySets:
         if header.alg not in KEY_SET_ALGORITHMS:
             message = f"keys of a key set are not for algorithm {header.alg[:16]!r}"
             raise InvalidToken(message)
-        url = self._endpoint.url(claims.iss or "", claims.audiences)
+        url = self._endpoint.url(claims.iss, claims.audiences)
         key = await self._jwks.key(url, header.kid, header.alg)
         if key is None or not key.handles(header.alg):
             message = f"there is no key for kid {header.kid[:64]!r} and {header.alg[:16]!r}"

@@ -44,7 +44,7 @@ class SourceCheck:
         Raises:
             InvalidToken: the token is of or for somebody else.
         """
-        issuer, audiences = claims.iss or "", claims.audiences
+        issuer, audiences = claims.iss, claims.audiences
         if self._issuer and issuer != self._issuer:
             message = "it is of another issuer (iss)"
             raise InvalidToken(message)
@@ -62,7 +62,7 @@ class SourceCheck:
         Raises:
             InvalidToken: the token is of or for somebody else.
         """
-        if self._issuer_regex is not None and not self._issuer_regex.search(claims.iss or ""):
+        if self._issuer_regex is not None and not self._issuer_regex.search(claims.iss):
             message = "its issuer (iss) does not match issuer_regex"
             raise InvalidToken(message)
         if self._audience_regex is not None and not any(

@@ -134,7 +134,7 @@ class TokenVerifier:
         return SubscribeToken(
             self._user(token, claims),
             claims.channel,
-            claims.client or "",
+            claims.client,
             self._expiry(claims, MAX_SUB_EXPIRY),
             json_or_base64(claims.info, claims.b64info, "b64info"),
             json_or_base64(claims.data, claims.b64data, "b64data"),
@@ -178,13 +178,10 @@ class TokenVerifier:
 
     def _user(self, token: Token, claims: CommonClaims) -> str:
         claim = self._user_claim
-        return claim_as_text(token, claim) if claim and claim != "sub" else claims.sub or ""
+        return claim_as_text(token, claim) if claim and claim != "sub" else claims.sub
 
     def _expiry(self, claims: CommonClaims, longest: float = MAX_EXPIRY) -> float:
         expire_at = claims.exp if claims.expire_at is None else claims.expire_at
-        if claims.expire_at is not None and claims.expire_at.bit_length() > 63:
-            message = "expire_at is out of range"
-            raise InvalidToken(message)
         if not expire_at or expire_at <= 0:
             return 0.0
         return cut_expiry(expire_at, self._clock.time(), longest)

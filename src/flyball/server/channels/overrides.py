@@ -25,8 +25,7 @@ Overrides: TypeAlias = Mapping[str, Any]
 class BoolValue(msgspec.Struct):
     """A switch inside an override."""
 
-    value: bool | None = None
-    """Null is the same as false."""
+    value: bool = False
 
 
 class OverrideMessage(msgspec.Struct):
@@ -49,7 +48,7 @@ def overrides_of(message: object | None) -> Overrides:
     if message is None:
         return {}
     return {
-        field: bool(given.value)
+        field: given.value
         for name, field in OVERRIDES.items()
         if (given := getattr(message, name)) is not None
     }
