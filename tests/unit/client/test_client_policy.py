@@ -302,6 +302,7 @@ async def test_subscribe_without_waiting():
         ("chat:1", {"token": "other_channel"}, 3500),
         ("chat:1", {"token": "other_user"}, 3500),
         ("chat:1", {"token": "other_client"}, 3500),
+        ("chat:1", {"token": "lost"}, 102),
     ],
 )
 async def test_subscribe_refused(channel, event, code):
@@ -318,6 +319,7 @@ async def test_subscribe_refused(channel, event, code):
         other_channel=SubscribeToken("1", "chat:2"),
         other_user=SubscribeToken("2", "chat:1"),
         other_client=SubscribeToken("1", "chat:1", client="c9"),
+        lost=SubscribeToken("2", "none:1"),
     )
     assert await code_of(subscribe(make_handlers(rules, tokens), channel, "1", **event)) == code
 
@@ -552,7 +554,8 @@ async def test_refresh():
 
 
 async def test_refresh_refused():
-    lost = ConnectToken("42", subs={"none:a": Claims()})
+    # The channels of a token are looked at before its user, whose mistake would be final.
+    lost = ConnectToken("43", subs={"none:a": Claims()})
     tokens = FakeTokens(other=ConnectToken("43"), lost=lost)
     handlers, connection = make_handlers(tokens=tokens), FakeConnection("42")
     assert (await handlers.on_refresh(Refreshing(connection, "expired"))).expired
@@ -584,11 +587,20 @@ async def test_refresh_names_the_channels_of_its_token():
     assert result.subs == {"a", "b"}
 
 
+async def test_an_empty_name_is_never_subscribed_but_missed_by_a_refresh():
+    tokens = FakeTokens(t=ConnectToken("42", subs={"": Claims(), "a": Claims()}))
+    handlers = make_handlers(tokens=tokens)
+    assert (await connect(handlers, token="t")).subs.keys() == {"a"}
+    result = await handlers.on_refresh(Refreshing(FakeConnection("42"), "t"))
+    assert result.subs == {"", "a"}
+
+
 async def test_sub_refresh():
     tokens = FakeTokens(
         t=SubscribeToken("42", "chat:1", "c1", 99.0, Raw(b"1")),
         other=SubscribeToken("43", "chat:1"),
         elsewhere=SubscribeToken("42", "chat:2"),
+        lost=SubscribeToken("43", "none:2"),
     )
     handlers, connection = (
         make_handlers(make_rules(chat=OPEN), tokens),
@@ -599,7 +611,13 @@ async def test_sub_refresh():
         return handlers.on_sub_refresh(SubRefreshing(connection, "chat:1", token))
 
     assert await refresh("t") == RefreshResult(expire_at=99.0, info=Raw(b"1"))
-    for token, code in (("expired", 109), ("bad", 3500), ("other", 3500), ("elsewhere", 3500)):
+    for token, code in (
+        ("expired", 109),
+        ("bad", 3500),
+        ("other", 3500),
+        ("elsewhere", 3500),
+        ("lost", 102),
+    ):
         assert await code_of(refresh(token)) == code
     assert await code_of(refresh("")) == 107
     connection.subscribed["chat:1"] = SubscribeOptions(client_side_refresh=False)

@@ -121,6 +121,8 @@ class ConnectHandlers:
     def _token_subs(self, connection: Connection, rules: ChannelRules, token: ConnectToken) -> Subs:
         subs: Subs = {}
         for channel, claims in token.subs.items():
+            if not channel:  # nothing is subscribed by it, but a refresh will miss it
+                continue
             namespace = rules.namespace(channel)
             if namespace is None:
                 raise _unknown(connection, channel)

@@ -45,12 +45,12 @@ class RefreshHandlers:
             return RefreshResult(expired=True)
         except InvalidToken as error:
             raise _invalid(connection, f"refresh is refused: invalid token: {error}") from None
-        if token.user != connection.user:
-            raise _invalid(connection, f"refresh is refused: the token is for user {token.user!r}")
         for channel in token.subs:
             if state.rules.namespace(channel) is None:
                 detail = f"refresh is refused: the token names {channel!r}: unknown namespace"
                 raise log_refusal(connection, Error(codes.UNKNOWN_CHANNEL, detail=detail))
+        if token.user != connection.user:
+            raise _invalid(connection, f"refresh is refused: the token is for user {token.user!r}")
         return RefreshResult(
             expire_at=token.expire_at,
             info=token.info or None,
@@ -65,7 +65,7 @@ class RefreshHandlers:
         An expired token changes nothing: the subscription keeps its deadline.
 
         Raises:
-            Error: 102 unknown namespace, 107 no token, 109 the token expired.
+            Error: 102 unknown namespace, of the token too; 107 no token, 109 the token expired.
             Disconnect: 3500 bad token, or one for another channel, user or client.
         """
         state, connection, channel = self._state, event.connection, event.channel
@@ -73,9 +73,7 @@ class RefreshHandlers:
         if not event.token:
             return await self._without_token(event, action)
         try:
-            token = await check_subscription_token(
-                state.subscription_tokens, connection, channel, event.token, action
-            )
+            token = await check_subscription_token(state, connection, channel, event.token, action)
         except TokenExpired:
             detail = f"{action} is refused: the token expired"
             raise log_refusal(connection, Error(codes.TOKEN_EXPIRED, detail=detail)) from None

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from flyball.core.events import Subscribing
     from flyball.core.types import SubscribeOptions
     from flyball.server.auth.claims import SubscribeToken
-    from flyball.server.auth.verifier import TokenVerifier
     from flyball.server.channels import Decision, Namespace
     from flyball.server.client.state import PolicyState
 
@@ -75,7 +74,7 @@ class SubscribeHandlers:
         action = f"subscribe to {channel!r}"
         try:
             token = await check_subscription_token(
-                self._state.subscription_tokens, connection, channel, event.token, action
+                self._state, connection, channel, event.token, action
             )
         except TokenExpired:
             detail = f"{action} is refused: the token expired"
@@ -101,15 +100,19 @@ class SubscribeHandlers:
 
 
 async def check_subscription_token(
-    verifier: TokenVerifier, connection: Connection, channel: str, token: str, action: str
+    state: PolicyState, connection: Connection, channel: str, token: str, action: str
 ) -> SubscribeToken:
     """The verified token, if it is for this channel, user and client.
 
     Raises:
         TokenExpired, InvalidToken: see the verifier.
+        Error: 102, the token is for a channel in an unknown namespace.
         Disconnect: 3500, the token is somebody else's.
     """
-    verified = await verifier.verify_subscribe_token(token)
+    verified = await state.subscription_tokens.verify_subscribe_token(token)
+    if state.rules.namespace(verified.channel) is None:
+        detail = f"{action} is refused: the token is for {verified.channel!r}: unknown namespace"
+        raise log_refusal(connection, Error(codes.UNKNOWN_CHANNEL, detail=detail))
     decision = decide_token(
         channel=channel,
         user=connection.user,
