@@ -1,13 +1,16 @@
 """What is looked at before the signature, and what only after it."""
 
+import contextlib
 import re
+import time
 
 import pytest
 
 from flyball.aio.eager import start_eagerly
 from flyball.server.auth import sources
+from flyball.server.auth.claims import ClaimsReader, ConnectClaims
 from flyball.server.auth.errors import InvalidToken
-from flyball.server.auth.jose import encode
+from flyball.server.auth.jose import encode, unsigned
 from flyball.server.auth.make import sign
 from flyball.server.auth.options import TokenOptions
 from flyball.server.auth.verifier import TokenVerifier
@@ -52,6 +55,24 @@ def test_patterns_are_never_tried_on_forged_tokens(monkeypatch, method):
     with pytest.raises(InvalidToken, match="signature"):
         start_eagerly(getattr(checking, method)(sign(claims, "not-the-secret")))
     assert [pattern.tried for pattern in patterns] == [[], []]
+
+
+@pytest.mark.parametrize("method", ["verify_connect_token", "verify_subscribe_token"])
+def test_claims_of_forged_tokens_are_not_read(method):
+    checking = TokenVerifier(OPTIONS, TestClock())
+    for claims in ({"sub": 5}, {"iss": "x" * 5000}):
+        with pytest.raises(InvalidToken, match="signature"):
+            start_eagerly(getattr(checking, method)(sign(claims, "not-the-secret")))
+
+
+@pytest.mark.parametrize("claims", [b'{"x":"' + b"A" * 40_000 + b'"}', b'"A' * 20_000])
+def test_texts_of_capitals_take_no_time(claims):
+    """Each letter could begin a name: looked at to the end of the text, that would be seconds."""
+    reader = ClaimsReader(ConnectClaims)
+    start = time.process_time()
+    with contextlib.suppress(InvalidToken):
+        reader.read(unsigned(claims))
+    assert time.process_time() - start < 1
 
 
 def test_patterns_are_tried_on_signed_tokens(monkeypatch):

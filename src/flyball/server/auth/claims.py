@@ -223,9 +223,10 @@ class ClaimsReader(Generic[C]):
 
 
 _BACKSLASH: Final = 92
-_CAPITALS: Final = re.compile(rb'[A-Z]\w*"\s*:')
-"""The end of a name with a capital: few values have to be looked at."""
-_NAMED: Final = re.compile(rb'"(\w*[A-Z]\w*)"\s*:')
+_CAPITALS: Final = re.compile(rb'[A-Z]\w{0,20}"\s*:')
+"""The end of a name with a capital: few values have to be looked at. No claim has a longer name, and
+of a long text each letter would be a beginning."""
+_NAMED: Final = re.compile(rb'"(\w{1,21})"\s*:')
 _ESCAPES: Final = re.compile(rb"\\u00(?:[46][1-9a-fA-F]|[57][0-9aA]|3[0-9]|5[fF])")
 """A letter, a digit or ``_`` that is escaped, as it need not be: it may be one of a name."""
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -234,7 +235,7 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+
 def _has_capitals(claims: bytes) -> bool:
     """Whether a claim is written with capitals, and msgspec would not know it."""
     return _CAPITALS.search(claims) is not None and any(
-        name.lower() in _NAMES for name in _NAMED.findall(claims)
+        not name.islower() and name.lower() in _NAMES for name in _NAMED.findall(claims)
     )
 
 

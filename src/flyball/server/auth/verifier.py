@@ -79,7 +79,7 @@ class TokenVerifier:
             InvalidToken: anything else is wrong with it.
             Error: 100, its key set cannot be fetched now, or its info is no base64.
         """
-        token = take_apart(text, self._headers)
+        token = self._take(text)
         claims = self._connect_claims.read(token)
         await self._check(token, claims)
         return self._connect_token(token, claims)
@@ -124,7 +124,7 @@ class TokenVerifier:
             InvalidToken: anything else is wrong with it.
             Error: 100, its key set cannot be fetched now, or a payload in it is no base64.
         """
-        token = take_apart(text, self._headers)
+        token = self._take(text)
         claims = self._subscribe_claims.read(token)
         await self._check(token, claims)
         self._check_time(claims)
@@ -143,15 +143,22 @@ class TokenVerifier:
 
     # -- source, signature and time
 
+    def _take(self, text: str) -> Token:
+        """The parts of a token. Own keys check it before its claims are read: strangers would write
+        such as take long. Which key set has the key, only the claims tell.
+        """
+        token = take_apart(text, self._headers)
+        if isinstance(self._keys, OwnKeys):
+            self._keys.check(token)
+        return token
+
     async def _check(self, token: Token, claims: CommonClaims) -> None:
         demands = self._source.demands
         if demands:
             self._source.check_names(claims)
+        if isinstance(self._keys, KeySets):
+            await self._keys.check(token, claims)
         if self._keys is not None:
-            if isinstance(self._keys, KeySets):
-                await self._keys.check(token, claims)
-            else:
-                self._keys.check(token)
             self._remember(token)
         if demands:
             self._source.check_patterns(claims)
