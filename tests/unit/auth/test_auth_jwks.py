@@ -416,6 +416,16 @@ async def test_strangers_make_us_fetch_nothing(endpoint, clock, client):
     assert endpoint.requests == 0
 
 
+async def test_claims_of_strangers_are_not_read(endpoint, clock, client):
+    endpoint.keys = [published(KEYS["ES256"], "k1")]
+    checking = verifier(endpoint, clock, client)
+    wrong = token(KEYS["ES256"], "ES256", "k1", sub=1)
+    with pytest.raises(InvalidToken, match="malformed"):
+        await checking.verify_connect_token(wrong)
+    with pytest.raises(InvalidToken, match="signature"):
+        await checking.verify_connect_token(wrong[:-8] + "AAAAAAAA")
+
+
 async def test_logs_hide_credentials(endpoint, clock, client):
     endpoint.answer = _status
     url = endpoint.url.replace("http://", "http://name:password@") + "?key=private"

@@ -45,6 +45,11 @@ class EndpointTemplate:
             raise ConfigError(f"jwks_public_endpoint: {problem}")
         self._path_at = template.find("/", template.index("://") + 3) % (len(template) + 1)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is the same for all tokens."""
+        return not self._names
+
     def url(self, issuer: str, audiences: Iterable[str]) -> str:
         """Where the key set for a token with these claims is.
 
@@ -52,7 +57,7 @@ class EndpointTemplate:
             InvalidToken: the claims do not match from start to end, or lead to an unclean
                 address.
         """
-        if not self._names:
+        if self.is_fixed:
             return self._template
         values: dict[str, str] = {}
         for kind, pattern in self._patterns:

@@ -102,8 +102,15 @@ class KeySets:
         jwks.prepare()
         self._jwks = jwks
 
-    async def check(self, token: Token, claims: CommonClaims) -> None:
+    @property
+    def is_one(self) -> bool:
+        """Whether all tokens have their keys in the same set, so that their claims do not matter."""
+        return self._endpoint.is_fixed
+
+    async def check(self, token: Token, claims: CommonClaims | None) -> None:
         """Checks the signature; waits only if the key is not known yet.
+
+        The claims say which set it is; see :attr:`is_one`.
 
         Raises:
             InvalidToken: it is wrong, or there is no key for it.
@@ -116,7 +123,8 @@ class KeySets:
         if header.alg not in KEY_SET_ALGORITHMS:
             message = f"keys of a key set are not for algorithm {header.alg[:16]!r}"
             raise InvalidToken(message)
-        url = self._endpoint.url(claims.iss, claims.audiences)
+        issuer, audiences = (claims.iss, claims.audiences) if claims else ("", ())
+        url = self._endpoint.url(issuer, audiences)
         key = await self._jwks.key(url, header.kid, header.alg)
         if key is None or not key.handles(header.alg):
             message = f"there is no key for kid {header.kid[:64]!r} and {header.alg[:16]!r}"

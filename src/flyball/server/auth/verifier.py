@@ -67,6 +67,9 @@ class TokenVerifier:
             self._keys = (
                 KeySets(options, jwks) if options.jwks_public_endpoint else OwnKeys(options, clock)
             )
+        self._claims_first = isinstance(self._keys, KeySets) and (
+            not self._keys.is_one or self._source.demands
+        )
         self._headers: dict[str, Header] = {}
         self._connect_claims = ClaimsReader(ConnectClaims)
         self._subscribe_claims = ClaimsReader(SubscriptionClaims)
@@ -79,7 +82,7 @@ class TokenVerifier:
             InvalidToken: anything else is wrong with it.
             Error: 100, its key set cannot be fetched now, or its info is no base64.
         """
-        token = self._take(text)
+        token = await self._take(text)
         claims = self._connect_claims.read(token)
         await self._check(token, claims)
         return self._connect_token(token, claims)
@@ -124,7 +127,7 @@ class TokenVerifier:
             InvalidToken: anything else is wrong with it.
             Error: 100, its key set cannot be fetched now, or a payload in it is no base64.
         """
-        token = self._take(text)
+        token = await self._take(text)
         claims = self._subscribe_claims.read(token)
         await self._check(token, claims)
         self._check_time(claims)
@@ -143,20 +146,23 @@ class TokenVerifier:
 
     # -- source, signature and time
 
-    def _take(self, text: str) -> Token:
-        """The parts of a token. Own keys check it before its claims are read: strangers would write
-        such as take long. Which key set has the key, only the claims tell.
+    async def _take(self, text: str) -> Token:
+        """The parts of a token, whose signature is checked before its claims are read: strangers would
+        write such as take long. But claims may tell which key set it is, and that none is to be
+        fetched.
         """
         token = take_apart(text, self._headers)
         if isinstance(self._keys, OwnKeys):
             self._keys.check(token)
+        elif self._keys is not None and not self._claims_first:
+            await self._keys.check(token, None)
         return token
 
     async def _check(self, token: Token, claims: CommonClaims) -> None:
         demands = self._source.demands
         if demands:
             self._source.check_names(claims)
-        if isinstance(self._keys, KeySets):
+        if self._claims_first and isinstance(self._keys, KeySets):
             await self._keys.check(token, claims)
         if self._keys is not None:
             self._remember(token)
