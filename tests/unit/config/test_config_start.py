@@ -125,11 +125,12 @@ REFUSED = [
     *((asked(endpoint), ["proxies[0].endpoint"])
       for endpoint in ("ftp://h/x", "http://", "http://[::1", "http://h:99999/", "http://h:0/",
                        "http://a b/", "grpc://:1", "h:zz", "http://h/\x01")),
-    (asked("http://h", http={"static_headers": {"a b": "x"}}), ["proxies[0].http.static_headers"]),
-    (asked("http://h", http={"static_headers": {"a": "x\r\nb: c"}}),
-     ["proxies[0].http.static_headers"]),
-    (asked("grpc://h:1", grpc={"static_metadata": {"a:": "x"}}),
-     ["proxies[0].grpc.static_metadata"]),
+    *((asked("http://h", http={"static_headers": pair}), ["proxies[0].http.static_headers"])
+      for pair in ({"a b": "x"}, {"a": "x\r\nb: c"}, {"a": "\u20ac"})),
+    *((asked("grpc://h:1", grpc={"static_metadata": pair}), ["proxies[0].grpc.static_metadata"])
+      for pair in ({"a:": "x"}, {"k k": "x"}, {"k": "a\tb"}, {"k": "\xe9"})),
+    (asked("grpc://h:1", grpc={"credentials_key": "k", "credentials_value": "\xe9"}),
+     ["proxies[0].grpc.credentials_key"]),
 ]  # fmt: skip
 
 

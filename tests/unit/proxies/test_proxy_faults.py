@@ -286,22 +286,6 @@ def test_a_certificate_cannot_be_left_unchecked_over_grpc():
         Server(config)
 
 
-@pytest.mark.parametrize(
-    ("grpc", "named"),
-    [
-        ({"static_metadata": {"k": "a\tb"}}, "static_metadata 'k'"),
-        ({"static_metadata": {"k k": "v"}}, "static_metadata 'k k'"),
-        ({"credentials_key": "k", "credentials_value": "é"}, "credentials_key"),
-    ],
-)
-def test_metadata_that_no_call_could_carry_is_refused_at_start(grpc, named):
-    proxy = SwitchableProxy(enabled=True, endpoint="grpc://127.0.0.1:1", grpc=ProxyGRPC(**grpc))
-    config = Config()
-    object.__setattr__(config.client.proxy, "connect", proxy)
-    with pytest.raises(ConfigError, match=rf"connect\.grpc\.{named}.*: no metadata"):
-        Server(config)
-
-
 def test_nothing_is_connected_before_it_is_asked():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

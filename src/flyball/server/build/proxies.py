@@ -121,7 +121,7 @@ def _backend(name: str, path: str, proxy: Proxy, node: Node, metrics: ProxyMetri
         binary_encoding=proxy.binary_encoding,
         include_meta=proxy.include_connection_meta,
     )
-    return Backend(options, _caller(path, transport, static), metrics, node.clock)
+    return Backend(options, _caller(path, transport), metrics, node.clock)
 
 
 def _is_http(endpoint: str) -> bool:
@@ -140,7 +140,7 @@ def _lower(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
-def _caller(path: str, transport: HttpOptions | GrpcOptions, static: Mapping[str, str]) -> Caller:
+def _caller(path: str, transport: HttpOptions | GrpcOptions) -> Caller:
     if isinstance(transport, HttpOptions):
         return HttpCaller(transport)
     try:
@@ -148,18 +148,8 @@ def _caller(path: str, transport: HttpOptions | GrpcOptions, static: Mapping[str
     except ImportError as error:
         message = f"{path}.endpoint: {error}; install the extra: pip install 'flyball[grpc]'"
         raise ConfigError(message) from None
-    from flyball.server.proxies.grpc import GrpcCaller, is_metadata
+    from flyball.server.proxies.grpc import GrpcCaller
 
-    given = {f"static_metadata {name!r}": (name.lower(), value) for name, value in static.items()}
-    if transport.credentials:
-        given["credentials_key and credentials_value"] = transport.credentials
-    for name, pair in given.items():
-        if not is_metadata(*pair):
-            message = (
-                f"{path}.grpc.{name}: no metadata; a key has letters, digits and - _ . only, "
-                "and a value printable ASCII (any text, if the key ends in -bin)"
-            )
-            raise ConfigError(message)
     return GrpcCaller(transport)
 
 

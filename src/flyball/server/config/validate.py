@@ -30,12 +30,11 @@ from flyball.server.config.validate_common import (
     repeated,
 )
 from flyball.server.config.validate_start import START_RULES
+from flyball.server.proxies.sendable import header_fault, metadata_fault
 
 Rule: TypeAlias = Callable[[Config], Iterator[Problem]]
 
 _SCRIPT_URL: Final = re.compile(r"(?:https?://|/)[^\s\x00-\x1f]+")
-_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_METADATA: Final = re.compile(r"[0-9A-Za-z_.-]+")
 _GRPC_SCHEMES: Final = frozenset(
     {"dns", "unix", "unix-abstract", "ipv4", "ipv6", "xds", "passthrough", "vsock"}
 )
@@ -147,8 +146,15 @@ def _proxy(key: str, proxy: Proxy, source: str) -> Iterator[Problem]:
             " grpc:// URL, or host:port for GRPC",
             source,
         )
-    yield from _sent(f"{key}.http.static_headers", proxy.http.static_headers, _HEADER, source)
-    yield from _sent(f"{key}.grpc.static_metadata", proxy.grpc.static_metadata, _METADATA, source)
+    for name, value in proxy.http.static_headers.items():
+        if fault := header_fault(name, value):
+            yield Problem(f"{key}.http.static_headers", f"{shown(name)}: {fault}", source)
+    for name, value in proxy.grpc.static_metadata.items():
+        if fault := metadata_fault(name, value):
+            yield Problem(f"{key}.grpc.static_metadata", f"{shown(name)}: {fault}", source)
+    credentials = proxy.grpc.credentials_key, proxy.grpc.credentials_value
+    if credentials[0] and (fault := metadata_fault(*credentials)):
+        yield Problem(f"{key}.grpc.credentials_key", fault, source)
     if proxy.timeout <= 0:
         yield Problem(f"{key}.timeout", "must be longer than 0, for example 1s", source)
     for index, transform in enumerate(proxy.http.status_to_code_transforms):
@@ -174,15 +180,6 @@ def _endpoint_fault(endpoint: str) -> str:
     if not parts.hostname or " " in parts.netloc:
         return "it names no host"
     return "there is no port 0" if port == 0 else ""
-
-
-def _sent(key: str, pairs: dict[str, str], name: re.Pattern[str], source: str) -> Iterator[Problem]:
-    """Finds what would make each call fail. Values are secret, and not shown."""
-    for each, value in pairs.items():
-        if not name.fullmatch(each):
-            yield Problem(key, f"{shown(each)} is no name that can be sent", source)
-        elif not value.isprintable():
-            yield Problem(key, f"the value of {shown(each)} has control characters", source)
 
 
 def _status_transform(key: str, transform: StatusTransform, source: str) -> Iterator[Problem]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from flyball.protocol.codec import DecodeError
 from flyball.server.proxies import messages as m
 from flyball.server.proxies.errors import BackendError
 from flyball.server.proxies.schema import PACKAGE, PROXY
+from flyball.server.proxies.sendable import BINARY, IN_NO_METADATA, is_metadata_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,18 +30,6 @@ KEEPALIVE: Final = 330_000
 ping in five minutes for an attack, unless told otherwise."""
 KEEPALIVE_TIMEOUT: Final = 20_000
 """Milliseconds for the answer."""
-BINARY: Final = "-bin"
-"""How keys of binary values end."""
-_KEY: Final = re.compile(r"[0-9a-z_.-]+")
-"""What a metadata key may be."""
-_UNSENDABLE: Final = re.compile(r"[^\x20-\x7e]")
-"""What no value may hold that is not binary."""
-
-
-def is_metadata(key: str, value: str) -> bool:
-    """Whether calls can carry it; others fail before they are sent."""
-    legal = key.endswith(BINARY) or _UNSENDABLE.search(value) is None
-    return legal and _KEY.fullmatch(key) is not None
 
 
 class GrpcCaller:
@@ -49,7 +37,7 @@ class GrpcCaller:
 
     protocol: Final = "grpc"
     """In metrics."""
-    unsendable: Final = _UNSENDABLE
+    unsendable: Final = IN_NO_METADATA
     """What no value of a client may hold."""
 
     def __init__(self, options: GrpcOptions) -> None:
@@ -70,7 +58,7 @@ class GrpcCaller:
         Nor is ``host``: it belongs to the client's request alone, as over HTTP.
         """
         reserved = name == "host" or name.startswith("grpc-") or name.endswith(BINARY)
-        return _KEY.fullmatch(name) is not None and not reserved
+        return is_metadata_key(name) and not reserved
 
     async def call(self, question: Question[Q, A], request: Q, headers: Mapping[str, str]) -> A:
         """The backend's answer.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from flyball.aio.eager import OWN_TASK
@@ -13,6 +12,7 @@ from flyball.protocol.codec import DecodeError
 from flyball.server.proxies import messages as m
 from flyball.server.proxies.errors import BackendError
 from flyball.server.proxies.schema import PROXY
+from flyball.server.proxies.sendable import IN_NO_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +56,8 @@ class HttpCaller:
 
     protocol: Final = "http"
     """In metrics."""
-    unsendable: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
-    """What no header value may hold (RFC 9110, section 5.5)."""
+    unsendable: Final = IN_NO_HEADER
+    """What no value of a client may hold."""
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
