@@ -226,7 +226,7 @@ def test_a_signal_at_the_very_beginning_ends_all(tmp_path):
         program.wait_for(lambda: program.records("workers started"))
         children = children_of(program.process.pid)
         assert len(children) == 3
-        program.stop()
+        assert program.stop() == 0
     wait_for(lambda: not any(map(alive, children)), "end of all")
 
 

@@ -197,7 +197,8 @@ class Supervisor:
         while time.monotonic() < deadline and not all(w.ended for w in self._workers):  # noqa: ASYNC110 - processes tell nobody
             await asyncio.sleep(LOOK_EVERY)
         codes = [worker.end() for worker in self._workers]  # all of them
-        return 1 if any(codes) else 0
+        # One that was told before it listened to signals ended as it was told.
+        return 0 if {0, -signal.SIGTERM}.issuperset(codes) else 1
 
 
 def own_names(config: Config, name: str, number: int) -> dict[str, str]:
