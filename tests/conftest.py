@@ -17,6 +17,9 @@ MAY_BLOCK = (
     # ssl takes certificates from files only: those from memory go through one of our own.
     ("flyball/server/common/tls.py", {"_load_pair"}),
     ("flyball/server/acme/certificate.py", {"load_pair"}),
+    # Credentials are read when the server is made, to refuse what cannot be used.
+    ("flyball/server/build/nats_consumer.py", {"_servers"}),
+    ("flyball/server/build/engine.py", {"_nats_servers"}),
     # The page's files are read once, when the server is made.
     ("flyball/server/admin/files.py", {"read_files"}),
     # A schema is read at start and at a reload, its package's own files with it.

@@ -1,5 +1,6 @@
 """Ports for servers of tests; a server that takes port 0 needs none of it."""
 
+import os
 import random
 import socket
 from functools import partial
@@ -14,15 +15,33 @@ def free_port():
 
 
 def free_ports(count):
-    """Ports that are free, TCP and UDP, and that no outgoing connection is given meanwhile."""
-    linux = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    first_given = int(linux.read_text().split()[0]) if linux.exists() else 32_768
+    """Ports that are free, TCP and UDP, and that no outgoing connection is given meanwhile.
+
+    Processes that run tests beside each other have ports of their own, and none is given twice in a
+    row: between this and the server's start nobody else takes them.
+    """
     found = []
     while len(found) < count:
-        port = random.randrange(10_000, first_given)
-        if port not in found and all(map(partial(_is_free, port), KINDS)):
+        if not _ports:
+            _ports.extend(random.sample(*_own()))
+        port = _ports.pop()
+        if all(map(partial(_is_free, port), KINDS)):
             found.append(port)
     return found
+
+
+_ports = []
+"""Those that were not given yet."""
+
+
+def _own():
+    """The ports of this process, and how many there are."""
+    linux = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first_given = int(linux.read_text().split()[0]) if linux.exists() else 32_768
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = range(10_000 + number, first_given, processes)
+    return own, len(own)
 
 
 def _is_free(port, kind):
