@@ -7,6 +7,13 @@ from pathlib import Path
 import coverage
 import pytest
 from blockbuster import BlockBuster
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more of the machine than of us.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 SOURCES = (str(Path(__file__).parent), str(Path(__file__).parents[1] / "src"))
 """Where a task must come from to be one of ours: published clients leave some behind."""

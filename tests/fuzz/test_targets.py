@@ -31,7 +31,7 @@ def damaged(draw, seeds):
 def test_nothing_unexpected(name):
     target = TARGETS[name]
 
-    @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     @given(st.one_of(st.binary(max_size=200), damaged(target.seeds), damaged(target.seeds)))
     def play(data):
         target.read(data)

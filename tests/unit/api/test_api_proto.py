@@ -25,7 +25,7 @@ FACTS = json.loads((ROOT / "tests/golden/server-api.json").read_text())["message
 FOLDER = Path(flyball.server.api.__file__).parent
 DESCRIPTORS = descriptor_pb2.FileDescriptorSet.FromString((FOLDER / "api.binpb").read_bytes())
 
-relaxed = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=200)
+relaxed = settings(suppress_health_check=list(HealthCheck), max_examples=200)
 any_message = st.sampled_from(sorted(API.table, key=lambda s: s.__name__)).flatmap(
     lambda struct: messages(API.table, struct)
 )

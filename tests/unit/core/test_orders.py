@@ -367,7 +367,7 @@ STEPS = (
 
 
 @pytest.mark.exhaustive
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     steps=st.lists(st.sampled_from(STEPS), max_size=30),
     already=st.integers(0, 5),

@@ -241,7 +241,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=STORIES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=STORIES, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEP, min_size=5, max_size=40))
 def test_nobody_misses_anything_untold(steps):
     asyncio.run(Story().play(steps))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.exhaustive
 
 CODECS: tuple[Codec, ...] = (JSON, PROTOBUF)
 
-relaxed = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=150)
+relaxed = settings(suppress_health_check=list(HealthCheck), max_examples=150)
 
 
 @relaxed
@@ -120,7 +120,7 @@ def python_accepts(data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(fragments)
 def test_the_check_of_payloads_agrees_with_python(fragment):
     from flyball.protocol.json_writer import _is_json_slow
@@ -130,7 +130,7 @@ def test_the_check_of_payloads_agrees_with_python(fragment):
     assert _is_json_slow(data) == python_accepts(data)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(fragments, messages(CLIENT.table, Publication, 1))
 def test_a_payload_cannot_change_the_message_around_it(fragment, publication):
     publication.data = Raw(fragment.encode())
