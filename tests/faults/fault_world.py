@@ -95,10 +95,14 @@ class Nodes:
         self.config = Path(self.folder.name) / "config.json"
         self.config.write_text(json.dumps(config))
         self.programs = [None] * count
-        for index in range(count):
-            self.start(index)
-        for program in self.programs:
-            program.wait_for(lambda program=program: '"started"' in program.output)
+        try:
+            for index in range(count):
+                self.start(index)
+            for program in self.programs:
+                program.wait_for(lambda program=program: '"started"' in program.output)
+        except BaseException:
+            self.stop()
+            raise
 
     def start(self, index):
         port = self.ports[index]
@@ -145,7 +149,7 @@ class Nodes:
         return "".join(program.output for program in self.programs)
 
     def stop(self):
-        for program in self.programs:
+        for program in filter(None, self.programs):
             program.kill()
         self.folder.cleanup()
 
