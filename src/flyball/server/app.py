@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from flyball.aio.clock import LoopClock
-from flyball.core.engine import Engine
 from flyball.core.errors import ConfigError
 from flyball.core.node import Node, NodeMetrics
 from flyball.server import build
@@ -19,7 +18,6 @@ from flyball.server.common.health import Health
 from flyball.server.components import Component, Components
 from flyball.server.config import (
     Config,
-    ConfigProblems,
     Problem,
     insecure_switches,
     problems_in,
@@ -75,22 +73,19 @@ class Server:
         options = build.node_options(config, version=version)
         # What is refused is told in the end, all of it: until then what nobody configured stands
         # in its place.
-        refused, plain = build.Refusals(), Config()
-        engine = refused.of(lambda: build.node_engine(config), Engine)
+        refused = build.Refusals()
+        engine = refused.of_config(config, build.node_engine)
         node = self.node = Node(options, engine=engine, clock=clock)
         jwks = self.jwks = JwksClient(clock)
-        tokens, sub_tokens = refused.of(
-            lambda: build.token_verifiers(config, clock, jwks),
-            lambda: build.token_verifiers(plain, clock, jwks),
+        tokens, sub_tokens = refused.of_config(
+            config, lambda config: build.token_verifiers(config, clock, jwks)
         )
-        faults = node.metrics.payload_faults
-        rules = refused.of(
-            lambda: build.channel_rules(config, faults), lambda: build.channel_rules(plain, faults)
+        rules = refused.of_config(
+            config, lambda config: build.channel_rules(config, node.metrics.payload_faults)
         )
         self.proxy_metrics: ProxyMetrics = ProxyMetrics()
-        self._proxies = refused.of(
-            lambda: build.client_proxies(config, node, self.proxy_metrics),
-            lambda: build.client_proxies(plain, node, self.proxy_metrics),
+        self._proxies = refused.of_config(
+            config, lambda config: build.client_proxies(config, node, self.proxy_metrics)
         )
         connects = build.policy_options(config)
         self.policy: ClientPolicy = ClientPolicy(
@@ -99,9 +94,8 @@ class Server:
         explained = build.explained_policy(connects, rules, (tokens, sub_tokens))
         self.api: ApiService = ApiService(self.node, rules, policy=explained)
         self.consumer_metrics: ConsumerMetrics = ConsumerMetrics()
-        self._consumers = refused.of(
-            lambda: build.consumers(config, self.api, self.consumer_metrics),
-            lambda: build.consumers(plain, self.api, self.consumer_metrics),
+        self._consumers = refused.of_config(
+            config, lambda config: build.consumers(config, self.api, self.consumer_metrics)
         )
         self.metrics: ServerMetrics = build.server_metrics(config)
         self.collector: NodeCollector = build.node_collector(
@@ -115,8 +109,9 @@ class Server:
         interval = config.node.info_metrics_aggregate_interval
         items = MetricItems(self.collector, interval, clock)
         self.node.metrics_source = lambda: NodeMetrics(items.interval, items.items)
-        self.autocert: Autocert | None = refused.of(
-            lambda: build.autocert(config, clock, served=self.metrics.certificates), lambda: None
+        self.autocert: Autocert | None = refused.of_config(
+            config,
+            lambda config: build.autocert(config, clock, served=self.metrics.certificates),
         )
         self.limits: ConnectionLimits = build.connection_limits(
             config, self.node, clock, self.metrics
@@ -269,10 +264,3 @@ def _is_of(key: str, told: str) -> bool:
         and longer.startswith(shorter)
         and longer[len(shorter) :][:1] in ("", ".", "[")
     )
-
-
-def check_all(config: Config) -> None:
-    """Raises ConfigProblems with what :func:`problems_of` finds, if it finds anything."""
-    problems = problems_of(config)
-    if problems:
-        raise ConfigProblems(problems)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from flyball.core.errors import ConfigError
+from flyball.server.config import Config
 from flyball.server.config.problems import ConfigProblems, Problem, problems_in
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class Refusals:
         except ConfigError as error:
             self.problems += problems_in(error)
             return instead()
+
+    def of_config(self, config: Config, make: Callable[[Config], T]) -> T:
+        """The same of a part that a configuration decides about; instead of it that of none."""
+        return self.of(lambda: make(config), lambda: make(Config()))
 
     def tell(self) -> None:
         """Raises ConfigProblems if there are any."""

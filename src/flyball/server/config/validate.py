@@ -59,13 +59,13 @@ def validate(config: Config) -> list[Problem]:
     return [problem for rule in (*RULES, *START_RULES) for problem in rule(config)]
 
 
-def check(config: Config) -> None:
-    """Raises when ``config`` is wrong.
+def check(config: Config, look: Callable[[Config], list[Problem]] = validate) -> None:
+    """Raises when ``look`` finds something wrong.
 
     Raises:
         ConfigProblems: Holds all problems.
     """
-    problems = validate(config)
+    problems = look(config)
     if problems:
         raise ConfigProblems(problems)
 

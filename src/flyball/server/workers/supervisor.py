@@ -18,9 +18,9 @@ import structlog
 from flyball.core.errors import ConfigError
 from flyball.engines.common.socket_folder import socket_folder
 from flyball.server.acme import split_address
-from flyball.server.app import check_all
+from flyball.server.app import problems_of
 from flyball.server.common.worker_place import VARIABLE, WorkerPlace
-from flyball.server.config import grpc_sections
+from flyball.server.config import check, grpc_sections
 from flyball.server.main import ConfigSource, PidFile, raise_file_limit, refuse, serve
 from flyball.server.workers.process import Restarts, Worker
 from flyball.serving import run_on_fast_loop
@@ -278,7 +278,7 @@ def run_server(path: str, flags: Mapping[str, str], *, demo: bool = False) -> in
     if is_worker or loaded.config.http_server.workers == 1:
         return serve(source, loaded, demo=demo)
     try:
-        check_all(loaded.config)  # told once, and before anything is started
+        check(loaded.config, problems_of)  # told once, and before anything is started
     except ConfigError as error:
         return refuse(error)
     return supervise(WorkersOptions(config=loaded.config, path=path, flags=flags, demo=demo))
