@@ -8,7 +8,7 @@ from flyball.server.config.sources import read_dotenv
 from flyball.server.config.table import to_plain
 from flyball.server.config.unbuilt import unbuilt_options
 from flyball.server.config.validate import check, validate
-from flyball.server.config.validate_listeners import grpc_sections, listener_notices
+from flyball.server.config.validate_listeners import listener_notices, tcp_places
 
 __all__ = [
     "Config",
@@ -17,13 +17,13 @@ __all__ = [
     "Notice",
     "Problem",
     "check",
-    "grpc_sections",
     "insecure_switches",
     "listener_notices",
     "load_config",
     "problems_in",
     "read_dotenv",
     "secret_options",
+    "tcp_places",
     "to_plain",
     "unbuilt_options",
     "validate",

@@ -33,13 +33,19 @@ def ports(config: Config) -> Iterator[Problem]:
             yield Problem(key, f'"{value}" is not allowed; use a port from 0 to {MAX_PORT}')
 
 
+def tcp_places(config: Config) -> list[tuple[str, str, str]]:
+    """Option, interface and port of whatever listens for clients and operators."""
+    server = config.http_server
+    found = [("http_server.port", *server.external)]
+    if server.is_split:
+        found.append(("http_server.internal_port", *server.internal))
+    found += [(f"{key}.port", s.address, str(s.port)) for key, s in grpc_sections(config)]
+    return found
+
+
 def same_ports(config: Config) -> Iterator[Problem]:
     """Finds listeners that would take each other's port."""
-    server = config.http_server
-    places = [("http_server.port", *server.external)]
-    if server.is_split:
-        places.append(("http_server.internal_port", *server.internal))
-    places += [(f"{key}.port", s.address, str(s.port)) for key, s in grpc_sections(config)]
+    places = tcp_places(config)
     for index, (key, host, port) in enumerate(places):
         for other, its_host, its_port in places[:index]:
             everywhere = {host, its_host} & _ALL_INTERFACES
@@ -65,11 +71,7 @@ def workers(config: Config) -> Iterator[Problem]:
             "http_server.tls_autocert.cache_dir",
             "several workers share their certificates in this directory; name one",
         )
-    listening = {"http_server.port": str(server.port)}
-    if server.is_split:
-        listening["http_server.internal_port"] = server.internal[1]
-    listening |= {f"{name}.port": str(section.port) for name, section in grpc_sections(config)}
-    for port_key, port in listening.items():
+    for port_key, _, port in tcp_places(config):
         if port == "0":
             yield Problem(port_key, f"it is 0; {server.workers} workers need one port, name it")
     yield from _engine_of_workers(config)

@@ -20,13 +20,13 @@ from flyball.engines.common.socket_folder import socket_folder
 from flyball.server.acme import split_address
 from flyball.server.app import problems_of
 from flyball.server.common.worker_place import VARIABLE, WorkerPlace
-from flyball.server.config import check, grpc_sections
+from flyball.server.config import check, tcp_places
 from flyball.server.main import ConfigSource, PidFile, raise_file_limit, refuse, serve
 from flyball.server.workers.process import Restarts, Worker
 from flyball.serving import run_on_fast_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from flyball.server.config import Config
 
@@ -226,7 +226,7 @@ def open_ports(config: Config) -> list[socket.socket]:
     Raises:
         ConfigError: one cannot be had.
     """
-    for host, port, key in tcp_places(config):
+    for key, host, port in _places(config):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -247,19 +247,13 @@ def open_ports(config: Config) -> list[socket.socket]:
         raise _no_port(server.address, server.port, key, error) from None
 
 
-def tcp_places(config: Config) -> list[tuple[str, int, str]]:
-    """Interface, port and option of whatever listens."""
-    server = config.http_server
-    found = [(server.address, server.port, "http_server.port")]
-    if server.is_split:
-        host, port = server.internal
-        found.append((host, int(port), "http_server.internal_port"))
-    if server.tls_autocert.enabled and server.tls_autocert.http:
-        place = split_address(server.tls_autocert.http_addr)
-        found.append((*place, "http_server.tls_autocert.http_addr"))
-    for key, section in grpc_sections(config):
-        found.append((section.address, section.port, f"{key}.port"))
-    return found
+def _places(config: Config) -> Iterator[tuple[str, str, int]]:
+    """Option, interface and port of whatever listens."""
+    for key, host, port in tcp_places(config):
+        yield key, host, int(port)
+    autocert = config.http_server.tls_autocert
+    if autocert.enabled and autocert.http:
+        yield ("http_server.tls_autocert.http_addr", *split_address(autocert.http_addr))
 
 
 def _no_port(host: str, port: int, key: str, error: OSError) -> ConfigError:
